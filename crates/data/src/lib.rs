@@ -1,0 +1,1 @@
+//! Readers, examples, splits and the ledger that accounts for every row.

@@ -1,0 +1,1 @@
+//! Exams, scorers and statistics.

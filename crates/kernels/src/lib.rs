@@ -1,0 +1,19 @@
+//! Arithmetic on slices: fused operations with forward and backward side by side, quantised blocks,
+//! a thread pool and CPU detection. This is the only crate with `unsafe`; it does not know what a model is.
+//!
+//! # Shape letters
+//!
+//! `T` tokens (rows of a batch), `D` width, `H` heads, `K` key/value heads, `V` vocabulary, `R` LoRA rank;
+//! for plain products `M` rows × `K` inner × `N` columns. All matrices are row-major.
+//!
+//! # Promises
+//!
+//! * **Order of summation.** Each output element of a product is one chain of fused multiply-adds over the
+//!   inner index, ascending, started at +0. The chain does not depend on the number of rows, the blocking,
+//!   the instruction set or the number of threads; so all paths give the same bits.
+//! * **Gradients.** Parameter gradients are added to (`+=`), activation gradients are overwritten (`=`), the
+//!   gradient of the residual stream is added to (`+=`).
+
+pub mod dtype;
+
+pub use dtype::DType;

@@ -1,0 +1,1 @@
+//! Raise a deep model: one binary and one library from data to a tuned, examined model.

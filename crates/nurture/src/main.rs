@@ -1,0 +1,2 @@
+//! The `nurture` command.
+fn main() {}

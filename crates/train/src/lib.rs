@@ -1,0 +1,1 @@
+//! Objectives, optimisers, schedules, the training loop, checkpoints, forecast and metrics.
