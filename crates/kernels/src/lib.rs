@@ -14,6 +14,18 @@
 //! * **Gradients.** Parameter gradients are added to (`+=`), activation gradients are overwritten (`=`), the
 //!   gradient of the residual stream is added to (`+=`).
 
+mod lanes;
+mod linear;
+mod pool;
+mod product;
+mod rng;
+mod weight;
+
 pub mod dtype;
 
 pub use dtype::DType;
+pub use lanes::{Isa, detect_isa, force_isa, isa};
+pub use linear::{Backward, Cpu, Forward, Linear, LoraPair, linear_at, linear_backward, linear_forward};
+pub use pool::Pool;
+pub use rng::Rng;
+pub use weight::{TILE_ROWS, Weight};

@@ -1,0 +1,616 @@
+//! Sixteen f32 lanes, the one vector width in which every operation is written.
+//!
+//! Each operation is written once over [`Lanes`] and compiled three times: scalar, AVX2+FMA and AVX-512.
+//! All methods are exact IEEE operations (a fused multiply-add is fused everywhere), so the three give the same
+//! bits; the scalar one is the reference. On other machines the scalar form serves and `doctor` says so.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// Lanes of a vector.
+pub(crate) const LANES: usize = 16;
+
+/// Instruction sets that the kernels are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Isa {
+    /// Portable code, the reference.
+    Scalar,
+    /// AVX2 with FMA and F16C.
+    Avx2,
+    /// AVX-512 F/BW/DQ/VL.
+    Avx512,
+}
+
+impl Isa {
+    /// The field's name of the instruction set.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Scalar => "scalar",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+        }
+    }
+}
+
+static FORCED: AtomicU8 = AtomicU8::new(0);
+
+/// The best instruction set of this machine.
+pub fn detect_isa() -> Isa {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let avx2 =
+            is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
+        if avx2
+            && is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+        {
+            return Isa::Avx512;
+        }
+        if avx2 {
+            return Isa::Avx2;
+        }
+    }
+    Isa::Scalar
+}
+
+/// The instruction set in use. Asked once an operation; the first answer is kept.
+pub fn isa() -> Isa {
+    match FORCED.load(Ordering::Relaxed) {
+        1 => Isa::Scalar,
+        2 => Isa::Avx2,
+        3 => Isa::Avx512,
+        _ => {
+            let found = detect_isa();
+            FORCED.store(found as u8 + 1, Ordering::Relaxed);
+            found
+        }
+    }
+}
+
+/// Uses a lesser instruction set than the machine has (tests and benches). A greater one is refused.
+pub fn force_isa(isa: Isa) -> bool {
+    let fits = isa <= detect_isa();
+    if fits {
+        FORCED.store(isa as u8 + 1, Ordering::Relaxed);
+    }
+    fits
+}
+
+/// 16 f32 values.
+///
+/// # Safety
+/// Every method asks that the instruction set of the implementing type is present, and that pointers
+/// are valid for 16 elements (unaligned is allowed).
+#[allow(clippy::missing_safety_doc)]
+pub(crate) trait Lanes: Copy + 'static {
+    /// 16 i32 values.
+    type Int: Copy;
+    unsafe fn splat(x: f32) -> Self;
+    unsafe fn load(p: *const f32) -> Self;
+    unsafe fn store(self, p: *mut f32);
+    unsafe fn add(self, o: Self) -> Self;
+    unsafe fn sub(self, o: Self) -> Self;
+    unsafe fn mul(self, o: Self) -> Self;
+    unsafe fn div(self, o: Self) -> Self;
+    /// `if self > o { self } else { o }`
+    unsafe fn max(self, o: Self) -> Self;
+    /// `if self < o { self } else { o }`
+    unsafe fn min(self, o: Self) -> Self;
+    unsafe fn sqrt(self) -> Self;
+    /// `self * a + b`, rounded once
+    unsafe fn fma(self, a: Self, b: Self) -> Self;
+    /// 16 half floats, widened
+    unsafe fn load_f16(p: *const u8) -> Self;
+    /// 16 bfloat16, widened
+    unsafe fn load_bf16(p: *const u8) -> Self;
+    /// nearest integer, ties to even
+    unsafe fn round_int(self) -> Self::Int;
+    unsafe fn int_to_f32(i: Self::Int) -> Self;
+    /// `2^i` for -126 <= i <= 127
+    unsafe fn pow2(i: Self::Int) -> Self;
+    unsafe fn load_u8(p: *const u8) -> Self::Int;
+    unsafe fn load_i8(p: *const u8) -> Self::Int;
+    unsafe fn int_splat(x: i32) -> Self::Int;
+    unsafe fn int_and(a: Self::Int, b: Self::Int) -> Self::Int;
+    unsafe fn int_or(a: Self::Int, b: Self::Int) -> Self::Int;
+    unsafe fn int_add(a: Self::Int, b: Self::Int) -> Self::Int;
+    unsafe fn int_shr<const N: u32>(a: Self::Int) -> Self::Int;
+    unsafe fn int_shl<const N: u32>(a: Self::Int) -> Self::Int;
+    /// `bits` in the lanes whose bit in `mask` is set, 0 elsewhere
+    unsafe fn int_mask(mask: u16, bits: i32) -> Self::Int;
+
+    /// Sum over the lanes in one fixed tree: halves are added until one is left.
+    #[inline(always)]
+    unsafe fn reduce_add(self) -> f32 {
+        let mut v = [0f32; LANES];
+        // SAFETY: `v` holds 16 values.
+        unsafe { self.store(v.as_mut_ptr()) };
+        let mut n = LANES / 2;
+        while n > 0 {
+            for i in 0..n {
+                v[i] += v[i + n];
+            }
+            n /= 2;
+        }
+        v[0]
+    }
+
+    /// Largest lane.
+    #[inline(always)]
+    unsafe fn reduce_max(self) -> f32 {
+        let mut v = [0f32; LANES];
+        // SAFETY: `v` holds 16 values.
+        unsafe { self.store(v.as_mut_ptr()) };
+        v.iter().fold(f32::NEG_INFINITY, |a, &b| if a > b { a } else { b })
+    }
+
+    /// The first `n` values at `p`, `fill` in the other lanes.
+    #[inline(always)]
+    unsafe fn load_part(p: *const f32, n: usize, fill: f32) -> Self {
+        let mut v = [fill; LANES];
+        // SAFETY: the caller promises `n` readable values at `p`; `n` is at most 16.
+        unsafe {
+            std::ptr::copy_nonoverlapping(p, v.as_mut_ptr(), n.min(LANES));
+            Self::load(v.as_ptr())
+        }
+    }
+
+    /// Stores the first `n` lanes.
+    #[inline(always)]
+    unsafe fn store_part(self, p: *mut f32, n: usize) {
+        let mut v = [0f32; LANES];
+        // SAFETY: the caller promises `n` writable values at `p`; `n` is at most 16.
+        unsafe {
+            self.store(v.as_mut_ptr());
+            std::ptr::copy_nonoverlapping(v.as_ptr(), p, n.min(LANES));
+        }
+    }
+}
+
+/// The reference.
+#[derive(Clone, Copy)]
+pub(crate) struct Scalar([f32; LANES]);
+
+#[inline(always)]
+fn each(f: impl Fn(usize) -> f32) -> Scalar {
+    Scalar(std::array::from_fn(f))
+}
+
+// The scalar form has no demands on the machine; only pointer validity matters.
+impl Lanes for Scalar {
+    type Int = [i32; LANES];
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        Scalar([x; LANES])
+    }
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> Self {
+        // SAFETY: 16 readable values by the trait's contract.
+        Scalar(unsafe { p.cast::<[f32; LANES]>().read_unaligned() })
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32) {
+        // SAFETY: 16 writable values by the trait's contract.
+        unsafe { p.cast::<[f32; LANES]>().write_unaligned(self.0) }
+    }
+    #[inline(always)]
+    unsafe fn add(self, o: Self) -> Self {
+        each(|i| self.0[i] + o.0[i])
+    }
+    #[inline(always)]
+    unsafe fn sub(self, o: Self) -> Self {
+        each(|i| self.0[i] - o.0[i])
+    }
+    #[inline(always)]
+    unsafe fn mul(self, o: Self) -> Self {
+        each(|i| self.0[i] * o.0[i])
+    }
+    #[inline(always)]
+    unsafe fn div(self, o: Self) -> Self {
+        each(|i| self.0[i] / o.0[i])
+    }
+    #[inline(always)]
+    unsafe fn max(self, o: Self) -> Self {
+        each(|i| if self.0[i] > o.0[i] { self.0[i] } else { o.0[i] })
+    }
+    #[inline(always)]
+    unsafe fn min(self, o: Self) -> Self {
+        each(|i| if self.0[i] < o.0[i] { self.0[i] } else { o.0[i] })
+    }
+    #[inline(always)]
+    unsafe fn sqrt(self) -> Self {
+        each(|i| self.0[i].sqrt())
+    }
+    #[inline(always)]
+    unsafe fn fma(self, a: Self, b: Self) -> Self {
+        each(|i| self.0[i].mul_add(a.0[i], b.0[i]))
+    }
+    #[inline(always)]
+    unsafe fn load_f16(p: *const u8) -> Self {
+        // SAFETY: 32 readable bytes by the trait's contract.
+        let v = unsafe { p.cast::<[[u8; 2]; LANES]>().read_unaligned() };
+        each(|i| half::f16::from_le_bytes(v[i]).to_f32())
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const u8) -> Self {
+        // SAFETY: 32 readable bytes by the trait's contract.
+        let v = unsafe { p.cast::<[[u8; 2]; LANES]>().read_unaligned() };
+        each(|i| f32::from_bits((u16::from_le_bytes(v[i]) as u32) << 16))
+    }
+    #[inline(always)]
+    unsafe fn round_int(self) -> Self::Int {
+        std::array::from_fn(|i| self.0[i].round_ties_even() as i32)
+    }
+    #[inline(always)]
+    unsafe fn int_to_f32(i: Self::Int) -> Self {
+        each(|l| i[l] as f32)
+    }
+    #[inline(always)]
+    unsafe fn pow2(i: Self::Int) -> Self {
+        each(|l| f32::from_bits(((i[l].wrapping_add(127)) as u32) << 23))
+    }
+    #[inline(always)]
+    unsafe fn load_u8(p: *const u8) -> Self::Int {
+        // SAFETY: 16 readable bytes by the trait's contract.
+        let v = unsafe { p.cast::<[u8; LANES]>().read_unaligned() };
+        std::array::from_fn(|i| v[i] as i32)
+    }
+    #[inline(always)]
+    unsafe fn load_i8(p: *const u8) -> Self::Int {
+        // SAFETY: 16 readable bytes by the trait's contract.
+        let v = unsafe { p.cast::<[u8; LANES]>().read_unaligned() };
+        std::array::from_fn(|i| v[i] as i8 as i32)
+    }
+    #[inline(always)]
+    unsafe fn int_splat(x: i32) -> Self::Int {
+        [x; LANES]
+    }
+    #[inline(always)]
+    unsafe fn int_and(a: Self::Int, b: Self::Int) -> Self::Int {
+        std::array::from_fn(|i| a[i] & b[i])
+    }
+    #[inline(always)]
+    unsafe fn int_or(a: Self::Int, b: Self::Int) -> Self::Int {
+        std::array::from_fn(|i| a[i] | b[i])
+    }
+    #[inline(always)]
+    unsafe fn int_add(a: Self::Int, b: Self::Int) -> Self::Int {
+        std::array::from_fn(|i| a[i].wrapping_add(b[i]))
+    }
+    #[inline(always)]
+    unsafe fn int_shr<const N: u32>(a: Self::Int) -> Self::Int {
+        std::array::from_fn(|i| ((a[i] as u32) >> N) as i32)
+    }
+    #[inline(always)]
+    unsafe fn int_shl<const N: u32>(a: Self::Int) -> Self::Int {
+        std::array::from_fn(|i| a[i] << N)
+    }
+    #[inline(always)]
+    unsafe fn int_mask(mask: u16, bits: i32) -> Self::Int {
+        std::array::from_fn(|i| if mask >> i & 1 == 1 { bits } else { 0 })
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::{Avx2, Avx512};
+
+#[cfg(target_arch = "x86_64")]
+#[allow(clippy::undocumented_unsafe_blocks)] // every block below: the trait's contract, features and 16 valid elements
+mod x86 {
+    use super::Lanes;
+    use core::arch::x86_64::*;
+
+    /// Two registers of eight lanes.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx2(__m256, __m256);
+
+    macro_rules! pair {
+        ($f:ident, $a:expr, $b:expr) => {
+            unsafe { Avx2($f($a.0, $b.0), $f($a.1, $b.1)) }
+        };
+    }
+    macro_rules! int_pair {
+        ($f:ident, $a:expr, $b:expr) => {
+            unsafe { ($f($a.0, $b.0), $f($a.1, $b.1)) }
+        };
+    }
+
+    impl Lanes for Avx2 {
+        type Int = (__m256i, __m256i);
+        #[inline(always)]
+        unsafe fn splat(x: f32) -> Self {
+            unsafe { Avx2(_mm256_set1_ps(x), _mm256_set1_ps(x)) }
+        }
+        #[inline(always)]
+        unsafe fn load(p: *const f32) -> Self {
+            unsafe { Avx2(_mm256_loadu_ps(p), _mm256_loadu_ps(p.add(8))) }
+        }
+        #[inline(always)]
+        unsafe fn store(self, p: *mut f32) {
+            unsafe {
+                _mm256_storeu_ps(p, self.0);
+                _mm256_storeu_ps(p.add(8), self.1);
+            }
+        }
+        #[inline(always)]
+        unsafe fn add(self, o: Self) -> Self {
+            pair!(_mm256_add_ps, self, o)
+        }
+        #[inline(always)]
+        unsafe fn sub(self, o: Self) -> Self {
+            pair!(_mm256_sub_ps, self, o)
+        }
+        #[inline(always)]
+        unsafe fn mul(self, o: Self) -> Self {
+            pair!(_mm256_mul_ps, self, o)
+        }
+        #[inline(always)]
+        unsafe fn div(self, o: Self) -> Self {
+            pair!(_mm256_div_ps, self, o)
+        }
+        #[inline(always)]
+        unsafe fn max(self, o: Self) -> Self {
+            pair!(_mm256_max_ps, self, o)
+        }
+        #[inline(always)]
+        unsafe fn min(self, o: Self) -> Self {
+            pair!(_mm256_min_ps, self, o)
+        }
+        #[inline(always)]
+        unsafe fn sqrt(self) -> Self {
+            unsafe { Avx2(_mm256_sqrt_ps(self.0), _mm256_sqrt_ps(self.1)) }
+        }
+        #[inline(always)]
+        unsafe fn fma(self, a: Self, b: Self) -> Self {
+            unsafe { Avx2(_mm256_fmadd_ps(self.0, a.0, b.0), _mm256_fmadd_ps(self.1, a.1, b.1)) }
+        }
+        #[inline(always)]
+        unsafe fn load_f16(p: *const u8) -> Self {
+            unsafe {
+                Avx2(
+                    _mm256_cvtph_ps(_mm_loadu_si128(p.cast())),
+                    _mm256_cvtph_ps(_mm_loadu_si128(p.add(16).cast())),
+                )
+            }
+        }
+        #[inline(always)]
+        unsafe fn load_bf16(p: *const u8) -> Self {
+            unsafe {
+                let a = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()));
+                let b = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.add(16).cast()));
+                Avx2(
+                    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(a)),
+                    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(b)),
+                )
+            }
+        }
+        #[inline(always)]
+        unsafe fn round_int(self) -> Self::Int {
+            unsafe { (_mm256_cvtps_epi32(self.0), _mm256_cvtps_epi32(self.1)) }
+        }
+        #[inline(always)]
+        unsafe fn int_to_f32(i: Self::Int) -> Self {
+            unsafe { Avx2(_mm256_cvtepi32_ps(i.0), _mm256_cvtepi32_ps(i.1)) }
+        }
+        #[inline(always)]
+        unsafe fn pow2(i: Self::Int) -> Self {
+            unsafe {
+                let bias = _mm256_set1_epi32(127);
+                let f = |v| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(v, bias)));
+                Avx2(f(i.0), f(i.1))
+            }
+        }
+        #[inline(always)]
+        unsafe fn load_u8(p: *const u8) -> Self::Int {
+            unsafe {
+                (
+                    _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast())),
+                    _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.add(8).cast())),
+                )
+            }
+        }
+        #[inline(always)]
+        unsafe fn load_i8(p: *const u8) -> Self::Int {
+            unsafe {
+                (
+                    _mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast())),
+                    _mm256_cvtepi8_epi32(_mm_loadl_epi64(p.add(8).cast())),
+                )
+            }
+        }
+        #[inline(always)]
+        unsafe fn int_splat(x: i32) -> Self::Int {
+            unsafe { (_mm256_set1_epi32(x), _mm256_set1_epi32(x)) }
+        }
+        #[inline(always)]
+        unsafe fn int_and(a: Self::Int, b: Self::Int) -> Self::Int {
+            int_pair!(_mm256_and_si256, a, b)
+        }
+        #[inline(always)]
+        unsafe fn int_or(a: Self::Int, b: Self::Int) -> Self::Int {
+            int_pair!(_mm256_or_si256, a, b)
+        }
+        #[inline(always)]
+        unsafe fn int_add(a: Self::Int, b: Self::Int) -> Self::Int {
+            int_pair!(_mm256_add_epi32, a, b)
+        }
+        #[inline(always)]
+        unsafe fn int_shr<const N: u32>(a: Self::Int) -> Self::Int {
+            unsafe {
+                let n = _mm_cvtsi32_si128(N as i32);
+                (_mm256_srl_epi32(a.0, n), _mm256_srl_epi32(a.1, n))
+            }
+        }
+        #[inline(always)]
+        unsafe fn int_shl<const N: u32>(a: Self::Int) -> Self::Int {
+            unsafe {
+                let n = _mm_cvtsi32_si128(N as i32);
+                (_mm256_sll_epi32(a.0, n), _mm256_sll_epi32(a.1, n))
+            }
+        }
+        #[inline(always)]
+        unsafe fn int_mask(mask: u16, bits: i32) -> Self::Int {
+            unsafe {
+                let m = _mm256_set1_epi32(mask as i32);
+                let lo = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+                let hi = _mm256_slli_epi32::<8>(lo);
+                let b = _mm256_set1_epi32(bits);
+                let f = |pick| _mm256_and_si256(_mm256_cmpeq_epi32(_mm256_and_si256(m, pick), pick), b);
+                (f(lo), f(hi))
+            }
+        }
+    }
+
+    /// One register of sixteen lanes.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx512(__m512);
+
+    impl Lanes for Avx512 {
+        type Int = __m512i;
+        #[inline(always)]
+        unsafe fn splat(x: f32) -> Self {
+            unsafe { Avx512(_mm512_set1_ps(x)) }
+        }
+        #[inline(always)]
+        unsafe fn load(p: *const f32) -> Self {
+            unsafe { Avx512(_mm512_loadu_ps(p)) }
+        }
+        #[inline(always)]
+        unsafe fn store(self, p: *mut f32) {
+            unsafe { _mm512_storeu_ps(p, self.0) }
+        }
+        #[inline(always)]
+        unsafe fn add(self, o: Self) -> Self {
+            unsafe { Avx512(_mm512_add_ps(self.0, o.0)) }
+        }
+        #[inline(always)]
+        unsafe fn sub(self, o: Self) -> Self {
+            unsafe { Avx512(_mm512_sub_ps(self.0, o.0)) }
+        }
+        #[inline(always)]
+        unsafe fn mul(self, o: Self) -> Self {
+            unsafe { Avx512(_mm512_mul_ps(self.0, o.0)) }
+        }
+        #[inline(always)]
+        unsafe fn div(self, o: Self) -> Self {
+            unsafe { Avx512(_mm512_div_ps(self.0, o.0)) }
+        }
+        #[inline(always)]
+        unsafe fn max(self, o: Self) -> Self {
+            unsafe { Avx512(_mm512_max_ps(self.0, o.0)) }
+        }
+        #[inline(always)]
+        unsafe fn min(self, o: Self) -> Self {
+            unsafe { Avx512(_mm512_min_ps(self.0, o.0)) }
+        }
+        #[inline(always)]
+        unsafe fn sqrt(self) -> Self {
+            unsafe { Avx512(_mm512_sqrt_ps(self.0)) }
+        }
+        #[inline(always)]
+        unsafe fn fma(self, a: Self, b: Self) -> Self {
+            unsafe { Avx512(_mm512_fmadd_ps(self.0, a.0, b.0)) }
+        }
+        #[inline(always)]
+        unsafe fn load_f16(p: *const u8) -> Self {
+            unsafe { Avx512(_mm512_cvtph_ps(_mm256_loadu_si256(p.cast()))) }
+        }
+        #[inline(always)]
+        unsafe fn load_bf16(p: *const u8) -> Self {
+            unsafe {
+                let v = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()));
+                Avx512(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(v)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn round_int(self) -> Self::Int {
+            unsafe { _mm512_cvtps_epi32(self.0) }
+        }
+        #[inline(always)]
+        unsafe fn int_to_f32(i: Self::Int) -> Self {
+            unsafe { Avx512(_mm512_cvtepi32_ps(i)) }
+        }
+        #[inline(always)]
+        unsafe fn pow2(i: Self::Int) -> Self {
+            unsafe {
+                let e = _mm512_add_epi32(i, _mm512_set1_epi32(127));
+                Avx512(_mm512_castsi512_ps(_mm512_slli_epi32::<23>(e)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn load_u8(p: *const u8) -> Self::Int {
+            unsafe { _mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast())) }
+        }
+        #[inline(always)]
+        unsafe fn load_i8(p: *const u8) -> Self::Int {
+            unsafe { _mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast())) }
+        }
+        #[inline(always)]
+        unsafe fn int_splat(x: i32) -> Self::Int {
+            unsafe { _mm512_set1_epi32(x) }
+        }
+        #[inline(always)]
+        unsafe fn int_and(a: Self::Int, b: Self::Int) -> Self::Int {
+            unsafe { _mm512_and_si512(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn int_or(a: Self::Int, b: Self::Int) -> Self::Int {
+            unsafe { _mm512_or_si512(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn int_add(a: Self::Int, b: Self::Int) -> Self::Int {
+            unsafe { _mm512_add_epi32(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn int_shr<const N: u32>(a: Self::Int) -> Self::Int {
+            unsafe { _mm512_srli_epi32::<N>(a) }
+        }
+        #[inline(always)]
+        unsafe fn int_shl<const N: u32>(a: Self::Int) -> Self::Int {
+            unsafe { _mm512_slli_epi32::<N>(a) }
+        }
+        #[inline(always)]
+        unsafe fn int_mask(mask: u16, bits: i32) -> Self::Int {
+            unsafe { _mm512_maskz_set1_epi32(mask, bits) }
+        }
+    }
+}
+
+/// Defines a function that runs a generic `unsafe fn name<L: Lanes>(..)` with the instruction set in use.
+///
+/// `lanes_fn!(pub(crate) fn name(a: A, ..) -> R = generic);` — the generic must be `#[inline(always)]`,
+/// and is called with pointers or slices that satisfy its own contract.
+macro_rules! lanes_fn {
+    ($(#[$meta:meta])* $vis:vis unsafe fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $generic:ident) => {
+        $(#[$meta])*
+        #[allow(clippy::too_many_arguments)]
+        $vis unsafe fn $name($($arg: $ty),*) $(-> $ret)? {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+                #[allow(clippy::too_many_arguments)]
+                unsafe fn v4($($arg: $ty),*) $(-> $ret)? {
+                    // SAFETY: features are enabled here; the rest is the caller's promise.
+                    unsafe { $generic::<$crate::lanes::Avx512>($($arg),*) }
+                }
+                #[target_feature(enable = "avx2,fma,f16c")]
+                #[allow(clippy::too_many_arguments)]
+                unsafe fn v3($($arg: $ty),*) $(-> $ret)? {
+                    // SAFETY: as above.
+                    unsafe { $generic::<$crate::lanes::Avx2>($($arg),*) }
+                }
+                match $crate::lanes::isa() {
+                    // SAFETY: the machine was asked for these features.
+                    $crate::lanes::Isa::Avx512 => return unsafe { v4($($arg),*) },
+                    // SAFETY: as above.
+                    $crate::lanes::Isa::Avx2 => return unsafe { v3($($arg),*) },
+                    $crate::lanes::Isa::Scalar => {}
+                }
+            }
+            // SAFETY: the scalar form needs no features; the rest is the caller's promise.
+            unsafe { $generic::<$crate::lanes::Scalar>($($arg),*) }
+        }
+    };
+}
+pub(crate) use lanes_fn;

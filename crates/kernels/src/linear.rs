@@ -1,0 +1,581 @@
+//! `y = x Wᵀ + bias + (s · x Aᵀ) Bᵀ`: the linear layer, with an optional LoRA pair (Hu et al. 2021), forward and
+//! backward, for one or several weights that share their input (q, k, v; gate, up).
+//!
+//! `W` `[N, D]` stays as it is stored and is decoded inside the product; the LoRA product continues the same
+//! chain of sums. `h = s · x Aᵀ` `[T, R]` is kept for the backward pass.
+
+use crate::lanes::{LANES, Lanes, lanes_fn};
+use crate::pool::{Pool, Shares};
+use crate::product::{Blocks, Job, Out, Right, Term, max_rows, pack_cols, pack_rows, run_jobs};
+use crate::weight::{RUN, Sink, TILE_ROWS, Weight, decode32};
+use std::sync::Mutex;
+
+/// The processor: threads, and buffers that operations reuse.
+#[derive(Debug)]
+pub struct Cpu {
+    pool: Pool,
+    packed: Mutex<Vec<Vec<f32>>>,
+}
+
+impl Cpu {
+    /// A processor with `threads` threads.
+    pub fn new(threads: usize) -> Cpu {
+        Cpu { pool: Pool::new(threads), packed: Mutex::new(Vec::new()) }
+    }
+
+    /// The threads.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// A buffer of `len` floats with undefined contents, given back by [`Cpu::give`].
+    pub(crate) fn take(&self, len: usize) -> Vec<f32> {
+        let mut kept = self.packed.lock().unwrap_or_else(|e| e.into_inner());
+        // the smallest that is large enough, else the largest (it grows)
+        let best = (0..kept.len()).filter(|&i| kept[i].capacity() >= len).min_by_key(|&i| kept[i].capacity());
+        let best = best.or_else(|| (0..kept.len()).max_by_key(|&i| kept[i].capacity()));
+        let mut buffer = best.map(|i| kept.swap_remove(i)).unwrap_or_default();
+        if buffer.len() < len {
+            buffer.resize(len, 0.0);
+        }
+        buffer.truncate(len);
+        buffer
+    }
+
+    pub(crate) fn give(&self, buffer: Vec<f32>) {
+        self.packed.lock().unwrap_or_else(|e| e.into_inner()).push(buffer);
+    }
+}
+
+/// A LoRA pair as the products want it: PEFT's `A` `[R, D]` and `B` `[N, R]` and padded transposes of both.
+#[derive(Clone, Debug)]
+pub struct LoraPair {
+    rank: usize,
+    d_in: usize,
+    d_out: usize,
+    /// alpha / rank, or alpha / sqrt(rank) with rsLoRA
+    scale: f32,
+    a: Vec<f32>,
+    b: Vec<f32>,
+    /// `Aᵀ` `[D, R padded to 16]`
+    at: Vec<f32>,
+    /// `Bᵀ` `[R, N padded to 16]`
+    bt: Vec<f32>,
+}
+
+impl LoraPair {
+    /// A pair from `a` `[R, D]` and `b` `[N, R]`, row-major as PEFT stores them.
+    pub fn new(rank: usize, d_in: usize, d_out: usize, scale: f32, a: Vec<f32>, b: Vec<f32>) -> LoraPair {
+        assert!(a.len() == rank * d_in && b.len() == d_out * rank, "LoRA shapes");
+        let rp = rank.next_multiple_of(LANES);
+        let np = d_out.next_multiple_of(LANES);
+        let mut pair =
+            LoraPair { rank, d_in, d_out, scale, a, b, at: vec![0.0; d_in * rp], bt: vec![0.0; rank * np] };
+        pair.prepare();
+        pair
+    }
+
+    /// Rank `R`.
+    pub fn rank(&self) -> usize {
+        self.rank
+    }
+
+    /// Factor of the product.
+    pub fn scale(&self) -> f32 {
+        self.scale
+    }
+
+    /// `A` `[R, D]`.
+    pub fn a(&self) -> &[f32] {
+        &self.a
+    }
+
+    /// `B` `[N, R]`.
+    pub fn b(&self) -> &[f32] {
+        &self.b
+    }
+
+    /// Changes both matrices and renews what is derived from them.
+    pub fn update(&mut self, change: impl FnOnce(&mut [f32], &mut [f32])) {
+        change(&mut self.a, &mut self.b);
+        self.prepare();
+    }
+
+    fn prepare(&mut self) {
+        let (rp, np) = (self.rank.next_multiple_of(LANES), self.d_out.next_multiple_of(LANES));
+        for (r, row) in self.a.chunks_exact(self.d_in).enumerate() {
+            for (d, &v) in row.iter().enumerate() {
+                self.at[d * rp + r] = v;
+            }
+        }
+        for (n, row) in self.b.chunks_exact(self.rank).enumerate() {
+            for (r, &v) in row.iter().enumerate() {
+                self.bt[r * np + n] = v;
+            }
+        }
+    }
+
+    fn rp(&self) -> usize {
+        self.rank.next_multiple_of(LANES)
+    }
+
+    fn np(&self) -> usize {
+        self.d_out.next_multiple_of(LANES)
+    }
+}
+
+/// A linear layer's constants.
+#[derive(Clone, Copy, Debug)]
+pub struct Linear<'a> {
+    /// `[N, D]`
+    pub weight: &'a Weight,
+    /// `[N]`
+    pub bias: Option<&'a [f32]>,
+    /// the adapter
+    pub lora: Option<&'a LoraPair>,
+}
+
+/// One weight's outputs in [`linear_forward`].
+#[derive(Debug)]
+pub struct Forward<'a> {
+    /// the layer
+    pub linear: Linear<'a>,
+    /// `[T, N]`, overwritten
+    pub y: &'a mut [f32],
+    /// `[T, R]`, overwritten; needed where there is a LoRA pair
+    pub h: &'a mut [f32],
+}
+
+/// `y = x Wᵀ + bias + h Bᵀ` with `h = s · x Aᵀ`, for all `parts` of the same input `x` `[T, D]`.
+pub fn linear_forward(cpu: &Cpu, x: &[f32], t: usize, parts: &mut [Forward<'_>]) {
+    let Some(d) = parts.first().map(|p| p.linear.weight.cols()) else { return };
+    assert_eq!(x.len(), t * d, "input shape");
+    for p in parts.iter_mut() {
+        let n = p.linear.weight.rows();
+        assert!(p.linear.weight.cols() == d && p.y.len() == t * n, "output shape");
+        if let Some(l) = p.linear.lora {
+            assert!(p.h.len() == t * l.rank && l.d_in == d && l.d_out == n, "LoRA shape");
+        }
+        if let Some(bias) = p.linear.bias {
+            p.y.chunks_exact_mut(n).for_each(|row| row.copy_from_slice(bias));
+        }
+    }
+    if t == 0 {
+        return;
+    }
+    if t <= FEW_ROWS {
+        return few_rows(cpu, x, t, d, parts);
+    }
+    let blocks = Blocks::new(t, max_rows());
+    let ranks: usize = parts.iter().filter_map(|p| p.linear.lora).map(|l| l.rank).sum();
+    let mut packed = cpu.take(t * (d + ranks));
+    let (px, ph) = packed.split_at_mut(t * d);
+    pack_all(cpu, x, d, blocks, px);
+    let px = &*px;
+    // h first: it is a term of the big products
+    let mut jobs = Vec::new();
+    for p in parts.iter_mut() {
+        if let Some(l) = p.linear.lora {
+            let right = Right::Rows { data: &l.at, ld: l.rp(), cols: l.rank };
+            let terms = vec![Term { left: px, right, k: d }];
+            jobs.push(Job { blocks, n: l.rank, terms, out: Out::Plain(p.h), ldc: l.rank, add: false });
+        }
+    }
+    run_jobs(&cpu.pool, &mut jobs);
+    drop(jobs);
+    let mut lefts: Vec<&[f32]> = Vec::new();
+    let mut rest = ph;
+    for p in parts.iter_mut() {
+        let Some(l) = p.linear.lora else { continue };
+        p.h.iter_mut().for_each(|v| *v *= l.scale);
+        let (here, more) = rest.split_at_mut(t * l.rank);
+        pack_all(cpu, p.h, l.rank, blocks, here);
+        lefts.push(here);
+        rest = more;
+    }
+    let mut lefts = lefts.into_iter();
+    let mut jobs = Vec::new();
+    for p in parts.iter_mut() {
+        let n = p.linear.weight.rows();
+        let mut terms = vec![Term { left: px, right: Right::Weight(p.linear.weight), k: d }];
+        if let Some((l, left)) = p.linear.lora.and_then(|l| Some((l, lefts.next()?))) {
+            terms.push(Term { left, right: Right::Rows { data: &l.bt, ld: l.np(), cols: n }, k: l.rank });
+        }
+        let add = p.linear.bias.is_some();
+        jobs.push(Job { blocks, n, terms, out: Out::Plain(p.y), ldc: n, add });
+    }
+    run_jobs(&cpu.pool, &mut jobs);
+    drop(jobs);
+    cpu.give(packed);
+}
+
+/// Packs all row blocks of `x` `[m, k]` (block `b` at `row0 * k`).
+fn pack_all(cpu: &Cpu, x: &[f32], k: usize, blocks: Blocks, out: &mut [f32]) {
+    let parts = Shares::new(out);
+    const GROUP: usize = 4; // blocks a task
+    cpu.pool.run(blocks.count().div_ceil(GROUP), |g| {
+        for b in g * GROUP..((g + 1) * GROUP).min(blocks.count()) {
+            let (row0, rows) = blocks.get(b);
+            // SAFETY: blocks do not overlap.
+            pack_rows(x, k, k, row0, rows, unsafe { parts.at(row0 * k, rows * k) });
+        }
+    });
+}
+
+/// Packs the transpose of `x` `[k, m]` by blocks of its columns.
+fn pack_all_cols(cpu: &Cpu, x: &[f32], m: usize, k: usize, blocks: Blocks, out: &mut [f32]) {
+    let parts = Shares::new(out);
+    cpu.pool.run(blocks.count(), |b| {
+        let (col0, cols) = blocks.get(b);
+        // SAFETY: blocks do not overlap.
+        pack_cols(x, m, k, col0, cols, unsafe { parts.at(col0 * k, cols * k) });
+    });
+}
+
+/// One weight's part in [`linear_backward`].
+#[derive(Debug)]
+pub struct Backward<'a> {
+    /// the layer
+    pub linear: Linear<'a>,
+    /// `[T, N]`, the gradient of the output
+    pub dy: &'a [f32],
+    /// `[T, R]`, as the forward pass left it
+    pub h: &'a [f32],
+    /// gradients of `A` `[R, D]` and `B` `[N, R]`, added to; `None` where the pair does not train
+    pub grads: Option<(&'a mut [f32], &'a mut [f32])>,
+}
+
+/// The reverse of [`linear_forward`]: adds to the adapters' gradients and, where `dx` is given, writes (or with
+/// `add` adds to) the gradient of the input `[T, D]`. Weights and biases are constants here.
+pub fn linear_backward(
+    cpu: &Cpu,
+    x: &[f32],
+    t: usize,
+    parts: &mut [Backward<'_>],
+    dx: Option<&mut [f32]>,
+    add: bool,
+) {
+    let Some(d) = parts.first().map(|p| p.linear.weight.cols()) else { return };
+    assert_eq!(x.len(), t * d, "input shape");
+    for p in parts.iter() {
+        let n = p.linear.weight.rows();
+        assert!(p.linear.weight.cols() == d && p.dy.len() == t * n, "gradient shape");
+        if let Some(l) = p.linear.lora {
+            assert!(p.h.len() == t * l.rank && l.d_in == d && l.d_out == n, "LoRA shape");
+        }
+    }
+    if t == 0 {
+        return;
+    }
+    let blocks = Blocks::new(t, max_rows());
+    let rows: usize = parts.iter().map(|p| p.linear.weight.rows()).sum();
+    let ranks: usize = parts.iter().filter_map(|p| p.linear.lora).map(|l| l.rank).sum();
+    let mut packed = cpu.take(t * (rows + 2 * ranks));
+    let (py, rest) = packed.split_at_mut(t * rows);
+    let (ph, dh) = rest.split_at_mut(t * ranks);
+    // dy, packed
+    let mut lefts: Vec<&[f32]> = Vec::new();
+    let mut rest = py;
+    for p in parts.iter() {
+        let n = p.linear.weight.rows();
+        let (here, more) = rest.split_at_mut(t * n);
+        pack_all(cpu, p.dy, n, blocks, here);
+        lefts.push(here);
+        rest = more;
+    }
+    // dh = s · dy B
+    let mut jobs = Vec::new();
+    let mut rest = dh;
+    for (p, left) in parts.iter().zip(&lefts) {
+        let Some(l) = p.linear.lora else { continue };
+        let (here, more) = rest.split_at_mut(t * l.rank);
+        rest = more;
+        let right = Right::Rows { data: &l.b, ld: l.rank, cols: l.rank };
+        let terms = vec![Term { left, right, k: l.d_out }];
+        jobs.push(Job { blocks, n: l.rank, terms, out: Out::Plain(here), ldc: l.rank, add: false });
+    }
+    run_jobs(&cpu.pool, &mut jobs);
+    let mut dhs: Vec<&mut [f32]> = jobs
+        .into_iter()
+        .filter_map(|j| match j.out {
+            Out::Plain(o) => Some(o),
+            Out::Transposed(_) => None,
+        })
+        .collect();
+    for (l, dh) in parts.iter().filter_map(|p| p.linear.lora).zip(&mut dhs) {
+        dh.iter_mut().for_each(|v| *v *= l.scale);
+    }
+    // dx = Σ dy W + dh A
+    if let Some(dx) = dx {
+        assert_eq!(dx.len(), t * d, "input gradient shape");
+        let mut terms = Vec::new();
+        let (mut dh, mut rest) = (dhs.iter(), ph);
+        for (p, left) in parts.iter().zip(&lefts) {
+            let n = p.linear.weight.rows();
+            terms.push(Term { left, right: Right::WeightT(p.linear.weight), k: n });
+            if let Some((l, dh)) = p.linear.lora.and_then(|l| Some((l, dh.next()?))) {
+                let (here, more) = rest.split_at_mut(t * l.rank);
+                rest = more;
+                pack_all(cpu, dh, l.rank, blocks, here);
+                terms.push(Term { left: here, right: Right::Rows { data: &l.a, ld: d, cols: d }, k: l.rank });
+            }
+        }
+        run_jobs(&cpu.pool, &mut [Job { blocks, n: d, terms, out: Out::Plain(dx), ldc: d, add }]);
+    }
+    // dA += dhᵀ x, dB += dyᵀ h
+    let mut sides = cpu.take(2 * t * ranks);
+    let mut rest = &mut sides[..];
+    let mut dh = dhs.iter();
+    let mut jobs = Vec::new();
+    for p in parts.iter_mut() {
+        let Some((l, dh)) = p.linear.lora.and_then(|l| Some((l, dh.next()?))) else { continue };
+        let Some((da, db)) = &mut p.grads else { continue };
+        let across = Blocks::new(l.rank, max_rows());
+        let (left_a, more) = rest.split_at_mut(t * l.rank);
+        let (left_b, more) = more.split_at_mut(t * l.rank);
+        rest = more;
+        pack_all_cols(cpu, dh, l.rank, t, across, left_a);
+        pack_all_cols(cpu, p.h, l.rank, t, across, left_b);
+        let term = Term { left: left_a, right: Right::Rows { data: x, ld: d, cols: d }, k: t };
+        jobs.push(Job { blocks: across, n: d, terms: vec![term], out: Out::Plain(da), ldc: d, add: true });
+        let n = l.d_out;
+        let term = Term { left: left_b, right: Right::Rows { data: p.dy, ld: n, cols: n }, k: t };
+        jobs.push(Job { blocks: across, n, terms: vec![term], out: Out::Transposed(db), ldc: l.rank, add: true });
+    }
+    run_jobs(&cpu.pool, &mut jobs);
+    drop(jobs);
+    cpu.give(sides);
+    cpu.give(packed);
+}
+
+/// Up to this many rows the weight is decoded in registers instead of into panels.
+const FEW_ROWS: usize = 4;
+
+/// Tiles whose chains of sums run side by side, to hide the latency of the multiply-adds.
+const TILES_AT_ONCE: usize = 4;
+
+/// Multiplies decoded vectors with up to four rows of `x` at once.
+struct Dot<L, const M: usize> {
+    x: [*const f32; M],
+    acc: [L; M],
+}
+
+impl<L: Lanes, const M: usize> Sink<L> for Dot<L, M> {
+    #[inline(always)]
+    unsafe fn put(&mut self, k: usize, v: L) {
+        for m in 0..M {
+            // SAFETY: each row of `x` has 32 values from its pointer on.
+            self.acc[m] = unsafe { L::splat(*self.x[m].add(k)).fma(v, self.acc[m]) };
+        }
+    }
+}
+
+struct Few<'a> {
+    x: &'a [f32],
+    d: usize,
+    weight: &'a Weight,
+    bias: Option<&'a [f32]>,
+    /// `Bᵀ` with its padded width, rank and `h`
+    lora: Option<(&'a [f32], usize, usize, &'a [f32])>,
+}
+
+#[inline(always)]
+unsafe fn few_tiles_lanes<L: Lanes, const M: usize>(f: &Few<'_>, y: *mut f32, row0: usize, tile0: usize, tiles: usize) {
+    let (w, d) = (f.weight, f.d);
+    let n = w.rows();
+    let mut acc = [[[0f32; LANES]; M]; TILES_AT_ONCE];
+    if let Some(bias) = f.bias {
+        for (i, acc) in acc.iter_mut().enumerate().take(tiles) {
+            let first = (tile0 + i) * LANES;
+            let here = LANES.min(n - first);
+            acc.iter_mut().for_each(|a| a[..here].copy_from_slice(&bias[first..first + here]));
+        }
+    }
+    let mut tail = [[0f32; RUN]; M];
+    for run in 0..w.runs() {
+        let here = RUN.min(d - run * RUN);
+        let mut x: [*const f32; M] = std::array::from_fn(|m| f.x[(row0 + m) * d + run * RUN..].as_ptr());
+        if here < RUN {
+            for m in 0..M {
+                tail[m][..here].copy_from_slice(&f.x[(row0 + m) * d + run * RUN..][..here]);
+                x[m] = tail[m].as_ptr();
+            }
+        }
+        for (i, acc) in acc.iter_mut().enumerate().take(tiles) {
+            // SAFETY: the tile has this run; `x` has 32 values a row.
+            unsafe {
+                let mut dot = Dot::<L, M> { x, acc: std::array::from_fn(|m| L::load(acc[m].as_ptr())) };
+                decode32::<L>(w.dtype(), w.tile(tile0 + i).as_ptr(), run, &mut dot);
+                for m in 0..M {
+                    dot.acc[m].store(acc[m].as_mut_ptr());
+                }
+            }
+        }
+    }
+    for (i, acc) in acc.iter_mut().enumerate().take(tiles) {
+        let first = (tile0 + i) * LANES;
+        let here = LANES.min(n - first);
+        for m in 0..M {
+            // SAFETY: `bt` is padded to whole vectors; rows of `y` have `n` values.
+            unsafe {
+                if let Some((bt, np, rank, h)) = f.lora {
+                    let mut a = L::load(acc[m].as_ptr());
+                    for r in 0..rank {
+                        a = L::splat(h[(row0 + m) * rank + r]).fma(L::load(bt[r * np + first..].as_ptr()), a);
+                    }
+                    a.store(acc[m].as_mut_ptr());
+                }
+                std::ptr::copy_nonoverlapping(acc[m].as_ptr(), y.add((row0 + m) * n + first), here);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn few_tiles_any<L: Lanes>(f: &Few<'_>, y: *mut f32, row0: usize, rows: usize, tile0: usize, tiles: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match rows {
+            1 => few_tiles_lanes::<L, 1>(f, y, row0, tile0, tiles),
+            2 => few_tiles_lanes::<L, 2>(f, y, row0, tile0, tiles),
+            3 => few_tiles_lanes::<L, 3>(f, y, row0, tile0, tiles),
+            _ => few_tiles_lanes::<L, 4>(f, y, row0, tile0, tiles),
+        }
+    }
+}
+
+lanes_fn! {
+    /// # Safety
+    /// `y` is `[T, N]`; rows and tiles exist; nobody else writes these columns.
+    unsafe fn few_tiles(
+        f: &Few<'_>, y: *mut f32, row0: usize, rows: usize, tile0: usize, tiles: usize
+    ) = few_tiles_any
+}
+
+#[inline(always)]
+unsafe fn few_h_lanes<L: Lanes>(x: &[f32], at: &[f32], rp: usize, scale: f32, h: &mut [f32]) {
+    for (v, out) in h.chunks_mut(LANES).enumerate() {
+        // SAFETY: `at` is `[D, rp]` with rp a multiple of 16.
+        unsafe {
+            let mut acc = L::splat(0.0);
+            for (d, &x) in x.iter().enumerate() {
+                acc = L::splat(x).fma(L::load(at[d * rp + v * LANES..].as_ptr()), acc);
+            }
+            acc.mul(L::splat(scale)).store_part(out.as_mut_ptr(), out.len());
+        }
+    }
+}
+
+lanes_fn! {
+    /// # Safety
+    /// `at` is `[x.len(), rp]`.
+    unsafe fn few_h(x: &[f32], at: &[f32], rp: usize, scale: f32, h: &mut [f32]) = few_h_lanes
+}
+
+struct FewPart<'a> {
+    f: Few<'a>,
+    y: Shares<f32>,
+    first_task: usize,
+}
+
+fn few_rows(cpu: &Cpu, x: &[f32], t: usize, d: usize, parts: &mut [Forward<'_>]) {
+    let mut tasks = 0;
+    let mut list = Vec::with_capacity(parts.len());
+    for p in parts.iter_mut() {
+        let Forward { linear, y, h } = p;
+        if let Some(l) = linear.lora {
+            for (x, h) in x.chunks_exact(d).zip(h.chunks_exact_mut(l.rank)) {
+                // SAFETY: `at` is `[d, rp]`.
+                unsafe { few_h(x, &l.at, l.rp(), l.scale, h) };
+            }
+        }
+        let h: &[f32] = h;
+        let lora = linear.lora.map(|l| (&l.bt[..], l.np(), l.rank, h));
+        let f = Few { x, d, weight: linear.weight, bias: linear.bias, lora };
+        list.push(FewPart { f, y: Shares::new(y), first_task: tasks });
+        tasks += linear.weight.tiles().div_ceil(TILES_AT_ONCE);
+    }
+    cpu.pool.run(tasks, |task| {
+        let p = &list[list.partition_point(|p| p.first_task <= task) - 1];
+        let tile0 = (task - p.first_task) * TILES_AT_ONCE;
+        let tiles = TILES_AT_ONCE.min(p.f.weight.tiles() - tile0);
+        // SAFETY: tasks own disjoint columns of `y`.
+        unsafe { few_tiles(&p.f, p.y.ptr(), 0, t, tile0, tiles) };
+    });
+}
+
+/// `out[i, j] = hidden[i] · W[ids[j]]`: the product at chosen outputs only (logits that a constraint allows).
+/// `hidden` `[T, D]`, `out` `[T, ids.len()]`. The same bits as the full product gives there.
+pub fn linear_at(cpu: &Cpu, weight: &Weight, hidden: &[f32], ids: &[u32], out: &mut [f32]) {
+    let d = weight.cols();
+    let t = hidden.len() / d;
+    assert!(hidden.len() == t * d && out.len() == t * ids.len(), "shapes of chosen outputs");
+    assert!(ids.iter().all(|&i| (i as usize) < weight.rows()), "chosen output beyond the weight");
+    // one task a tile that is touched
+    let mut order: Vec<usize> = (0..ids.len()).collect();
+    order.sort_by_key(|&j| ids[j]);
+    let groups: Vec<&[usize]> =
+        order.chunk_by(|&a, &b| ids[a] as usize / TILE_ROWS == ids[b] as usize / TILE_ROWS).collect();
+    let parts = Shares::new(out);
+    cpu.pool.run(groups.len(), |g| {
+        let tile = ids[groups[g][0]] as usize / TILE_ROWS;
+        let f = Few { x: hidden, d, weight, bias: None, lora: None };
+        let mut line = [0f32; 4 * LANES];
+        for row0 in (0..t).step_by(4) {
+            let rows = 4.min(t - row0);
+            // SAFETY: one tile of up to 4 rows is written to `line` (see `tile_dots`).
+            unsafe { tile_dots(&f, line.as_mut_ptr(), row0, rows, tile) };
+            for &j in groups[g] {
+                for r in 0..rows {
+                    // SAFETY: each output belongs to one chosen id, so to one task.
+                    let to = unsafe { parts.at((row0 + r) * ids.len() + j, 1) };
+                    to[0] = line[r * LANES + ids[j] as usize % TILE_ROWS];
+                }
+            }
+        }
+    });
+}
+
+#[inline(always)]
+unsafe fn tile_dots_m<L: Lanes, const M: usize>(f: &Few<'_>, out: *mut f32, row0: usize, tile: usize) {
+    let (w, d) = (f.weight, f.d);
+    let mut tail = [[0f32; RUN]; M];
+    // SAFETY: the tile has its runs; `x` has 32 values a row; `out` holds M vectors.
+    unsafe {
+        let mut dot = Dot::<L, M> { x: [std::ptr::null(); M], acc: [L::splat(0.0); M] };
+        for run in 0..w.runs() {
+            let here = RUN.min(d - run * RUN);
+            for m in 0..M {
+                let x = &f.x[(row0 + m) * d + run * RUN..][..here];
+                dot.x[m] = x.as_ptr();
+                if here < RUN {
+                    tail[m][..here].copy_from_slice(x);
+                    dot.x[m] = tail[m].as_ptr();
+                }
+            }
+            decode32::<L>(w.dtype(), w.tile(tile).as_ptr(), run, &mut dot);
+        }
+        for m in 0..M {
+            dot.acc[m].store(out.add(m * LANES));
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn tile_dots_any<L: Lanes>(f: &Few<'_>, out: *mut f32, row0: usize, rows: usize, tile: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match rows {
+            1 => tile_dots_m::<L, 1>(f, out, row0, tile),
+            2 => tile_dots_m::<L, 2>(f, out, row0, tile),
+            3 => tile_dots_m::<L, 3>(f, out, row0, tile),
+            _ => tile_dots_m::<L, 4>(f, out, row0, tile),
+        }
+    }
+}
+
+lanes_fn! {
+    /// # Safety
+    /// Rows and tile exist; `out` holds 4 vectors.
+    unsafe fn tile_dots(f: &Few<'_>, out: *mut f32, row0: usize, rows: usize, tile: usize) = tile_dots_any
+}

@@ -1,0 +1,504 @@
+//! Products of matrices: packed operands, register tiles, parallel tasks.
+//!
+//! `C[m, n] = Σ_terms Σ_k A_t[m, k] · B_t[k, n]`, each element one chain of fused multiply-adds over the terms
+//! and `k` in order. The left operand is packed once into blocks of rows (`[k][rows]`); the right one is
+//! packed by each task into panels (`[k][NR]`), where a stored weight is decoded on the way.
+
+use crate::lanes::{LANES, Lanes, Scalar, lanes_fn};
+use crate::pool::Pool;
+use crate::weight::{RUN, Weight, decode_run};
+use std::cell::RefCell;
+
+/// Floats of a task's panels: they should stay in the second-level cache.
+const PANEL_FLOATS: usize = 64 * 1024;
+
+/// Widest panel of any instruction set.
+pub(crate) const MAX_NR: usize = 32;
+
+thread_local! {
+    static PANELS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Gives `f` a buffer of at least `len` floats that belongs to this thread (contents undefined).
+pub(crate) fn with_panels<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+    PANELS.with_borrow_mut(|p| {
+        if p.len() < len {
+            p.resize(len, 0.0);
+        }
+        f(&mut p[..len])
+    })
+}
+
+/// Addresses of one register tile's operands.
+#[derive(Clone, Copy)]
+pub(crate) struct TileArgs {
+    pub(crate) k: usize,
+    /// left operand: element `(k, r)` at `a + k * ka + r * ra`
+    pub(crate) a: *const f32,
+    pub(crate) ka: usize,
+    pub(crate) ra: usize,
+    /// right operand: 16-lane vectors at `b + k * ldb`
+    pub(crate) b: *const f32,
+    pub(crate) ldb: usize,
+    pub(crate) c: *mut f32,
+    pub(crate) ldc: usize,
+    /// go on from the values in `c` instead of from 0
+    pub(crate) add: bool,
+}
+
+#[inline(always)]
+unsafe fn tile_body<L: Lanes, const MR: usize, const NV: usize>(t: &TileArgs, ka: usize, ra: usize) {
+    // SAFETY: the caller promises valid operands of these sizes.
+    unsafe {
+        let mut acc = [[L::splat(0.0); NV]; MR];
+        if t.add {
+            for r in 0..MR {
+                for v in 0..NV {
+                    acc[r][v] = L::load(t.c.add(r * t.ldc + v * LANES));
+                }
+            }
+        }
+        let (mut a, mut b) = (t.a, t.b);
+        for _ in 0..t.k {
+            let mut bv = [L::splat(0.0); NV];
+            for (v, bv) in bv.iter_mut().enumerate() {
+                *bv = L::load(b.add(v * LANES));
+            }
+            for r in 0..MR {
+                let av = L::splat(*a.add(r * ra));
+                for v in 0..NV {
+                    acc[r][v] = av.fma(bv[v], acc[r][v]);
+                }
+            }
+            a = a.add(ka);
+            b = b.add(t.ldb);
+        }
+        for r in 0..MR {
+            for v in 0..NV {
+                acc[r][v].store(t.c.add(r * t.ldc + v * LANES));
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn tile_any<L: Lanes, const MR: usize, const NV: usize>(t: &TileArgs) {
+    // SAFETY: the caller's promise; constants let the compiler fold the addresses of packed blocks.
+    unsafe {
+        if t.ra == 1 && t.ka == MR {
+            tile_body::<L, MR, NV>(t, MR, 1)
+        } else if t.ka == 1 {
+            tile_body::<L, MR, NV>(t, 1, t.ra)
+        } else {
+            tile_body::<L, MR, NV>(t, t.ka, t.ra)
+        }
+    }
+}
+
+/// Register tiles of an instruction set.
+pub(crate) trait Micro: Lanes {
+    /// most rows of a tile
+    const MR: usize;
+    /// most vectors of a tile
+    const NV: usize;
+    /// One tile of `mr` rows (1..=MR) × `nv` vectors (1..=NV).
+    ///
+    /// # Safety
+    /// Operands valid for these sizes; instruction set present.
+    unsafe fn tile(mr: usize, nv: usize, t: &TileArgs);
+}
+
+macro_rules! tiles {
+    ($lanes:ty, [$($attr:meta)?], $mr_max:literal, $nv_max:literal, [$($mr:literal)*], [$($nv:literal)*]) => {
+        impl Micro for $lanes {
+            const MR: usize = $mr_max;
+            const NV: usize = $nv_max;
+            #[inline(always)]
+            unsafe fn tile(mr: usize, nv: usize, t: &TileArgs) {
+                $(#[$attr])?
+                unsafe fn one<const MR: usize, const NV: usize>(t: &TileArgs) {
+                    // SAFETY: features are enabled here; operands are the caller's promise.
+                    unsafe { tile_any::<$lanes, MR, NV>(t) }
+                }
+                tiles!(@rows mr, nv, t, [$($mr)*], [$($nv)*])
+            }
+        }
+    };
+    (@rows $mr_in:ident, $nv_in:ident, $t:ident, [$($mr:literal)*], $nvs:tt) => {
+        match $mr_in { $($mr => tiles!(@cols $nv_in, $t, $mr, $nvs),)* _ => unreachable!("tile of {} rows", $mr_in) }
+    };
+    (@cols $nv_in:ident, $t:ident, $mr:literal, [$($nv:literal)*]) => {
+        match $nv_in {
+            // SAFETY: the trait's contract.
+            $($nv => unsafe { one::<$mr, $nv>($t) },)*
+            _ => unreachable!("tile of {} vectors", $nv_in),
+        }
+    };
+}
+
+tiles!(Scalar, [], 4, 1, [1 2 3 4], [1]);
+#[cfg(target_arch = "x86_64")]
+tiles!(crate::lanes::Avx2, [target_feature(enable = "avx2,fma,f16c")], 6, 1, [1 2 3 4 5 6], [1]);
+#[cfg(target_arch = "x86_64")]
+tiles!(
+    crate::lanes::Avx512,
+    [target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")],
+    12, 2, [1 2 3 4 5 6 7 8 9 10 11 12], [1 2]
+);
+
+/// Most rows of a register tile of the instruction set in use.
+pub(crate) fn max_rows() -> usize {
+    match crate::lanes::isa() {
+        #[cfg(target_arch = "x86_64")]
+        crate::lanes::Isa::Avx512 => crate::lanes::Avx512::MR,
+        #[cfg(target_arch = "x86_64")]
+        crate::lanes::Isa::Avx2 => crate::lanes::Avx2::MR,
+        _ => Scalar::MR,
+    }
+}
+
+/// Columns of a panel of the instruction set in use.
+pub(crate) fn panel_cols() -> usize {
+    match crate::lanes::isa() {
+        #[cfg(target_arch = "x86_64")]
+        crate::lanes::Isa::Avx512 => crate::lanes::Avx512::NV * LANES,
+        #[cfg(target_arch = "x86_64")]
+        crate::lanes::Isa::Avx2 => crate::lanes::Avx2::NV * LANES,
+        _ => Scalar::NV * LANES,
+    }
+}
+
+/// Splits `m` rows into even blocks of at most `most` rows: `(first row, rows)` of block `b`.
+#[derive(Clone, Copy)]
+pub(crate) struct Blocks {
+    m: usize,
+    count: usize,
+}
+
+impl Blocks {
+    pub(crate) fn new(m: usize, most: usize) -> Blocks {
+        Blocks { m, count: m.div_ceil(most) }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    pub(crate) fn get(&self, b: usize) -> (usize, usize) {
+        let (size, more) = (self.m / self.count, self.m % self.count);
+        (b * size + b.min(more), size + usize::from(b < more))
+    }
+}
+
+/// Packs rows `row0 .. row0 + rows` of a row-major matrix into `[k][rows]`.
+pub(crate) fn pack_rows(x: &[f32], ld: usize, k: usize, row0: usize, rows: usize, out: &mut [f32]) {
+    debug_assert!(out.len() >= k * rows);
+    let mut r = 0;
+    // four rows × four columns at a time: the compiler keeps the small block in registers
+    while r + 4 <= rows {
+        let lines: [&[f32]; 4] = std::array::from_fn(|i| &x[(row0 + r + i) * ld..][..k]);
+        let mut c = 0;
+        while c + 4 <= k {
+            let block: [[f32; 4]; 4] = std::array::from_fn(|i| std::array::from_fn(|j| lines[i][c + j]));
+            for j in 0..4 {
+                let o = &mut out[(c + j) * rows + r..][..4];
+                for i in 0..4 {
+                    o[i] = block[i][j];
+                }
+            }
+            c += 4;
+        }
+        for c in c..k {
+            for i in 0..4 {
+                out[c * rows + r + i] = lines[i][c];
+            }
+        }
+        r += 4;
+    }
+    for r in r..rows {
+        for (c, &v) in x[(row0 + r) * ld..][..k].iter().enumerate() {
+            out[c * rows + r] = v;
+        }
+    }
+}
+
+/// Packs columns `col0 .. col0 + cols` of a row-major `[k, ..]` matrix into `[k][cols]` (its transpose's rows).
+pub(crate) fn pack_cols(x: &[f32], ld: usize, k: usize, col0: usize, cols: usize, out: &mut [f32]) {
+    for (line, out) in x.chunks(ld).take(k).zip(out.chunks_exact_mut(cols)) {
+        out.copy_from_slice(&line[col0..col0 + cols]);
+    }
+}
+
+/// A right operand `B[k, n]`.
+#[derive(Clone, Copy)]
+pub(crate) enum Right<'a> {
+    /// `B[k, n] = W[n, k]`
+    Weight(&'a Weight),
+    /// `B[k, n] = W[k, n]`
+    WeightT(&'a Weight),
+    /// `B[k, n] = data[k * ld + n]`, `n` below `cols`
+    Rows { data: &'a [f32], ld: usize, cols: usize },
+}
+
+impl Right<'_> {
+    /// Packs `k` rows of columns `n0 ..` into panels of `nr` columns: `panels` panels of `[k][nr]`, each
+    /// `stride` floats from the one before. Columns beyond the matrix become 0.
+    fn pack(&self, k: usize, n0: usize, nr: usize, panels: usize, stride: usize, out: &mut [f32]) {
+        match *self {
+            Right::Weight(w) => {
+                let mut run = [0f32; RUN * LANES];
+                for p in 0..panels {
+                    for v in 0..nr / LANES {
+                        let tile = (n0 + p * nr) / LANES + v;
+                        let base = p * stride + v * LANES;
+                        for j in 0..w.runs() {
+                            let here = RUN.min(k - j * RUN);
+                            if tile < w.tiles() && here == RUN {
+                                let to = &mut out[base + j * RUN * nr..][..(RUN - 1) * nr + LANES];
+                                // SAFETY: run `j` is inside the tile; `to` holds 32 vectors at stride `nr`.
+                                unsafe { decode_run(w.dtype(), w.tile(tile).as_ptr(), j, to.as_mut_ptr(), nr) };
+                                continue;
+                            }
+                            if tile < w.tiles() {
+                                // SAFETY: run `j` is inside the tile; `run` holds 512 values.
+                                unsafe { decode_run(w.dtype(), w.tile(tile).as_ptr(), j, run.as_mut_ptr(), LANES) };
+                            } else {
+                                run.fill(0.0);
+                            }
+                            for (kk, vector) in run.chunks_exact(LANES).take(here).enumerate() {
+                                out[base + (j * RUN + kk) * nr..][..LANES].copy_from_slice(vector);
+                            }
+                        }
+                    }
+                }
+            }
+            Right::WeightT(w) => {
+                // n0 is a multiple of 32; a run of 32 columns of the weight fills 32 / nr panels
+                let mut run = [0f32; RUN * LANES];
+                for col in (n0..n0 + panels * nr).step_by(RUN) {
+                    let j = col / RUN;
+                    for t in 0..k.div_ceil(LANES) {
+                        if j < w.runs() {
+                            // SAFETY: as above.
+                            unsafe { decode_run(w.dtype(), w.tile(t).as_ptr(), j, run.as_mut_ptr(), LANES) };
+                        } else {
+                            run.fill(0.0);
+                        }
+                        let here = LANES.min(k - t * LANES);
+                        for c0 in (0..RUN).step_by(nr) {
+                            let panel = (col + c0 - n0) / nr;
+                            if panel >= panels {
+                                break;
+                            }
+                            let out = &mut out[panel * stride + t * LANES * nr..][..here * nr];
+                            transpose_run(&run[c0 * LANES..(c0 + nr) * LANES], nr, here, out);
+                        }
+                    }
+                }
+            }
+            Right::Rows { data, ld, cols } => {
+                for p in 0..panels {
+                    let col = n0 + p * nr;
+                    let here = nr.min(cols.saturating_sub(col));
+                    for (kk, out) in out[p * stride..][..k * nr].chunks_exact_mut(nr).enumerate() {
+                        out[..here].copy_from_slice(&data[kk * ld + col..][..here]);
+                        out[here..].fill(0.0);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `out[row][c] = run[c][row]` for `cols` columns of 16 rows, the first `rows` of them.
+fn transpose_run(run: &[f32], cols: usize, rows: usize, out: &mut [f32]) {
+    for c in (0..cols).step_by(4) {
+        let quad: [&[f32]; 4] = std::array::from_fn(|i| &run[(c + i) * LANES..][..LANES]);
+        for (row, out) in out.chunks_exact_mut(cols).take(rows).enumerate() {
+            for i in 0..4 {
+                out[c + i] = quad[i][row];
+            }
+        }
+    }
+}
+
+/// One term of a sum of products: a packed left operand and a right one, `k` inner elements.
+pub(crate) struct Term<'a> {
+    /// packed blocks, block `b` at `row0(b) * k`
+    pub(crate) left: &'a [f32],
+    pub(crate) right: Right<'a>,
+    pub(crate) k: usize,
+}
+
+/// A sum of products with the rows of its output.
+pub(crate) struct Job<'a> {
+    pub(crate) blocks: Blocks,
+    pub(crate) n: usize,
+    pub(crate) terms: Vec<Term<'a>>,
+    /// `[m, ldc]`; columns `0..n` are written
+    pub(crate) out: Out<'a>,
+    pub(crate) ldc: usize,
+    /// add to what stands in `out`
+    pub(crate) add: bool,
+}
+
+/// Where a job's output goes.
+pub(crate) enum Out<'a> {
+    /// row-major `[m, ldc]`
+    Plain(&'a mut [f32]),
+    /// transposed: element `(m, n)` at `n * ldc + m`, always added
+    Transposed(&'a mut [f32]),
+}
+
+#[derive(Clone, Copy)]
+struct OutPtr {
+    p: *mut f32,
+    len: usize,
+    transposed: bool,
+}
+
+struct Plan {
+    out: OutPtr,
+    cols_per_task: usize,
+    blocks_per_task: usize,
+    first_task: usize,
+    col_tasks: usize,
+}
+
+struct Plans(Vec<Plan>);
+// SAFETY: tasks write disjoint parts of the outputs (column groups × row blocks).
+unsafe impl Sync for Plans {}
+
+/// Runs the jobs, all of their tasks in one parallel region.
+pub(crate) fn run_jobs(pool: &Pool, jobs: &mut [Job<'_>]) {
+    let nr = panel_cols();
+    let mut tasks = 0;
+    let plans = Plans(
+        jobs.iter_mut()
+            .map(|job| {
+                let k: usize = job.terms.iter().map(|t| t.k).sum();
+                let out = match &mut job.out {
+                    Out::Plain(o) => OutPtr { p: o.as_mut_ptr(), len: o.len(), transposed: false },
+                    Out::Transposed(o) => OutPtr { p: o.as_mut_ptr(), len: o.len(), transposed: true },
+                };
+                let (m, n) = (job.blocks.m, job.n);
+                match out.transposed {
+                    false => assert!(m == 0 || (m - 1) * job.ldc + n <= out.len, "output too short"),
+                    true => assert!(n == 0 || (n - 1) * job.ldc + m <= out.len, "output too short"),
+                }
+                for t in &job.terms {
+                    assert!(t.left.len() >= m * t.k, "left operand too short");
+                }
+                let fit = (PANEL_FLOATS / k.max(1)).max(1) / MAX_NR * MAX_NR;
+                let even = n.div_ceil(pool.threads() * 2).next_multiple_of(MAX_NR);
+                let cols_per_task = fit.clamp(MAX_NR, 512).min(even.max(MAX_NR));
+                let col_tasks = n.div_ceil(cols_per_task);
+                // few column groups: split the rows too, but keep enough of them to pay for the decoding
+                let row_tasks = (pool.threads() * 4).div_ceil(col_tasks).min((m / 256).max(1));
+                let blocks_per_task = job.blocks.count.div_ceil(row_tasks).max(1);
+                let plan = Plan { out, cols_per_task, blocks_per_task, first_task: tasks, col_tasks };
+                tasks += col_tasks * job.blocks.count.div_ceil(blocks_per_task);
+                plan
+            })
+            .collect(),
+    );
+    let jobs = &*jobs;
+    let plans = &plans;
+    pool.run(tasks, |task| {
+        let j = plans.0.partition_point(|p| p.first_task <= task) - 1;
+        let (job, plan) = (&jobs[j], &plans.0[j]);
+        let local = task - plan.first_task;
+        let n0 = local % plan.col_tasks * plan.cols_per_task;
+        let n1 = (n0 + plan.cols_per_task).min(job.n);
+        let b0 = local / plan.col_tasks * plan.blocks_per_task;
+        let b1 = (b0 + plan.blocks_per_task).min(job.blocks.count);
+        let panels = (n1 - n0).div_ceil(nr);
+        let total_k: usize = job.terms.iter().map(|t| t.k).sum();
+        with_panels(panels * nr * total_k + MAX_NR * 16, |buffer| {
+            let (spare, buffer) = buffer.split_at_mut(MAX_NR * 16);
+            let mut at = 0;
+            for term in &job.terms {
+                let stride = term.k * nr;
+                term.right.pack(term.k, n0, nr, panels, stride, &mut buffer[at..at + panels * stride]);
+                at += panels * stride;
+            }
+            // SAFETY: panels and packed blocks hold what the shapes say (asserted above); this task alone
+            // writes columns n0..n1 of the rows of blocks b0..b1.
+            unsafe { run_task(job, &plan.out, buffer, spare.as_mut_ptr(), n0, n1, b0, b1) };
+        });
+    });
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn run_task_lanes<L: Micro>(
+    job: &Job<'_>,
+    out: &OutPtr,
+    buffer: &[f32],
+    spare: *mut f32,
+    n0: usize,
+    n1: usize,
+    b0: usize,
+    b1: usize,
+) {
+    let nr = L::NV * LANES;
+    for b in b0..b1 {
+        let (row0, rows) = job.blocks.get(b);
+        for p in 0..(n1 - n0).div_ceil(nr) {
+            let col = n0 + p * nr;
+            let cols = nr.min(n1 - col);
+            let whole = cols.is_multiple_of(LANES) && !out.transposed;
+            // SAFETY: addresses stay inside the operands by construction; `spare` holds 16 × 32 values.
+            unsafe {
+                let c = if whole { out.p.add(row0 * job.ldc + col) } else { spare };
+                let ldc = if whole { job.ldc } else { nr };
+                if !whole && job.add && !out.transposed {
+                    for r in 0..rows {
+                        let from = out.p.add((row0 + r) * job.ldc + col);
+                        std::ptr::copy_nonoverlapping(from, spare.add(r * nr), cols);
+                    }
+                }
+                let mut add = job.add && !out.transposed;
+                let mut at = 0;
+                for term in &job.terms {
+                    let stride = term.k * nr;
+                    let args = TileArgs {
+                        k: term.k,
+                        a: term.left.as_ptr().add(row0 * term.k),
+                        ka: rows,
+                        ra: 1,
+                        b: buffer.as_ptr().add(at + p * stride),
+                        ldb: nr,
+                        c,
+                        ldc,
+                        add,
+                    };
+                    L::tile(rows, cols.div_ceil(LANES), &args);
+                    add = true;
+                    at += (n1 - n0).div_ceil(nr) * stride;
+                }
+                if out.transposed {
+                    for n in 0..cols {
+                        let to = out.p.add((col + n) * job.ldc + row0);
+                        for r in 0..rows {
+                            *to.add(r) += *spare.add(r * nr + n);
+                        }
+                    }
+                } else if !whole {
+                    for r in 0..rows {
+                        let to = out.p.add((row0 + r) * job.ldc + col);
+                        std::ptr::copy_nonoverlapping(spare.add(r * nr), to, cols);
+                    }
+                }
+            }
+        }
+    }
+}
+
+lanes_fn! {
+    /// # Safety
+    /// See `run_jobs`.
+    unsafe fn run_task(
+        job: &Job<'_>, out: &OutPtr, buffer: &[f32], spare: *mut f32, n0: usize, n1: usize, b0: usize, b1: usize
+    ) = run_task_lanes
+}

@@ -1,0 +1,448 @@
+//! A stored weight: `rows × cols` values in tiles of 16 rows, in the type of the file, never requantised.
+//!
+//! A tile interleaves 16 rows so that one load brings the same column of 16 rows; a lane is a row. For each run of
+//! 32 columns, [`decode32`] turns the tile into 32 vectors, exactly the values that the file format defines.
+//! Rows beyond the last are zero; float types pad the columns to a multiple of 32 with zeros.
+//!
+//! Bytes of a tile's block, by type (`x16` means one entry a row; `[n][16]` means n vectors):
+//!
+//! | type | layout |
+//! | --- | --- |
+//! | F32, F16, BF16 | `[32][16]` values |
+//! | Q8_0 | d x16 (f16), q `[32][16]` (i8) |
+//! | Q4_0 | d x16, nibbles `[16][16]`: low = column j, high = column j + 16 |
+//! | Q4_1 | d x16, m x16, nibbles as Q4_0 |
+//! | Q5_0, Q5_1 | d x16 (, m x16), fifth bits as 32 masks of 16 rows, nibbles as Q4_0 |
+//! | Q4_K | d x16, dmin x16, scales `[8][16]` (u8), mins `[8][16]`, nibbles `[128][16]` |
+//! | Q5_K | as Q4_K, with fifth bits `[32][16]` (bit s = sub-block s) before the nibbles |
+//! | Q6_K | d x16, scales `[16][16]` (i8), low nibbles `[128][16]`, high bits `[64][16]` |
+
+use crate::dtype::DType;
+use crate::lanes::{LANES, Lanes, lanes_fn};
+use crate::pool::{Pool, Shares};
+
+/// Rows of a tile.
+pub const TILE_ROWS: usize = LANES;
+
+/// Columns that are decoded at once.
+pub(crate) const RUN: usize = 32;
+
+/// A weight matrix `[rows, cols]` (outputs × inputs) in tiled storage.
+pub struct Weight {
+    dtype: DType,
+    rows: usize,
+    cols: usize,
+    tile_bytes: usize,
+    data: Vec<u8>,
+}
+
+impl std::fmt::Debug for Weight {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Weight({} [{}, {}])", self.dtype, self.rows, self.cols)
+    }
+}
+
+/// Bytes of one block of a tile (16 rows × block columns; 32 columns for float types).
+fn tile_block_bytes(dtype: DType) -> usize {
+    match dtype {
+        DType::F32 | DType::F16 | DType::BF16 => RUN * LANES * dtype.block_bytes(),
+        // the packed 6-bit scales and mins (12 bytes a row) become bytes (16 a row)
+        DType::Q4K | DType::Q5K => LANES * (dtype.block_bytes() + 4),
+        _ => LANES * dtype.block_bytes(),
+    }
+}
+
+fn tile_block_cols(dtype: DType) -> usize {
+    dtype.block_len().max(RUN)
+}
+
+impl Weight {
+    /// Reads a matrix of `rows × cols` values. `read(first_row, bytes)` is called once for each tile of up to 16
+    /// rows, in any order and from several threads, and fills `bytes` with those rows as the file stores them.
+    ///
+    /// # Errors
+    /// The first error that `read` returns.
+    ///
+    /// # Panics
+    /// If `cols` is not a whole number of blocks of a quantised `dtype` (readers of files check it first).
+    pub fn read<E: Send>(
+        pool: &Pool,
+        dtype: DType,
+        rows: usize,
+        cols: usize,
+        read: impl Fn(usize, &mut [u8]) -> Result<(), E> + Sync,
+    ) -> Result<Weight, E> {
+        assert!(cols.is_multiple_of(dtype.block_len()), "{cols} columns are not whole {dtype} blocks");
+        let row_bytes = cols / dtype.block_len() * dtype.block_bytes();
+        let tile_bytes = cols.div_ceil(tile_block_cols(dtype)) * tile_block_bytes(dtype);
+        let tiles = rows.div_ceil(TILE_ROWS);
+        let mut data = vec![0u8; tiles * tile_bytes];
+        let parts = Shares::new(&mut data);
+        let failed = std::sync::Mutex::new(None);
+        const GROUP: usize = 8; // tiles a task
+        pool.run(tiles.div_ceil(GROUP), |group| {
+            let mut raw = vec![0u8; TILE_ROWS * row_bytes];
+            for t in group * GROUP..((group + 1) * GROUP).min(tiles) {
+                let here = (rows - t * TILE_ROWS).min(TILE_ROWS);
+                raw[here * row_bytes..].fill(0);
+                if let Err(e) = read(t * TILE_ROWS, &mut raw[..here * row_bytes]) {
+                    failed.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(e);
+                    return;
+                }
+                // SAFETY: each tile belongs to one task.
+                let tile = unsafe { parts.at(t * tile_bytes, tile_bytes) };
+                weave(dtype, cols, &raw, row_bytes, tile);
+            }
+        });
+        match failed.into_inner().unwrap_or_else(|e| e.into_inner()) {
+            Some(e) => Err(e),
+            None => Ok(Weight { dtype, rows, cols, tile_bytes, data }),
+        }
+    }
+
+    /// A float matrix from values, row-major `[rows, cols]`.
+    pub fn from_f32(rows: usize, cols: usize, values: &[f32]) -> Weight {
+        assert_eq!(values.len(), rows * cols);
+        let made: Result<Weight, std::convert::Infallible> =
+            Weight::read(&Pool::new(1), DType::F32, rows, cols, |row, bytes| {
+                for (b, v) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(&values[row * cols..]) {
+                    *b = v.to_le_bytes();
+                }
+                Ok(())
+            });
+        match made {
+            Ok(w) => w,
+            Err(never) => match never {},
+        }
+    }
+
+    /// Output dimension.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Input dimension.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Storage type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Bytes held in memory.
+    pub fn bytes(&self) -> usize {
+        self.data.len()
+    }
+
+    pub(crate) fn tiles(&self) -> usize {
+        self.rows.div_ceil(TILE_ROWS)
+    }
+
+    /// The bytes of tile `t`.
+    pub(crate) fn tile(&self, t: usize) -> &[u8] {
+        &self.data[t * self.tile_bytes..(t + 1) * self.tile_bytes]
+    }
+
+    /// Runs of 32 columns, the last one padded for float types.
+    pub(crate) fn runs(&self) -> usize {
+        self.cols.div_ceil(RUN)
+    }
+
+    /// Writes row `row` as floats to `out` (`[cols]`).
+    ///
+    /// # Panics
+    /// If `row` or the length of `out` does not fit.
+    pub fn row_into(&self, row: usize, out: &mut [f32]) {
+        assert!(row < self.rows && out.len() == self.cols);
+        let (tile, lane) = (self.tile(row / TILE_ROWS), row % TILE_ROWS);
+        let mut run = [0f32; RUN * LANES];
+        for (j, out) in out.chunks_mut(RUN).enumerate() {
+            // SAFETY: run `j` lies inside the tile and `run` holds 32 × 16 values.
+            unsafe { decode_run(self.dtype, tile.as_ptr(), j, run.as_mut_ptr(), LANES) };
+            for (k, o) in out.iter_mut().enumerate() {
+                *o = run[k * LANES + lane];
+            }
+        }
+    }
+
+    /// The name of the first row that holds a value which is not finite, if any (a broken file shows here).
+    pub fn first_row_not_finite(&self, pool: &Pool) -> Option<usize> {
+        let found = std::sync::atomic::AtomicUsize::new(usize::MAX);
+        pool.run(self.tiles(), |t| {
+            let mut run = [0f32; RUN * LANES];
+            for j in 0..self.runs() {
+                // SAFETY: as in `row_into`.
+                unsafe { decode_run(self.dtype, self.tile(t).as_ptr(), j, run.as_mut_ptr(), LANES) };
+                // x - x is 0 for finite values and NaN otherwise; the sum stays 0 only if all are finite
+                if run.iter().map(|x| x - x).sum::<f32>() != 0.0 {
+                    let lane = (0..LANES).find(|l| (0..RUN).any(|k| !run[k * LANES + l].is_finite())).unwrap_or(0);
+                    found.fetch_min(t * TILE_ROWS + lane, std::sync::atomic::Ordering::Relaxed);
+                }
+            }
+        });
+        Some(found.into_inner()).filter(|&row| row != usize::MAX)
+    }
+}
+
+/// Weaves 16 stored rows (`raw`, `row_bytes` each) into one tile.
+fn weave(dtype: DType, cols: usize, raw: &[u8], row_bytes: usize, tile: &mut [u8]) {
+    let size = tile_block_bytes(dtype);
+    let bb = dtype.block_bytes();
+    for (b, out) in tile.chunks_exact_mut(size).enumerate() {
+        for lane in 0..LANES {
+            let row = &raw[lane * row_bytes..(lane + 1) * row_bytes];
+            match dtype {
+                DType::F32 | DType::F16 | DType::BF16 => {
+                    for k in 0..RUN.min(cols - b * RUN) {
+                        out[(k * LANES + lane) * bb..][..bb].copy_from_slice(&row[(b * RUN + k) * bb..][..bb]);
+                    }
+                }
+                _ => weave_block(dtype, &row[b * bb..(b + 1) * bb], lane, out),
+            }
+        }
+    }
+}
+
+fn spread(from: &[u8], lane: usize, out: &mut [u8]) {
+    for (i, &byte) in from.iter().enumerate() {
+        out[i * LANES + lane] = byte;
+    }
+}
+
+fn scale(from: &[u8], lane: usize, out: &mut [u8]) {
+    out[lane * 2..lane * 2 + 2].copy_from_slice(&from[..2]);
+}
+
+/// Puts one row's block (GGUF layout) into its lane of a tile's block.
+fn weave_block(dtype: DType, block: &[u8], lane: usize, out: &mut [u8]) {
+    match dtype {
+        DType::Q8_0 | DType::Q4_0 => {
+            scale(block, lane, out);
+            spread(&block[2..], lane, &mut out[32..]);
+        }
+        DType::Q4_1 => {
+            scale(block, lane, out);
+            scale(&block[2..], lane, &mut out[32..]);
+            spread(&block[4..], lane, &mut out[64..]);
+        }
+        DType::Q5_0 | DType::Q5_1 => {
+            let scales = if dtype == DType::Q5_0 { 1 } else { 2 };
+            for s in 0..scales {
+                scale(&block[2 * s..], lane, &mut out[32 * s..]);
+            }
+            let bits = &block[2 * scales..2 * scales + 4];
+            for k in 0..32 {
+                let bit = bits[k / 8] >> (k % 8) & 1;
+                out[32 * scales + 2 * k + lane / 8] |= bit << (lane % 8);
+            }
+            spread(&block[2 * scales + 4..], lane, &mut out[32 * scales + 64..]);
+        }
+        DType::Q4K | DType::Q5K => {
+            scale(block, lane, out);
+            scale(&block[2..], lane, &mut out[32..]);
+            let packed = &block[4..16];
+            for s in 0..8 {
+                let (sc, mn) = if s < 4 {
+                    (packed[s] & 63, packed[s + 4] & 63)
+                } else {
+                    (
+                        (packed[s + 4] & 15) | (packed[s - 4] >> 6) << 4,
+                        (packed[s + 4] >> 4) | (packed[s] >> 6) << 4,
+                    )
+                };
+                out[64 + s * LANES + lane] = sc;
+                out[192 + s * LANES + lane] = mn;
+            }
+            // Q5_K keeps its 32 bytes of fifth bits before the nibbles, as the file does
+            spread(&block[16..], lane, &mut out[320..]);
+        }
+        DType::Q6K => {
+            scale(&block[208..], lane, out);
+            spread(&block[192..208], lane, &mut out[32..]);
+            spread(&block[..128], lane, &mut out[288..]);
+            spread(&block[128..192], lane, &mut out[288 + 128 * LANES..]);
+        }
+        DType::F32 | DType::F16 | DType::BF16 => {}
+    }
+}
+
+/// Receives the decoded vectors of a run: column `k` (0..32) of 16 rows.
+pub(crate) trait Sink<L: Lanes> {
+    /// # Safety
+    /// `k < 32`; the instruction set of `L` is present.
+    unsafe fn put(&mut self, k: usize, v: L);
+}
+
+/// Stores a run as 32 vectors, `stride` floats apart.
+struct Store(*mut f32, usize);
+
+impl<L: Lanes> Sink<L> for Store {
+    #[inline(always)]
+    unsafe fn put(&mut self, k: usize, v: L) {
+        // SAFETY: `k < 32`, and the pointer holds 32 vectors at this stride.
+        unsafe { v.store(self.0.add(k * self.1)) }
+    }
+}
+
+/// Decodes columns `32 run .. 32 run + 32` of a tile into `sink`, in ascending order of columns.
+///
+/// # Safety
+/// `tile` points to a tile of `dtype` that has this run; the instruction set of `L` is present.
+#[inline(always)]
+pub(crate) unsafe fn decode32<L: Lanes>(dtype: DType, tile: *const u8, run: usize, sink: &mut impl Sink<L>) {
+    // SAFETY: all offsets lie inside the block's layout given at the head of the file.
+    unsafe {
+        let bytes = tile_block_bytes(dtype);
+        match dtype {
+            DType::F32 => {
+                let p = tile.add(run * bytes).cast::<f32>();
+                for k in 0..RUN {
+                    sink.put(k, L::load(p.add(k * LANES)));
+                }
+            }
+            DType::F16 => {
+                let p = tile.add(run * bytes);
+                for k in 0..RUN {
+                    sink.put(k, L::load_f16(p.add(k * LANES * 2)));
+                }
+            }
+            DType::BF16 => {
+                let p = tile.add(run * bytes);
+                for k in 0..RUN {
+                    sink.put(k, L::load_bf16(p.add(k * LANES * 2)));
+                }
+            }
+            DType::Q8_0 => {
+                let p = tile.add(run * bytes);
+                let d = L::load_f16(p);
+                for k in 0..RUN {
+                    sink.put(k, L::int_to_f32(L::load_i8(p.add(32 + k * LANES))).mul(d));
+                }
+            }
+            DType::Q4_0 => {
+                let p = tile.add(run * bytes);
+                let d = L::load_f16(p);
+                let (low, eight) = (L::int_splat(15), L::int_splat(-8));
+                for k in 0..16 {
+                    let q = L::int_and(L::load_u8(p.add(32 + k * LANES)), low);
+                    sink.put(k, L::int_to_f32(L::int_add(q, eight)).mul(d));
+                }
+                for k in 0..16 {
+                    let q = L::int_shr::<4>(L::load_u8(p.add(32 + k * LANES)));
+                    sink.put(16 + k, L::int_to_f32(L::int_add(q, eight)).mul(d));
+                }
+            }
+            DType::Q4_1 => {
+                let p = tile.add(run * bytes);
+                let (d, m) = (L::load_f16(p), L::load_f16(p.add(32)));
+                let low = L::int_splat(15);
+                for k in 0..16 {
+                    let q = L::int_and(L::load_u8(p.add(64 + k * LANES)), low);
+                    sink.put(k, L::int_to_f32(q).fma(d, m));
+                }
+                for k in 0..16 {
+                    let q = L::int_shr::<4>(L::load_u8(p.add(64 + k * LANES)));
+                    sink.put(16 + k, L::int_to_f32(q).fma(d, m));
+                }
+            }
+            DType::Q5_0 | DType::Q5_1 => {
+                let p = tile.add(run * bytes);
+                let d = L::load_f16(p);
+                let one = dtype == DType::Q5_1;
+                let m = if one { L::load_f16(p.add(32)) } else { L::splat(0.0) };
+                let masks = p.add(if one { 64 } else { 32 });
+                let nibbles = masks.add(64);
+                let (low, sixteen) = (L::int_splat(15), L::int_splat(-16));
+                for k in 0..RUN {
+                    let byte = L::load_u8(nibbles.add(k % 16 * LANES));
+                    let q = if k < 16 { L::int_and(byte, low) } else { L::int_shr::<4>(byte) };
+                    let mask = u16::from_le_bytes(masks.add(2 * k).cast::<[u8; 2]>().read());
+                    let q = L::int_or(q, L::int_mask(mask, 16));
+                    let v = if one {
+                        L::int_to_f32(q).fma(d, m)
+                    } else {
+                        L::int_to_f32(L::int_add(q, sixteen)).mul(d)
+                    };
+                    sink.put(k, v);
+                }
+            }
+            DType::Q4K | DType::Q5K => {
+                let (block, s) = (run / 8, run % 8);
+                let p = tile.add(block * bytes);
+                let d = L::load_f16(p).mul(L::int_to_f32(L::load_u8(p.add(64 + s * LANES))));
+                let m = L::load_f16(p.add(32)).mul(L::int_to_f32(L::load_u8(p.add(192 + s * LANES))));
+                let minus_m = L::splat(0.0).sub(m);
+                let five = dtype == DType::Q5K;
+                let high = p.add(320);
+                let nibbles = if five { high.add(32 * LANES) } else { high }.add(s / 2 * 32 * LANES);
+                let (low, bit) = (L::int_splat(15), L::int_splat(1 << s));
+                for k in 0..RUN {
+                    let byte = L::load_u8(nibbles.add(k * LANES));
+                    let mut q = if s % 2 == 0 { L::int_and(byte, low) } else { L::int_shr::<4>(byte) };
+                    if five {
+                        // (bit << 4) >> s is 16 where the fifth bit is set
+                        let h = L::int_shl::<4>(L::int_and(L::load_u8(high.add(k * LANES)), bit));
+                        q = L::int_or(q, shr_by::<L>(h, s));
+                    }
+                    sink.put(k, L::int_to_f32(q).fma(d, minus_m));
+                }
+            }
+            DType::Q6K => {
+                let (block, s) = (run / 8, run % 8);
+                let p = tile.add(block * bytes);
+                let d = L::load_f16(p);
+                // 128 columns a half; quarter q of a half takes its low bits from bytes (q % 2) * 32 ..
+                let (half, quarter) = (s / 4, s % 4);
+                let low = p.add(288 + (half * 64 + quarter % 2 * 32) * LANES);
+                let high = p.add(288 + (128 + half * 32) * LANES);
+                let scales = p.add(32 + (half * 8 + quarter * 2) * LANES);
+                let d0 = d.mul(L::int_to_f32(L::load_i8(scales)));
+                let d1 = d.mul(L::int_to_f32(L::load_i8(scales.add(LANES))));
+                let (mask4, mask2, offset) = (L::int_splat(15), L::int_splat(3), L::int_splat(-32));
+                for k in 0..RUN {
+                    let byte = L::load_u8(low.add(k * LANES));
+                    let q = if quarter < 2 { L::int_and(byte, mask4) } else { L::int_shr::<4>(byte) };
+                    let h = L::int_and(shr_by::<L>(L::load_u8(high.add(k * LANES)), 2 * quarter), mask2);
+                    let q = L::int_add(L::int_or(q, L::int_shl::<4>(h)), offset);
+                    sink.put(k, L::int_to_f32(q).mul(if k < 16 { d0 } else { d1 }));
+                }
+            }
+        }
+    }
+}
+
+/// Shift by a count that is known only at run time (0..8).
+#[inline(always)]
+unsafe fn shr_by<L: Lanes>(v: L::Int, n: usize) -> L::Int {
+    // SAFETY: the caller's promise on the instruction set.
+    unsafe {
+        match n {
+            0 => v,
+            1 => L::int_shr::<1>(v),
+            2 => L::int_shr::<2>(v),
+            3 => L::int_shr::<3>(v),
+            4 => L::int_shr::<4>(v),
+            5 => L::int_shr::<5>(v),
+            6 => L::int_shr::<6>(v),
+            _ => L::int_shr::<7>(v),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn decode_run_lanes<L: Lanes>(dtype: DType, tile: *const u8, run: usize, out: *mut f32, stride: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { decode32::<L>(dtype, tile, run, &mut Store(out, stride)) }
+}
+
+lanes_fn! {
+    /// Decodes one run to 32 vectors of 16 at `out`, `stride` floats apart.
+    ///
+    /// # Safety
+    /// `tile` has the run; `out` holds `31 * stride + 16` values.
+    pub(crate) unsafe fn decode_run(
+        dtype: DType, tile: *const u8, run: usize, out: *mut f32, stride: usize
+    ) = decode_run_lanes
+}
