@@ -37,8 +37,9 @@ static FORCED: AtomicU8 = AtomicU8::new(0);
 pub fn detect_isa() -> Isa {
     #[cfg(target_arch = "x86_64")]
     {
-        let avx2 =
-            is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
+        let avx2 = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c");
         if avx2
             && is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
@@ -97,7 +98,8 @@ pub(crate) trait Lanes: Copy + 'static {
     unsafe fn max(self, o: Self) -> Self;
     /// `if self < o { self } else { o }`
     unsafe fn min(self, o: Self) -> Self;
-    unsafe fn sqrt(self) -> Self;
+    /// lane by lane: `if x < limit { a } else { b }`
+    unsafe fn select_below(x: Self, limit: Self, a: Self, b: Self) -> Self;
     /// `self * a + b`, rounded once
     unsafe fn fma(self, a: Self, b: Self) -> Self;
     /// 16 half floats, widened
@@ -219,8 +221,8 @@ impl Lanes for Scalar {
         each(|i| if self.0[i] < o.0[i] { self.0[i] } else { o.0[i] })
     }
     #[inline(always)]
-    unsafe fn sqrt(self) -> Self {
-        each(|i| self.0[i].sqrt())
+    unsafe fn select_below(x: Self, limit: Self, a: Self, b: Self) -> Self {
+        each(|i| if x.0[i] < limit.0[i] { a.0[i] } else { b.0[i] })
     }
     #[inline(always)]
     unsafe fn fma(self, a: Self, b: Self) -> Self {
@@ -358,8 +360,11 @@ mod x86 {
             pair!(_mm256_min_ps, self, o)
         }
         #[inline(always)]
-        unsafe fn sqrt(self) -> Self {
-            unsafe { Avx2(_mm256_sqrt_ps(self.0), _mm256_sqrt_ps(self.1)) }
+        unsafe fn select_below(x: Self, limit: Self, a: Self, b: Self) -> Self {
+            unsafe {
+                let f = |x, l, a, b| _mm256_blendv_ps(b, a, _mm256_cmp_ps::<_CMP_LT_OQ>(x, l));
+                Avx2(f(x.0, limit.0, a.0, b.0), f(x.1, limit.1, a.1, b.1))
+            }
         }
         #[inline(always)]
         unsafe fn fma(self, a: Self, b: Self) -> Self {
@@ -505,8 +510,11 @@ mod x86 {
             unsafe { Avx512(_mm512_min_ps(self.0, o.0)) }
         }
         #[inline(always)]
-        unsafe fn sqrt(self) -> Self {
-            unsafe { Avx512(_mm512_sqrt_ps(self.0)) }
+        unsafe fn select_below(x: Self, limit: Self, a: Self, b: Self) -> Self {
+            unsafe {
+                let m = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(x.0, limit.0);
+                Avx512(_mm512_mask_blend_ps(m, b.0, a.0))
+            }
         }
         #[inline(always)]
         unsafe fn fma(self, a: Self, b: Self) -> Self {

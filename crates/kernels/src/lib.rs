@@ -14,8 +14,14 @@
 //! * **Gradients.** Parameter gradients are added to (`+=`), activation gradients are overwritten (`=`), the
 //!   gradient of the residual stream is added to (`+=`).
 
+mod adamw;
+mod attention;
+mod elementwise;
 mod lanes;
 mod linear;
+mod loss;
+mod math;
+mod norm;
 mod pool;
 mod product;
 mod rng;
@@ -23,9 +29,14 @@ mod weight;
 
 pub mod dtype;
 
+pub use adamw::{AdamW, adamw, sum_of_squares};
+pub use attention::{AttentionBackward, AttentionShape, Span, attention_backward, attention_forward};
 pub use dtype::DType;
+pub use elementwise::{Activation, Rope, add, add_assign, embed, gated_backward, gated_forward, rope};
 pub use lanes::{Isa, detect_isa, force_isa, isa};
 pub use linear::{Backward, Cpu, Forward, Linear, LoraPair, linear_at, linear_backward, linear_forward};
+pub use loss::{cross_entropy, log_softmax};
+pub use norm::{rms_norm_backward, rms_norm_forward};
 pub use pool::Pool;
 pub use rng::Rng;
 pub use weight::{TILE_ROWS, Weight};

@@ -340,7 +340,14 @@ pub fn linear_backward(
         jobs.push(Job { blocks: across, n: d, terms: vec![term], out: Out::Plain(da), ldc: d, add: true });
         let n = l.d_out;
         let term = Term { left: left_b, right: Right::Rows { data: p.dy, ld: n, cols: n }, k: t };
-        jobs.push(Job { blocks: across, n, terms: vec![term], out: Out::Transposed(db), ldc: l.rank, add: true });
+        jobs.push(Job {
+            blocks: across,
+            n,
+            terms: vec![term],
+            out: Out::Transposed(db),
+            ldc: l.rank,
+            add: true,
+        });
     }
     run_jobs(&cpu.pool, &mut jobs);
     drop(jobs);
@@ -380,7 +387,13 @@ struct Few<'a> {
 }
 
 #[inline(always)]
-unsafe fn few_tiles_lanes<L: Lanes, const M: usize>(f: &Few<'_>, y: *mut f32, row0: usize, tile0: usize, tiles: usize) {
+unsafe fn few_tiles_lanes<L: Lanes, const M: usize>(
+    f: &Few<'_>,
+    y: *mut f32,
+    row0: usize,
+    tile0: usize,
+    tiles: usize,
+) {
     let (w, d) = (f.weight, f.d);
     let n = w.rows();
     let mut acc = [[[0f32; LANES]; M]; TILES_AT_ONCE];
@@ -432,7 +445,14 @@ unsafe fn few_tiles_lanes<L: Lanes, const M: usize>(f: &Few<'_>, y: *mut f32, ro
 }
 
 #[inline(always)]
-unsafe fn few_tiles_any<L: Lanes>(f: &Few<'_>, y: *mut f32, row0: usize, rows: usize, tile0: usize, tiles: usize) {
+unsafe fn few_tiles_any<L: Lanes>(
+    f: &Few<'_>,
+    y: *mut f32,
+    row0: usize,
+    rows: usize,
+    tile0: usize,
+    tiles: usize,
+) {
     // SAFETY: the caller's promise.
     unsafe {
         match rows {

@@ -256,12 +256,16 @@ impl Right<'_> {
                             if tile < w.tiles() && here == RUN {
                                 let to = &mut out[base + j * RUN * nr..][..(RUN - 1) * nr + LANES];
                                 // SAFETY: run `j` is inside the tile; `to` holds 32 vectors at stride `nr`.
-                                unsafe { decode_run(w.dtype(), w.tile(tile).as_ptr(), j, to.as_mut_ptr(), nr) };
+                                unsafe {
+                                    decode_run(w.dtype(), w.tile(tile).as_ptr(), j, to.as_mut_ptr(), nr)
+                                };
                                 continue;
                             }
                             if tile < w.tiles() {
                                 // SAFETY: run `j` is inside the tile; `run` holds 512 values.
-                                unsafe { decode_run(w.dtype(), w.tile(tile).as_ptr(), j, run.as_mut_ptr(), LANES) };
+                                unsafe {
+                                    decode_run(w.dtype(), w.tile(tile).as_ptr(), j, run.as_mut_ptr(), LANES)
+                                };
                             } else {
                                 run.fill(0.0);
                             }

@@ -177,7 +177,8 @@ impl Weight {
                 unsafe { decode_run(self.dtype, self.tile(t).as_ptr(), j, run.as_mut_ptr(), LANES) };
                 // x - x is 0 for finite values and NaN otherwise; the sum stays 0 only if all are finite
                 if run.iter().map(|x| x - x).sum::<f32>() != 0.0 {
-                    let lane = (0..LANES).find(|l| (0..RUN).any(|k| !run[k * LANES + l].is_finite())).unwrap_or(0);
+                    let lane =
+                        (0..LANES).find(|l| (0..RUN).any(|k| !run[k * LANES + l].is_finite())).unwrap_or(0);
                     found.fetch_min(t * TILE_ROWS + lane, std::sync::atomic::Ordering::Relaxed);
                 }
             }
@@ -196,7 +197,8 @@ fn weave(dtype: DType, cols: usize, raw: &[u8], row_bytes: usize, tile: &mut [u8
             match dtype {
                 DType::F32 | DType::F16 | DType::BF16 => {
                     for k in 0..RUN.min(cols - b * RUN) {
-                        out[(k * LANES + lane) * bb..][..bb].copy_from_slice(&row[(b * RUN + k) * bb..][..bb]);
+                        out[(k * LANES + lane) * bb..][..bb]
+                            .copy_from_slice(&row[(b * RUN + k) * bb..][..bb]);
                     }
                 }
                 _ => weave_block(dtype, &row[b * bb..(b + 1) * bb], lane, out),
@@ -432,7 +434,13 @@ unsafe fn shr_by<L: Lanes>(v: L::Int, n: usize) -> L::Int {
 }
 
 #[inline(always)]
-unsafe fn decode_run_lanes<L: Lanes>(dtype: DType, tile: *const u8, run: usize, out: *mut f32, stride: usize) {
+unsafe fn decode_run_lanes<L: Lanes>(
+    dtype: DType,
+    tile: *const u8,
+    run: usize,
+    out: *mut f32,
+    stride: usize,
+) {
     // SAFETY: the caller's promise.
     unsafe { decode32::<L>(dtype, tile, run, &mut Store(out, stride)) }
 }

@@ -169,8 +169,9 @@ fn check_against_f64(seed: u64, dtype: DType, n: usize, d: usize, rank: usize, t
 
     let f = |v: &[f32], i: usize| v[i] as f64;
     let dot = |len: usize, g: &dyn Fn(usize) -> f64| (0..len).map(g).sum::<f64>();
-    let h64: Vec<f64> =
-        (0..t * rank).map(|i| scale as f64 * dot(d, &|k| f(&x, i / rank * d + k) * f(&a, i % rank * d + k))).collect();
+    let h64: Vec<f64> = (0..t * rank)
+        .map(|i| scale as f64 * dot(d, &|k| f(&x, i / rank * d + k) * f(&a, i % rank * d + k)))
+        .collect();
     let y64: Vec<f64> = (0..t * n)
         .map(|i| {
             let (tt, nn) = (i / n, i % n);
@@ -193,20 +194,29 @@ fn check_against_f64(seed: u64, dtype: DType, n: usize, d: usize, rank: usize, t
     let dx64: Vec<f64> = (0..t * d)
         .map(|i| {
             let (tt, k) = (i / d, i % d);
-            dot(n, &|j| f(&dy, tt * n + j) * c.w[j * d + k]) + dot(rank, &|r| dh64[tt * rank + r] * f(&a, r * d + k))
+            dot(n, &|j| f(&dy, tt * n + j) * c.w[j * d + k])
+                + dot(rank, &|r| dh64[tt * rank + r] * f(&a, r * d + k))
         })
         .collect();
     let da64: Vec<f64> =
         (0..rank * d).map(|i| 0.25 + dot(t, &|tt| dh64[tt * rank + i / d] * f(&x, tt * d + i % d))).collect();
-    let db64: Vec<f64> =
-        (0..n * rank).map(|i| 0.25 + dot(t, &|tt| f(&dy, tt * n + i / rank) * h64[tt * rank + i % rank])).collect();
+    let db64: Vec<f64> = (0..n * rank)
+        .map(|i| 0.25 + dot(t, &|tt| f(&dy, tt * n + i / rank) * h64[tt * rank + i % rank]))
+        .collect();
     close(&dx, &dx64, "dx");
     close(&da, &da64, "da");
     close(&db, &db64, "db");
 }
 
 /// Everything that a pass over two weights with the same input gives, as bits.
-fn pass(cpu: &Cpu, cases: &[Case; 2], pairs: &[LoraPair; 2], x: &[f32], dy: &[Vec<f32>; 2], t: usize) -> Vec<Vec<u32>> {
+fn pass(
+    cpu: &Cpu,
+    cases: &[Case; 2],
+    pairs: &[LoraPair; 2],
+    x: &[f32],
+    dy: &[Vec<f32>; 2],
+    t: usize,
+) -> Vec<Vec<u32>> {
     let d = cases[0].d;
     let mut y = [vec![0f32; t * cases[0].n], vec![0f32; t * cases[1].n]];
     let mut h = [vec![0f32; t * pairs[0].rank()], vec![0f32; t * pairs[1].rank()]];
@@ -262,12 +272,18 @@ fn a_row_does_not_depend_on_the_rows_beside_it() {
         let mut rng = Rng::new(4);
         let cpu = Cpu::new(2);
         let x = floats(&mut rng, 40 * 256, 1.0);
-        let pair = LoraPair::new(4, 256, 112, 0.7, floats(&mut rng, 4 * 256, 0.1), floats(&mut rng, 112 * 4, 0.1));
+        let pair =
+            LoraPair::new(4, 256, 112, 0.7, floats(&mut rng, 4 * 256, 0.1), floats(&mut rng, 112 * 4, 0.1));
         let linear = Linear { weight: &c.weight, bias: None, lora: Some(&pair) };
         let run = |from: usize, to: usize| {
             let t = to - from;
             let (mut y, mut h) = (vec![0f32; t * c.n], vec![0f32; t * 4]);
-            linear_forward(&cpu, &x[from * 256..to * 256], t, &mut [Forward { linear, y: &mut y, h: &mut h }]);
+            linear_forward(
+                &cpu,
+                &x[from * 256..to * 256],
+                t,
+                &mut [Forward { linear, y: &mut y, h: &mut h }],
+            );
             y
         };
         let all = run(0, 40);

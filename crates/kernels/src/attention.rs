@@ -1,0 +1,524 @@
+//! Causal attention of grouped heads over key/value rows that lie anywhere: a cache, or the batch itself.
+//!
+//! A [`Span`] is a run of new tokens with the rows of all keys they may see, in the order of their positions: the
+//! ancestors' first, their own last. So a KV cache, sequences packed side by side and trees of shared prefixes are
+//! one case. Scores of a block of queries are kept (block × keys), never a whole square.
+//!
+//! Orders of summation: a score sums over `head_dim` in order; the softmax's sum runs in 16 partial sums by key
+//! position modulo 16; the output sums over keys in order. None depends on the blocks.
+
+use crate::lanes::{LANES, lanes_fn};
+use crate::math::exp;
+use crate::pool::{Pool, Shares};
+use crate::product::{MAX_NR, Micro, TileArgs, with_panels};
+
+/// Constants of an attention layer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AttentionShape {
+    /// query heads `H`
+    pub heads: usize,
+    /// key/value heads `K`; `H` is a multiple of it
+    pub kv_heads: usize,
+    /// width of a head
+    pub head_dim: usize,
+    /// factor on the scores
+    pub scale: f32,
+    /// a query sees this many keys, its own among them; `None`: all
+    pub window: Option<usize>,
+}
+
+/// A run of consecutive new tokens of one sequence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// first row of the tokens in the batch
+    pub row: usize,
+    /// number of tokens
+    pub len: usize,
+    /// key/value rows `(first, count)` that the last token sees, by position; the last `len` are the tokens' own
+    pub keys: Vec<(usize, usize)>,
+    /// spans that share key rows stand side by side and have the same number
+    pub tree: usize,
+}
+
+impl Span {
+    /// Keys in all.
+    pub fn key_count(&self) -> usize {
+        self.keys.iter().map(|k| k.1).sum()
+    }
+}
+
+/// Score rows of a task.
+const TASK_ROWS: usize = 96;
+
+fn tokens_per_block(s: &AttentionShape) -> usize {
+    (TASK_ROWS / (s.heads / s.kv_heads)).max(1)
+}
+
+/// The block of tokens `i0..i1` of a span and the keys it sees: `lo` (a multiple of 16) up to `hi`.
+#[derive(Clone, Copy)]
+struct Block {
+    i0: usize,
+    i1: usize,
+    /// keys before the span's own
+    before: usize,
+    lo: usize,
+    hi: usize,
+}
+
+impl Block {
+    fn new(s: &AttentionShape, span: &Span, i0: usize) -> Block {
+        let i1 = (i0 + tokens_per_block(s)).min(span.len);
+        let before = span.key_count() - span.len;
+        let lo = s.window.map_or(0, |w| (before + i0 + 1).saturating_sub(w)) / LANES * LANES;
+        Block { i0, i1, before, lo, hi: before + i1 }
+    }
+
+    /// Score columns, padded.
+    fn width(&self) -> usize {
+        (self.hi - self.lo).next_multiple_of(MAX_NR)
+    }
+
+    /// Visible columns of token `i`.
+    fn visible(&self, s: &AttentionShape, i: usize) -> (usize, usize) {
+        let end = self.before + i + 1;
+        (s.window.map_or(0, |w| end.saturating_sub(w)).max(self.lo) - self.lo, end - self.lo)
+    }
+}
+
+/// Calls `f(first column, first row, count)` for each contiguous stretch of the keys `lo..hi`.
+fn stretches(span: &Span, lo: usize, hi: usize, mut f: impl FnMut(usize, usize, usize)) {
+    let mut at = 0;
+    for &(row, count) in &span.keys {
+        let (from, to) = (at.max(lo), (at + count).min(hi));
+        if from < to {
+            f(from - lo, row + from - at, to - from);
+        }
+        at += count;
+    }
+}
+
+/// Packs the transpose of key rows into panels `[head_dim][nr]`; columns beyond the keys become 0.
+fn pack_transposed(
+    span: &Span,
+    b: &Block,
+    data: &[f32],
+    ld: usize,
+    off: usize,
+    d: usize,
+    nr: usize,
+    out: &mut [f32],
+) {
+    stretches(span, b.lo, b.hi, |col0, row0, count| {
+        let mut j = 0;
+        while j < count {
+            let col = col0 + j;
+            let here = if j + 4 <= count && col % 4 == 0 { 4 } else { 1 };
+            let base = col / nr * nr * d + col % nr;
+            let line = |i: usize| &data[(row0 + j + i) * ld + off..][..d];
+            if here == 4 {
+                let lines = [line(0), line(1), line(2), line(3)];
+                for dd in 0..d {
+                    let o = &mut out[base + dd * nr..][..4];
+                    (o[0], o[1], o[2], o[3]) = (lines[0][dd], lines[1][dd], lines[2][dd], lines[3][dd]);
+                }
+            } else {
+                for (dd, &v) in line(0).iter().enumerate() {
+                    out[base + dd * nr] = v;
+                }
+            }
+            j += here;
+        }
+    });
+    for col in b.hi - b.lo..b.width() {
+        for dd in 0..d {
+            out[col / nr * nr * d + col % nr + dd * nr] = 0.0;
+        }
+    }
+}
+
+/// Scores `out[i][col] = left_i · right_col` of the block's tokens (rows of `left` at stride `ld`) with packed keys.
+#[inline(always)]
+unsafe fn scores<L: Micro>(
+    left: *const f32,
+    ld: usize,
+    rows: usize,
+    d: usize,
+    panels: &[f32],
+    out: *mut f32,
+    width: usize,
+) {
+    let nr = L::NV * LANES;
+    let mut r = 0;
+    while r < rows {
+        let mr = L::MR.min(rows - r);
+        for p in 0..width / nr {
+            // SAFETY: the caller's shapes.
+            unsafe {
+                let t = TileArgs {
+                    k: d,
+                    a: left.add(r * ld),
+                    ka: 1,
+                    ra: ld,
+                    b: panels.as_ptr().add(p * d * nr),
+                    ldb: nr,
+                    c: out.add(r * width + p * nr),
+                    ldc: width,
+                    add: false,
+                };
+                L::tile(mr, L::NV, &t);
+            }
+        }
+        r += mr;
+    }
+}
+
+/// `c[r, ..d] (+)= Σ_k a(k, r) · b[k, ..d]` with any strides, tile by tile.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn mix<L: Micro>(
+    rows: usize,
+    d: usize,
+    k: usize,
+    a: *const f32,
+    ka: usize,
+    ra: usize,
+    b: *const f32,
+    ldb: usize,
+    c: *mut f32,
+    ldc: usize,
+    add: bool,
+) {
+    let nr = L::NV * LANES;
+    let mut r = 0;
+    while r < rows {
+        let mr = L::MR.min(rows - r);
+        let mut n = 0;
+        while n < d {
+            let cols = nr.min(d - n);
+            // SAFETY: the caller's shapes; a head whose width is not whole vectors goes through `edge`.
+            unsafe {
+                let mut t = TileArgs {
+                    k,
+                    a: a.add(r * ra),
+                    ka,
+                    ra,
+                    b: b.add(n),
+                    ldb,
+                    c: c.add(r * ldc + n),
+                    ldc,
+                    add,
+                };
+                if cols.is_multiple_of(LANES) {
+                    L::tile(mr, cols / LANES, &t);
+                } else {
+                    edge(mr, cols, &mut t);
+                }
+            }
+            n += cols;
+        }
+        r += mr;
+    }
+}
+
+/// A tile whose columns are not whole vectors, element by element in the same order.
+unsafe fn edge(rows: usize, cols: usize, t: &mut TileArgs) {
+    for r in 0..rows {
+        for n in 0..cols {
+            // SAFETY: the caller's shapes.
+            unsafe {
+                let c = t.c.add(r * t.ldc + n);
+                let mut acc = if t.add { *c } else { 0.0 };
+                for k in 0..t.k {
+                    acc = (*t.a.add(k * t.ka + r * t.ra)).mul_add(*t.b.add(k * t.ldb + n), acc);
+                }
+                *c = acc;
+            }
+        }
+    }
+}
+
+/// One row of scores becomes weights (not yet divided by their sum); gives `(max, sum)`.
+#[inline(always)]
+unsafe fn soften<L: Micro>(s: &mut [f32], from: usize, to: usize, scale: f32) -> (f32, f32) {
+    s[..from].fill(f32::NEG_INFINITY);
+    s[from..to].iter_mut().for_each(|v| *v *= scale);
+    s[to..].fill(f32::NEG_INFINITY);
+    // SAFETY: whole vectors of the row.
+    unsafe {
+        let mut top = L::splat(f32::NEG_INFINITY);
+        for c in s.chunks_exact(LANES) {
+            top = L::load(c.as_ptr()).max(top);
+        }
+        let max = top.reduce_max();
+        let m = L::splat(max);
+        let mut sum = L::splat(0.0);
+        for c in s.chunks_exact_mut(LANES) {
+            let e = exp(L::load(c.as_ptr()).sub(m));
+            e.store(c.as_mut_ptr());
+            sum = sum.add(e);
+        }
+        (max, sum.reduce_add())
+    }
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn forward_block_lanes<L: Micro>(
+    s: &AttentionShape,
+    span: &Span,
+    b: &Block,
+    head: usize,
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    o: *mut f32,
+    lse: *mut f32,
+) {
+    let (d, group, nr) = (s.head_dim, s.heads / s.kv_heads, L::NV * LANES);
+    let (ldq, ldk) = (s.heads * d, s.kv_heads * d);
+    let (rows, width) = (b.i1 - b.i0, b.width());
+    with_panels(width * d + rows * width, |buffer| {
+        let (panels, sc) = buffer.split_at_mut(width * d);
+        pack_transposed(span, b, k, ldk, head * d, d, nr, panels);
+        for g in 0..group {
+            let at = (span.row + b.i0) * ldq + (head * group + g) * d;
+            // SAFETY: shapes were checked by `attention_forward`; this task alone writes these tokens' heads.
+            unsafe {
+                scores::<L>(q.as_ptr().add(at), ldq, rows, d, panels, sc.as_mut_ptr(), width);
+                let mut sums = [0f32; TASK_ROWS];
+                for (i, row) in sc.chunks_exact_mut(width).enumerate() {
+                    let (from, to) = b.visible(s, b.i0 + i);
+                    let (max, sum) = soften::<L>(row, from, to, s.scale);
+                    sums[i] = sum;
+                    if !lse.is_null() {
+                        *lse.add((span.row + b.i0 + i) * s.heads + head * group + g) = max + sum.ln();
+                    }
+                }
+                stretches(span, b.lo, b.hi, |col, row, count| {
+                    let (a, from) = (sc.as_ptr().add(col), v.as_ptr().add(row * ldk + head * d));
+                    mix::<L>(rows, d, count, a, 1, width, from, ldk, o.add(at), ldq, col > 0);
+                });
+                for (i, sum) in sums.iter().enumerate().take(rows) {
+                    let inv = 1.0 / sum;
+                    for x in 0..d {
+                        *o.add(at + i * ldq + x) *= inv;
+                    }
+                }
+            }
+        }
+    });
+}
+
+lanes_fn! {
+    /// # Safety
+    /// See `attention_forward`.
+    unsafe fn forward_block(
+        s: &AttentionShape, span: &Span, b: &Block, head: usize, q: &[f32], k: &[f32], v: &[f32], o: *mut f32, lse: *mut f32
+    ) = forward_block_lanes
+}
+
+fn check(s: &AttentionShape, spans: &[Span], t: usize, rows: usize) {
+    assert!(s.kv_heads > 0 && s.heads.is_multiple_of(s.kv_heads), "head counts");
+    assert!(s.heads / s.kv_heads <= TASK_ROWS, "head group");
+    for span in spans {
+        assert!(span.row + span.len <= t && span.key_count() >= span.len, "span outside the batch");
+        assert!(span.keys.iter().all(|&(r, n)| r + n <= rows), "keys outside the store");
+    }
+}
+
+/// `o = softmax(scale · q kᵀ + mask) v` for the tokens of all `spans`.
+///
+/// `q`, `o` `[T, H · head_dim]`; `k`, `v` `[rows, K · head_dim]`; `lse` `[T, H]` (log of the softmax's sum, for the backward
+/// pass) or empty.
+#[allow(clippy::too_many_arguments)]
+pub fn attention_forward(
+    pool: &Pool,
+    s: &AttentionShape,
+    spans: &[Span],
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    o: &mut [f32],
+    lse: &mut [f32],
+) {
+    let (ldq, ldk) = (s.heads * s.head_dim, s.kv_heads * s.head_dim);
+    let t = q.len() / ldq;
+    assert!(q.len() == t * ldq && o.len() == q.len() && k.len() == v.len(), "attention shapes");
+    assert!(lse.is_empty() || lse.len() == t * s.heads, "attention shapes");
+    check(s, spans, t, k.len() / ldk);
+    let step = tokens_per_block(s);
+    // the blocks with most keys first: threads finish together
+    let mut tasks: Vec<(usize, usize, usize)> = Vec::new();
+    for (i, span) in spans.iter().enumerate() {
+        for i0 in (0..span.len).step_by(step) {
+            tasks.extend((0..s.kv_heads).map(|head| (i, i0, head)));
+        }
+    }
+    tasks.reverse();
+    let keep = !lse.is_empty();
+    let (os, ls) = (Shares::new(o), Shares::new(lse));
+    pool.run(tasks.len(), |n| {
+        let (i, i0, head) = tasks[n];
+        let block = Block::new(s, &spans[i], i0);
+        let lse = if keep { ls.ptr() } else { std::ptr::null_mut() };
+        // SAFETY: shapes are checked above; a task alone writes its tokens' heads.
+        unsafe { forward_block(s, &spans[i], &block, head, q, k, v, os.ptr(), lse) };
+    });
+}
+
+/// Constants and inputs of [`attention_backward`].
+#[derive(Clone, Copy, Debug)]
+pub struct AttentionBackward<'a> {
+    /// `[T, H · head_dim]`
+    pub q: &'a [f32],
+    /// `[T, K · head_dim]`: the keys of the batch itself
+    pub k: &'a [f32],
+    /// `[T, K · head_dim]`
+    pub v: &'a [f32],
+    /// output of the forward pass
+    pub o: &'a [f32],
+    /// `[T, H]` from the forward pass
+    pub lse: &'a [f32],
+    /// gradient of `o`
+    pub d_o: &'a [f32],
+}
+
+#[derive(Clone, Copy)]
+struct Grads {
+    dq: *mut f32,
+    dk: *mut f32,
+    dv: *mut f32,
+}
+// SAFETY: tasks write the rows of their own tree and head.
+unsafe impl Sync for Grads {}
+
+#[inline(always)]
+unsafe fn backward_span_lanes<L: Micro>(
+    s: &AttentionShape,
+    span: &Span,
+    head: usize,
+    x: &AttentionBackward<'_>,
+    g: &Grads,
+) {
+    let (d, group, nr) = (s.head_dim, s.heads / s.kv_heads, L::NV * LANES);
+    let (ldq, ldk) = (s.heads * d, s.kv_heads * d);
+    for i0 in (0..span.len).step_by(tokens_per_block(s)) {
+        let b = &Block::new(s, span, i0);
+        let (rows, width) = (b.i1 - b.i0, b.width());
+        with_panels(2 * width * d + 2 * rows * width, |buffer| {
+            let (kt, rest) = buffer.split_at_mut(width * d);
+            let (vt, rest) = rest.split_at_mut(width * d);
+            let (p, ds) = rest.split_at_mut(rows * width);
+            pack_transposed(span, b, x.k, ldk, head * d, d, nr, kt);
+            pack_transposed(span, b, x.v, ldk, head * d, d, nr, vt);
+            for h in head * group..(head + 1) * group {
+                let at = (span.row + b.i0) * ldq + h * d;
+                // SAFETY: shapes were checked by `attention_backward`; this task alone writes its tree's rows of this head.
+                unsafe {
+                    scores::<L>(x.q.as_ptr().add(at), ldq, rows, d, kt, p.as_mut_ptr(), width);
+                    scores::<L>(x.d_o.as_ptr().add(at), ldq, rows, d, vt, ds.as_mut_ptr(), width);
+                    for (i, (p, ds)) in p.chunks_exact_mut(width).zip(ds.chunks_exact_mut(width)).enumerate()
+                    {
+                        let (from, to) = b.visible(s, b.i0 + i);
+                        let row = at + i * ldq;
+                        let pull: f32 =
+                            x.d_o[row..row + d].iter().zip(&x.o[row..row + d]).map(|(a, b)| a * b).sum();
+                        let lse = x.lse[(span.row + b.i0 + i) * s.heads + h];
+                        p[..from].fill(f32::NEG_INFINITY);
+                        p[to..].fill(f32::NEG_INFINITY);
+                        let (scale, lse, pull) = (L::splat(s.scale), L::splat(lse), L::splat(pull));
+                        for (p, ds) in p.chunks_exact_mut(LANES).zip(ds.chunks_exact_mut(LANES)) {
+                            let e = exp(L::load(p.as_ptr()).mul(scale).sub(lse));
+                            e.store(p.as_mut_ptr());
+                            e.mul(L::load(ds.as_ptr()).sub(pull)).mul(scale).store(ds.as_mut_ptr());
+                        }
+                    }
+                    stretches(span, b.lo, b.hi, |col, row, count| {
+                        let kv = row * ldk + head * d;
+                        let (p, ds) = (p.as_ptr().add(col), ds.as_ptr().add(col));
+                        mix::<L>(
+                            rows,
+                            d,
+                            count,
+                            ds,
+                            1,
+                            width,
+                            x.k.as_ptr().add(kv),
+                            ldk,
+                            g.dq.add(at),
+                            ldq,
+                            col > 0,
+                        );
+                        mix::<L>(
+                            count,
+                            d,
+                            rows,
+                            ds,
+                            width,
+                            1,
+                            x.q.as_ptr().add(at),
+                            ldq,
+                            g.dk.add(kv),
+                            ldk,
+                            true,
+                        );
+                        mix::<L>(
+                            count,
+                            d,
+                            rows,
+                            p,
+                            width,
+                            1,
+                            x.d_o.as_ptr().add(at),
+                            ldq,
+                            g.dv.add(kv),
+                            ldk,
+                            true,
+                        );
+                    });
+                }
+            }
+        });
+    }
+}
+
+lanes_fn! {
+    /// # Safety
+    /// See `attention_backward`.
+    unsafe fn backward_span(
+        s: &AttentionShape, span: &Span, head: usize, x: &AttentionBackward<'_>, g: &Grads
+    ) = backward_span_lanes
+}
+
+/// The reverse of [`attention_forward`] where the keys are the batch's own rows: writes `dq`, `dk` and `dv`.
+/// A key that several spans see (a shared prefix) receives the sum of their gradients.
+pub fn attention_backward(
+    pool: &Pool,
+    s: &AttentionShape,
+    spans: &[Span],
+    x: &AttentionBackward<'_>,
+    dq: &mut [f32],
+    dk: &mut [f32],
+    dv: &mut [f32],
+) {
+    let (ldq, ldk) = (s.heads * s.head_dim, s.kv_heads * s.head_dim);
+    let t = x.q.len() / ldq;
+    assert!(x.q.len() == t * ldq && [x.o.len(), x.d_o.len(), dq.len()] == [t * ldq; 3], "attention shapes");
+    assert!(
+        [x.k.len(), x.v.len(), dk.len(), dv.len()] == [t * ldk; 4] && x.lse.len() == t * s.heads,
+        "attention shapes"
+    );
+    check(s, spans, t, t);
+    dk.fill(0.0);
+    dv.fill(0.0);
+    let mut trees: Vec<&[Span]> = spans.chunk_by(|a, b| a.tree == b.tree).collect();
+    trees.sort_by_key(|spans| std::cmp::Reverse(spans.iter().map(|s| s.len * s.key_count()).sum::<usize>()));
+    let g = Grads { dq: dq.as_mut_ptr(), dk: dk.as_mut_ptr(), dv: dv.as_mut_ptr() };
+    let g = &g;
+    pool.run(trees.len() * s.kv_heads, |n| {
+        for span in trees[n / s.kv_heads] {
+            // SAFETY: shapes are checked above; rows of a tree and a head belong to this task.
+            unsafe { backward_span(s, span, n % s.kv_heads, x, g) };
+        }
+    });
+}

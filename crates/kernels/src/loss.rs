@@ -1,0 +1,93 @@
+//! Softmax cross-entropy over the vocabulary, in place on a chunk of logits.
+
+use crate::lanes::{LANES, Lanes, lanes_fn};
+use crate::math::exp;
+use crate::pool::{Pool, Shares};
+
+/// Largest value and `ln Σ e^x` of a row.
+#[inline(always)]
+unsafe fn row_lse<L: Lanes>(x: &[f32]) -> f32 {
+    // SAFETY: chunks of at most 16 values.
+    unsafe {
+        let mut top = L::splat(f32::NEG_INFINITY);
+        for c in x.chunks(LANES) {
+            top = L::load_part(c.as_ptr(), c.len(), f32::NEG_INFINITY).max(top);
+        }
+        let max = top.reduce_max();
+        let m = L::splat(max);
+        let mut sum = L::splat(0.0);
+        for c in x.chunks(LANES) {
+            sum = sum.add(exp(L::load_part(c.as_ptr(), c.len(), f32::NEG_INFINITY).sub(m)));
+        }
+        max + sum.reduce_add().ln()
+    }
+}
+
+#[inline(always)]
+unsafe fn row_loss_lanes<L: Lanes>(x: &mut [f32], target: u32, weight: f32, grad: bool) -> f32 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let lse = row_lse::<L>(x);
+        let loss = lse - x[target as usize];
+        if grad {
+            let (l, w) = (L::splat(lse), L::splat(weight));
+            for c in x.chunks_mut(LANES) {
+                exp(L::load_part(c.as_ptr(), c.len(), f32::NEG_INFINITY).sub(l))
+                    .mul(w)
+                    .store_part(c.as_mut_ptr(), c.len());
+            }
+            x[target as usize] -= weight;
+        }
+        loss
+    }
+}
+
+lanes_fn! {
+    /// # Safety
+    /// `target` is inside the row.
+    unsafe fn row_loss(x: &mut [f32], target: u32, weight: f32, grad: bool) -> f32 = row_loss_lanes
+}
+
+/// `losses[i] = -ln softmax(logits[i])[targets[i]]` for logits `[T, V]`. With `weights` (one factor a row) the logits
+/// become their gradient `weight · (softmax - onehot)`; without, they are left as they are.
+pub fn cross_entropy(
+    pool: &Pool,
+    logits: &mut [f32],
+    vocab: usize,
+    targets: &[u32],
+    weights: Option<&[f32]>,
+    losses: &mut [f32],
+) {
+    assert!(logits.len() == targets.len() * vocab && losses.len() == targets.len(), "loss shapes");
+    assert!(targets.iter().all(|&t| (t as usize) < vocab), "target beyond the vocabulary");
+    let (rows, out) = (Shares::new(logits), Shares::new(losses));
+    pool.run(targets.len(), |i| {
+        // SAFETY: tasks own disjoint rows.
+        unsafe {
+            let weight = weights.map_or(0.0, |w| w[i]);
+            out.at(i, 1)[0] = row_loss(rows.at(i * vocab, vocab), targets[i], weight, weights.is_some());
+        }
+    });
+}
+
+#[inline(always)]
+unsafe fn log_softmax_lanes<L: Lanes>(x: &mut [f32]) {
+    // SAFETY: the caller's promise.
+    let lse = unsafe { row_lse::<L>(x) };
+    x.iter_mut().for_each(|v| *v -= lse);
+}
+
+lanes_fn! {
+    /// # Safety
+    /// None beyond the instruction set.
+    unsafe fn log_softmax_row(x: &mut [f32]) = log_softmax_lanes
+}
+
+/// Turns rows of `vocab` logits into log-probabilities, in place.
+pub fn log_softmax(pool: &Pool, logits: &mut [f32], vocab: usize) {
+    assert!(vocab > 0 && logits.len().is_multiple_of(vocab), "logit shapes");
+    let n = logits.len() / vocab;
+    let rows = Shares::new(logits);
+    // SAFETY: tasks own disjoint rows.
+    pool.run(n, |i| unsafe { log_softmax_row(rows.at(i * vocab, vocab)) });
+}
