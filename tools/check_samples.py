@@ -14,7 +14,8 @@ For each folder this verifies:
 * answers.jsonl and answers_exam.jsonl, where present, keep the same rules for their questions, and every accepted
   answer of the answer exam is really taught by some reply in answers.jsonl and stands in handbook.md.
 
-It also prints how much of the exam a naive Bayes over single words gets right: what wording alone gives away.
+The general texts (samples/general/*.txt, documents separated by a line =====) are checked for encoding, empty and repeated
+paragraphs and documents. It also prints how much of the exam a naive Bayes over single words gets right: what wording alone gives away.
 
 A text that is mostly Han characters has no spaces between words; there a unit is one character and a shared run counts
 from HAN_RUN characters on. Standard library only. Exit code 0 when all holds, 1 otherwise.
@@ -177,9 +178,23 @@ class Folder:
         print(f"  {len(replies)} answers, {len(exam)} answer exam, highest similarity of two questions {highest:.2f}")
 
 
+def check_text(path):
+    """Faults of one general text."""
+    text = path.read_bytes().decode("utf-8", errors="replace")
+    faults = []
+    if "\ufffd" in text or "\r" in text or unicodedata.normalize("NFC", text) != text:
+        faults.append(f"{path.name}: wants UTF-8, NFC, and plain newlines")
+    documents = text.rstrip("\n").split("\n=====\n")
+    faults += [f"{path.name}: document {i} is empty" for i, d in enumerate(documents, 1) if not d.strip()]
+    paragraphs = Counter(p.strip() for d in documents for p in d.split("\n\n"))
+    faults += [f"{path.name}: repeated {n} times: {p[:40]!r}" for p, n in paragraphs.items() if n > 1]
+    print(f"general/{path.name}: {len(documents)} documents, {len(paragraphs)} paragraphs, {len(units(text))} words or characters")
+    return faults
+
+
 def main(arguments):
     samples = Path(__file__).resolve().parent.parent / "samples"
-    paths = [Path(a) for a in arguments] or sorted(p.parent for p in samples.glob("*/train.jsonl"))
+    paths = [Path(a).resolve() for a in arguments] or sorted(p.parent for p in samples.glob("*/train.jsonl"))
     if not paths:
         print(f"nothing to check below {samples}")
         return 1
@@ -190,6 +205,9 @@ def main(arguments):
         if (path / "answers.jsonl").exists():
             folder.check_answers()
         faults += folder.faults
+    if not arguments:
+        for path in sorted((samples / "general").glob("*.txt")):
+            faults += check_text(path)
     for fault in faults:
         print(f"fault: {fault}")
     print(f"{len(faults)} faults" if faults else "all holds")
