@@ -6,12 +6,24 @@
 //!
 //! This crate does not know what a model is: it hands out names, shapes and bytes.
 
+pub mod adapter;
+mod atomic;
 mod error;
 pub mod gguf;
+mod hf;
+mod model_file;
 mod read_at;
+pub mod safetensors;
 mod tensor;
+mod tensor_writer;
 
+pub use adapter::{Adapter, AdapterConfig, LoraPair, TargetModules, load_adapter, lora_names, save_adapter};
+pub use atomic::{AtomicFile, write_atomic, write_atomic_with};
 pub use error::FormatError;
 pub use gguf::{Array, FromValue, GgufFile, Metadata, Strings, Value};
+pub use hf::HfFolder;
+pub use model_file::ModelFile;
 pub use read_at::{FileAt, ReadAt};
+pub use safetensors::SafetensorsFile;
 pub use tensor::{TensorInfo, TensorSource};
+pub use tensor_writer::{TensorSpec, TensorWriter};

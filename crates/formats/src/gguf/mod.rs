@@ -7,9 +7,11 @@ mod cursor;
 mod ggml_type;
 mod read;
 mod value;
+mod write;
 
 pub use read::{
     GgufFile, MAX_ARRAY, MAX_DIMS, MAX_HEADER, MAX_KEY, MAX_KEYS, MAX_NAME, MAX_NESTING, MAX_STRING,
     MAX_TENSORS,
 };
 pub use value::{Array, FromValue, Metadata, Strings, Value};
+pub use write::create;

@@ -312,7 +312,7 @@ fn numbers<T, const N: usize>(
     Ok(out)
 }
 
-fn alignment(metadata: &Metadata) -> Result<u64, FormatError> {
+pub(super) fn alignment(metadata: &Metadata) -> Result<u64, FormatError> {
     let key = "general.alignment";
     let alignment = metadata.find::<u64>(key)?.unwrap_or(DEFAULT_ALIGNMENT);
     if !alignment.is_power_of_two() || alignment > 1 << 20 {

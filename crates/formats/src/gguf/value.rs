@@ -46,6 +46,32 @@ pub enum Array {
     Arrays(Vec<Array>),
 }
 
+impl Array {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        match self {
+            Array::U8(xs) => xs.len(),
+            Array::I8(xs) => xs.len(),
+            Array::U16(xs) => xs.len(),
+            Array::I16(xs) => xs.len(),
+            Array::U32(xs) => xs.len(),
+            Array::I32(xs) => xs.len(),
+            Array::U64(xs) => xs.len(),
+            Array::I64(xs) => xs.len(),
+            Array::F32(xs) => xs.len(),
+            Array::F64(xs) => xs.len(),
+            Array::Bool(xs) => xs.len(),
+            Array::Strings(xs) => xs.len(),
+            Array::Arrays(xs) => xs.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// Many strings in one piece of memory: a vocabulary has up to a quarter of a million of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Strings {
