@@ -134,7 +134,8 @@ impl AdapterConfig {
         match keys.get("peft_type").and_then(Value::as_str) {
             Some("LORA") => {}
             Some(kind) => {
-                return keys.fail("peft_type", format!("\"{kind}\" adapters are not supported; only LORA is"));
+                return keys
+                    .fail("peft_type", format!("\"{kind}\" adapters are not supported; only LORA is"));
             }
             None => return keys.fail("peft_type", "missing; \"LORA\" is expected"),
         }
