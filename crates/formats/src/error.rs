@@ -137,11 +137,19 @@ fn hint(nearest: &[String]) -> String {
 
 /// A name from a file, made fit for a message: control characters escaped, cut after 100 characters.
 pub(crate) fn shown(name: &str) -> String {
-    let mut out: String = name.chars().take(100).flat_map(char::escape_debug).collect();
-    if name.chars().nth(100).is_some() {
-        out.push('…');
+    clipped(&name.chars().take(101).flat_map(char::escape_debug).collect::<String>(), 100)
+}
+
+/// The message of a JSON error, which may quote a whole hostile string.
+pub(crate) fn json_problem(error: &serde_json::Error) -> String {
+    clipped(&error.to_string(), 300)
+}
+
+fn clipped(text: &str, limit: usize) -> String {
+    match text.char_indices().nth(limit) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_string(),
     }
-    out
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::error::shown;
+use crate::error::{json_problem, shown};
 use crate::read_at::read_small;
 use crate::safetensors::UniqueMap;
 use crate::tensor::TensorTable;
@@ -185,7 +185,7 @@ pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path, limit: u64)
     let bytes = read_small(path, limit)?;
     serde_json::from_slice(&bytes).map_err(|error| {
         let offset = byte_offset(&bytes, error.line(), error.column());
-        FormatError::malformed(path, offset, "JSON", error.to_string())
+        FormatError::malformed(path, offset, "JSON", json_problem(&error))
     })
 }
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use crate::FormatError;
+use crate::error::shown;
 
 /// Largest accepted rank: far above any in use, small enough that products with it cannot overflow.
 const MAX_RANK: u64 = 1 << 16;
@@ -134,8 +135,10 @@ impl AdapterConfig {
         match keys.get("peft_type").and_then(Value::as_str) {
             Some("LORA") => {}
             Some(kind) => {
-                return keys
-                    .fail("peft_type", format!("\"{kind}\" adapters are not supported; only LORA is"));
+                return keys.fail(
+                    "peft_type",
+                    format!("\"{}\" adapters are not supported; only LORA is", shown(kind)),
+                );
             }
             None => return keys.fail("peft_type", "missing; \"LORA\" is expected"),
         }
@@ -240,7 +243,7 @@ struct Keys<'a> {
 
 impl Keys<'_> {
     fn fail<T>(&self, key: &str, problem: impl Into<String>) -> Result<T, FormatError> {
-        Err(FormatError::key(self.file, &crate::error::shown(key), problem))
+        Err(FormatError::key(self.file, &shown(key), problem))
     }
 
     fn get(&self, key: &str) -> Option<&Value> {
@@ -346,7 +349,7 @@ impl Keys<'_> {
             if !module.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')) {
                 let problem = format!(
                     "\"{}\" is a regular expression; only plain module names are supported",
-                    crate::error::shown(module)
+                    shown(module)
                 );
                 return self.fail(key, problem);
             }
@@ -357,7 +360,7 @@ impl Keys<'_> {
 }
 
 fn brief(value: &Value) -> String {
-    crate::error::shown(&value.to_string())
+    shown(&value.to_string())
 }
 
 #[cfg(test)]

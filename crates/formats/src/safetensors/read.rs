@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use nurture_kernels::DType;
 
 use super::header::{Entry, Header, MAX_DIMS, MAX_HEADER};
-use crate::error::shown;
+use crate::error::{json_problem, shown};
 use crate::tensor::{TensorTable, range_in_file};
 use crate::{FileAt, FormatError, ReadAt, TensorInfo, TensorSource};
 
@@ -46,7 +46,7 @@ impl SafetensorsFile {
         let parsed: Header = serde_json::from_slice(&header).map_err(|error| {
             // The header is one line in practice; columns count from 1.
             let column = if error.line() == 1 { error.column().saturating_sub(1) as u64 } else { 0 };
-            FormatError::malformed(&path, 8 + column, "header", error.to_string())
+            FormatError::malformed(&path, 8 + column, "header", json_problem(&error))
         })?;
         let check = Check { path: &path, header: &header, data, size: source.size() };
         let sizes = parsed
