@@ -21,10 +21,14 @@ mod ledger;
 mod load;
 mod mapping;
 mod overlap;
+mod plan;
+mod rng;
 mod rows;
+mod sample;
 mod schema;
 mod template;
 mod text_reader;
+mod tokens;
 mod turns;
 
 pub use digest::normalised;
@@ -36,6 +40,12 @@ pub use ledger::{Fate, Ledger, SourceLedger};
 pub use load::{Conflicts, LoadOptions, Loaded, OnBadRow, SourceFound, load_exam, load_training};
 pub use mapping::{Fields, Mapping, SchemaKind};
 pub use overlap::{Overlap, overlap};
+pub use plan::{BatchPlan, PlanConfig, PlanError, Step, Steps};
+pub use rng::Rng;
 pub use rows::{BadRow, FileFormat, FileFound, ReadLimits, Row, RowReader, SourceSpec};
+pub use sample::{NOT_SAMPLED, hold_out, keep_sample, stratified};
 pub use schema::SchemaFound;
 pub use template::{ChoiceStyle, PromptTemplate};
+pub use tokens::{
+    LengthPolicy, NO_TRAINED_TOKENS, OverLong, TOO_LONG, TokenError, TokenExample, fit_lengths,
+};

@@ -237,3 +237,23 @@ fn a_hundred_thousand_rows_are_quick() {
     assert_eq!((loaded.examples.len(), loaded.labels.unwrap().len()), (100_000, 77));
     assert!(start.elapsed().as_secs() < 10, "took {:?}", start.elapsed());
 }
+
+#[test]
+fn hold_out_and_sample_keep_the_ledger_whole() {
+    let mut rows = String::from("text,label\n");
+    for row in 0..2000 {
+        // Every question stands twice, written differently, and must not be parted.
+        rows.push_str(&format!("question {row},label_{}\nQUESTION  {row},label_{}\n", row % 7, row % 7));
+    }
+    let mut loaded = load("t.csv", rows).unwrap();
+    let (training, held) = nurture_data::hold_out(loaded.examples.clone(), 0.1, 42, &mut loaded.ledger);
+    assert!((300..500).contains(&held.len()), "{} of 4000 held out", held.len());
+    assert_eq!(nurture_data::overlap(&held, &training), []);
+    let kept = nurture_data::keep_sample(training, 700, 42, &mut loaded.ledger);
+    assert_eq!(kept.len(), 700);
+    let total = loaded.ledger.total();
+    assert!(loaded.ledger.adds_up());
+    assert_eq!((total.used, total.held_out as usize, total.rows), (700, held.len(), 4000));
+    let (all, none) = nurture_data::hold_out(kept, 0.0, 42, &mut loaded.ledger);
+    assert_eq!((all.len(), none.len()), (700, 0));
+}
