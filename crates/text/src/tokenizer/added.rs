@@ -1,6 +1,9 @@
 //! Tokens matched as whole strings before anything else is done to the text: special ones and user-defined ones.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use tokenizers::utils::SysRegex;
 
 /// One such token, with the flags of `tokenizer.json`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,10 +100,16 @@ impl Matcher {
     }
 }
 
+/// Whether no word character touches the match, by the regular expressions' idea of one (`\w`: letters, marks, digits,
+/// connectors, joiners).
 fn stands_alone(text: &str, start: usize, end: usize) -> bool {
-    let word = |c: char| c.is_alphanumeric() || c == '_';
-    let before = text.get(..start).and_then(|t| t.chars().next_back()).is_some_and(word);
-    let after = text.get(end..).and_then(|t| t.chars().next()).is_some_and(word);
+    static WORD: LazyLock<Option<SysRegex>> = LazyLock::new(|| SysRegex::new(r"\w").ok());
+    let word = |c: Option<char>| {
+        let (Some(c), Some(word)) = (c, WORD.as_ref()) else { return false };
+        word.find_iter(c.encode_utf8(&mut [0; 4])).next().is_some()
+    };
+    let before = word(text.get(..start).and_then(|t| t.chars().next_back()));
+    let after = word(text.get(end..).and_then(|t| t.chars().next()));
     !before && !after
 }
 
