@@ -60,6 +60,17 @@ impl Matcher {
         Matcher { by_text, lengths }
     }
 
+    /// The length of the shortest pattern that stands at `at`.
+    pub(super) fn shortest_at(&self, text: &str, at: usize) -> Option<usize> {
+        let first = *text.as_bytes().get(at)?;
+        let lengths = self.lengths.get(usize::from(first))?;
+        lengths
+            .iter()
+            .rev()
+            .copied()
+            .find(|&len| text.get(at..at + len).is_some_and(|t| self.by_text.contains_key(t)))
+    }
+
     /// All matches from left to right. `allow(index, range)` may turn one down; a shorter one at the same place
     /// is tried then.
     pub(super) fn find(

@@ -15,6 +15,7 @@ mod json;
 mod lookup;
 mod merges;
 mod pre;
+mod specials;
 mod stream;
 
 use std::ops::Range;
@@ -31,6 +32,7 @@ use bpe::Bpe;
 
 pub use gguf::GgufTokenizerKeys;
 pub use json::HfTokenizerFiles;
+pub(crate) use specials::Specials;
 pub use stream::StreamDecoder;
 
 /// Special tokens that end an assistant's turn in the common templates. Where the vocabulary has one as a special
@@ -131,6 +133,7 @@ pub struct Tokenizer {
     added_by_id: Vec<(u32, usize)>,
     raw: Matcher,
     normalized: Matcher,
+    specials: Specials,
     normalizer: Option<NormalizerWrapper>,
     pre_tokenizer: Option<PreTokenizerWrapper>,
     decoder: Option<DecoderWrapper>,
@@ -194,6 +197,7 @@ impl Tokenizer {
         Ok(Tokenizer {
             raw: Matcher::new(raw.into_iter()),
             normalized: Matcher::new(normalized.into_iter()),
+            specials: Specials::new(&added),
             model,
             added,
             added_by_id,
@@ -397,9 +401,9 @@ impl Tokenizer {
         self.chat_template.as_deref()
     }
 
-    /// Texts of all special tokens.
-    pub(crate) fn special_texts(&self) -> impl Iterator<Item = &str> {
-        self.added.iter().filter(|a| a.special).map(|a| a.content.as_str())
+    /// The special tokens' texts, to keep messages clear of them.
+    pub(crate) fn specials(&self) -> &Specials {
+        &self.specials
     }
 }
 
