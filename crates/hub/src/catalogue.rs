@@ -154,7 +154,7 @@ pub struct Entry {
     /// Named chat template for a base model that brings none.
     pub template: Option<String>,
     /// Where the bytes can come from, in order.
-    #[serde(rename = "source")]
+    #[serde(rename = "source", default)]
     pub sources: Vec<Source>,
 }
 

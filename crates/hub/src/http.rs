@@ -11,7 +11,7 @@ use crate::options::PullOptions;
 use crate::part::Part;
 use crate::progress::{Progress, Tell};
 
-/// Tries in a row that bring no byte before a source that has been reached is given up.
+/// Tries in a row that bring next to nothing before a source that has been reached is given up.
 const FRUITLESS_TRIES: u32 = 3;
 /// A transfer that brings fewer bytes than this within the stall limit stands still.
 const CRAWL_BYTES: u64 = 4096;
@@ -68,7 +68,7 @@ impl<'a> Client<'a> {
                 Err(Once::Final(stop)) => return Err(stop),
                 Err(Once::Again(reason, pause)) => (reason, pause),
             };
-            fruitless = if part.len() > before { 0 } else { fruitless + 1 };
+            fruitless = if part.len() >= before + CRAWL_BYTES { 0 } else { fruitless + 1 };
             if fruitless >= FRUITLESS_TRIES || !reached {
                 let kind = if reached { FailureKind::Interrupted } else { FailureKind::Unreachable };
                 return Err(Stop::Source(kind, reason));
