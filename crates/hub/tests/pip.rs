@@ -157,7 +157,7 @@ fn an_index_that_is_only_slow_is_asked_again_with_patience() {
     assert_pulled(&pull_tiny(&store, &pip.options(&body, &["a"])).0.unwrap(), &store, &body);
     let log = std::fs::read_to_string(pip.path().join("log")).unwrap();
     let downloads: Vec<_> = log.lines().filter(|l| l.starts_with("download")).collect();
-    assert!(downloads[0].contains("--retries 0") && !downloads[1].contains("--retries"), "{log}");
+    assert!(downloads[0].contains("--timeout") && !downloads[1].contains("--timeout"), "{log}");
 }
 
 #[test]
