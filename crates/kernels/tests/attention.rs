@@ -271,3 +271,24 @@ fn large_scores_stay_finite_and_nan_is_not_hidden() {
     }
     assert!(got[0][..30 * 32].iter().all(|v| v.is_finite()), "the tokens before it do not");
 }
+
+#[test]
+fn spans_that_would_write_the_same_rows_are_refused() {
+    let _guard = hold();
+    let s = shape(2, 1, 16, None);
+    let refused = |spans: &[Span]| {
+        let x = inputs(9, &s, 12);
+        std::panic::catch_unwind(|| both_passes(&Pool::new(1), &s, spans, &x)).is_err()
+    };
+    let span = |row, len, keys: &[(usize, usize)], tree| Span { row, len, keys: keys.to_vec(), tree };
+    let whole = span(0, 12, &[(0, 12)], 0);
+    assert!(!refused(std::slice::from_ref(&whole)));
+    assert!(refused(&[whole.clone(), span(11, 1, &[(11, 1)], 1)]), "a token in two spans");
+    assert!(refused(&[span(10, 3, &[(9, 3)], 0)]), "a token outside the batch");
+    assert!(refused(&[span(0, 12, &[(1, 12)], 0)]), "a key outside the store");
+    assert!(refused(&[span(0, 1, &[(usize::MAX, 2)], 0)]), "a key far outside the store");
+    assert!(refused(&[span(0, 12, &[(0, 11)], 0)]), "fewer keys than tokens");
+    let (root, child) = (span(0, 4, &[(0, 4)], 0), |tree| span(4, 8, &[(0, 4), (4, 8)], tree));
+    assert!(!refused(&[root.clone(), child(0)]));
+    assert!(refused(&[root, child(1)]), "a prefix shared by two trees");
+}
