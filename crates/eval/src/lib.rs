@@ -1,1 +1,6 @@
 //! Exams, scorers and statistics.
+
+mod error;
+pub mod stats;
+
+pub use error::EvalError;
