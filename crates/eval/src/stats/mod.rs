@@ -12,6 +12,7 @@ mod wilson;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use bootstrap::finite;
 pub use bootstrap::{Bootstrap, PairedMean};
 pub use calibration::{Calibration, CalibrationBin, DEFAULT_BINS, calibration};
 pub use classification::{Confusion, ConfusionMatrix, LabelScore};
