@@ -1,1 +1,51 @@
 //! Readers, examples, splits and the ledger that accounts for every row.
+//!
+//! The way through: `rows` turns a file into rows (encoding, format and header found by looking), `schema` finds
+//! what the columns mean, `convert` makes an `Example` of a row, `load` does all of it for the sources of a recipe
+//! and writes the `Ledger`. `sample` splits and thins out; `tokens` and `plan` take over when the renderer has made
+//! token sequences: lengths, and which sequences a step trains on.
+//!
+//! Left out on purpose: the tokenizer and the chat template (`nurture-text`), the network, and any guess where the
+//! columns could mean two things: that is an error which shows a mapping to copy.
+
+mod choice;
+mod convert;
+mod delimited;
+mod digest;
+mod encoding;
+mod error;
+mod example;
+mod json_rows;
+mod labels;
+mod ledger;
+mod load;
+mod mapping;
+mod overlap;
+mod plan;
+mod rng;
+mod rows;
+mod sample;
+mod schema;
+mod template;
+mod text_reader;
+mod tokens;
+mod turns;
+
+pub use digest::normalised;
+pub use encoding::Encoding;
+pub use error::{DataError, RowProblem};
+pub use example::{Answer, Example, TEXT_ROLE};
+pub use labels::{LabelForm, LabelSet};
+pub use ledger::{Fate, Ledger, SourceLedger};
+pub use load::{Conflicts, LoadOptions, Loaded, OnBadRow, SourceFound, load_exam, load_training};
+pub use mapping::{Fields, Mapping, SchemaKind};
+pub use overlap::{Overlap, overlap};
+pub use plan::{BatchPlan, PlanConfig, PlanError, Step, Steps};
+pub use rng::Rng;
+pub use rows::{BadRow, FileFormat, FileFound, ReadLimits, Row, RowReader, SourceSpec};
+pub use sample::{NOT_SAMPLED, hold_out, keep_sample, stratified};
+pub use schema::SchemaFound;
+pub use template::{ChoiceStyle, PromptTemplate};
+pub use tokens::{
+    LengthPolicy, NO_TRAINED_TOKENS, OverLong, TOO_LONG, TokenError, TokenExample, fit_lengths,
+};

@@ -1,1 +1,52 @@
-//! Sampling, generation and decisions over token ids.
+//! Generation and decisions over token ids. Text, templates and HTTP are the callers' business: what a token means is
+//! hidden behind [`Stop`] and the [`Trie`] of allowed answers.
+
+mod choose;
+mod generate;
+mod sampler;
+mod trie;
+
+pub use choose::{Choice, Chooser, Scores};
+pub use generate::{Finish, Generated, Generator, Stop, StopIds};
+pub use sampler::{Sampler, Sampling};
+pub use trie::Trie;
+
+/// What can go wrong while generating or deciding.
+#[derive(Debug, thiserror::Error)]
+pub enum InferError {
+    /// The network refused a batch.
+    #[error(transparent)]
+    Model(#[from] nurture_model::ModelError),
+    /// A prompt that does not fit.
+    #[error("the prompt has {tokens} tokens, but only {room} fit into the context of {context}")]
+    TooLong {
+        /// tokens of the prompt
+        tokens: usize,
+        /// room for a prompt
+        room: usize,
+        /// all that fits
+        context: usize,
+    },
+    /// Nothing to go on from.
+    #[error("the prompt is empty: there is no token to continue from")]
+    Empty,
+    /// Logits that are not numbers.
+    #[error(
+        "the network gave a logit that is not a number after {tokens} tokens; the weights or the adapter are damaged"
+    )]
+    NotFinite {
+        /// tokens seen so far
+        tokens: usize,
+    },
+    /// Answers that cannot be told apart or are empty.
+    #[error("answers {first} and {second} are the same tokens")]
+    SameAnswers {
+        /// index of one
+        first: usize,
+        /// index of the other
+        second: usize,
+    },
+    /// An answer without a token.
+    #[error("answer {0} has no token")]
+    EmptyAnswer(usize),
+}

@@ -89,6 +89,11 @@ impl std::fmt::Display for DType {
     }
 }
 
+/// A half float (IEEE 754 binary16, little-endian) widened.
+pub fn f16_to_f32(bytes: [u8; 2]) -> f32 {
+    half::f16::from_le_bytes(bytes).to_f32()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -31,7 +31,7 @@ pub mod dtype;
 
 pub use adamw::{AdamW, adamw, sum_of_squares};
 pub use attention::{AttentionBackward, AttentionShape, Span, attention_backward, attention_forward};
-pub use dtype::DType;
+pub use dtype::{DType, f16_to_f32};
 pub use elementwise::{Activation, Rope, add, add_assign, embed, gated_backward, gated_forward, rope};
 pub use lanes::{Isa, detect_isa, force_isa, isa};
 pub use linear::{Backward, Cpu, Forward, Linear, LoraPair, linear_at, linear_backward, linear_forward};

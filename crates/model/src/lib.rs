@@ -1,1 +1,28 @@
-//! The network: configuration, linear layers with LoRA, the decoder, its KV cache; forward and backward.
+//! The network: configuration, linear layers with LoRA, the decoder and its KV cache; forward and backward.
+//!
+//! One decoder serves every family; a family is a small file that maps the names and keys that
+//! `nurture-formats` hands out to [`Config`] and [`families::Names`]. This crate knows neither text nor
+//! optimisers nor where files lie, and it never indexes a raw slice: it calls the operations of
+//! `nurture-kernels` on buffers.
+//!
+//! Shape letters: `T` tokens of a batch, `D` width, `H` heads, `K` key/value heads, `F` width of the MLP,
+//! `V` vocabulary, `R` LoRA rank.
+
+mod adapter;
+mod batch;
+mod config;
+mod decoder;
+mod error;
+pub mod families;
+mod load;
+mod memory;
+mod training;
+
+pub use adapter::{Adapter, AdapterGrads, LoraSpec, PROJECTIONS, Projection};
+pub use batch::{Batch, KvCache};
+pub use config::{Config, Family, RopeScaling};
+pub use decoder::{Block, Buffers, Decoder, Projected};
+pub use error::ModelError;
+pub use memory::{MemoryRow, TrainingShape, memory_table};
+pub use nurture_kernels::{Activation, Cpu, Span};
+pub use training::{LossRow, TrainBatch, TrainBuffers};

@@ -1,0 +1,355 @@
+//! From data files to examples: the way through this crate. Every row ends in the ledger.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use nurture_text::Message;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::convert::{Draft, convert};
+use crate::digest;
+use crate::error::{DataError, RowProblem};
+use crate::example::{Answer, Example};
+use crate::labels::{LabelForm, LabelSet};
+use crate::ledger::{Fate, Ledger};
+use crate::mapping::SchemaKind;
+use crate::rows::{BadRow, FileFound, ReadLimits, Row, RowReader, SourceSpec};
+use crate::schema::{SAMPLE_ROWS, SchemaFound, find_schema};
+use crate::template::{PromptTemplate, UserTemplate, system_text};
+
+/// Sampling for the schema also stops at this many bytes.
+const SAMPLE_BYTES: usize = 32 << 20;
+
+/// What to do with a row that cannot be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnBadRow {
+    /// Stop, and name it.
+    #[default]
+    Error,
+    /// Leave it out, and count it in the ledger.
+    Drop,
+}
+
+/// How data are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// What to do with a row that cannot be used.
+    pub on_bad_row: OnBadRow,
+    /// What to do with an exam row whose label the training data do not have.
+    pub on_unknown_label: OnBadRow,
+    /// How labels are written for the model.
+    pub labels: LabelForm,
+    /// What is written around the fields.
+    pub template: PromptTemplate,
+    /// Whether exact repetitions are left out. `None`: in training yes, in exams no, so that an exam keeps its size.
+    pub drop_duplicates: Option<bool>,
+    /// Limits of reading.
+    pub limits: ReadLimits,
+    /// How many ids the ledger keeps for each reason and source.
+    pub examples_per_reason: usize,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        LoadOptions {
+            on_bad_row: OnBadRow::Error,
+            on_unknown_label: OnBadRow::Error,
+            labels: LabelForm::AsIs,
+            template: PromptTemplate::default(),
+            drop_duplicates: None,
+            limits: ReadLimits::default(),
+            examples_per_reason: 10,
+        }
+    }
+}
+
+/// What was found out about one source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SourceFound {
+    /// The file as it is named in ids: its name, or its whole path where two sources share the name.
+    pub file: String,
+    /// Format, encoding, delimiter, quotes, header.
+    pub found: FileFound,
+    /// What its columns mean; `None` if not one row could be read.
+    pub schema: Option<SchemaFound>,
+}
+
+/// Rows that ask the same and answer differently. They stay in use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conflicts {
+    /// Rows whose question an earlier row answers differently.
+    pub count: u64,
+    /// The first of them: id of the earlier row, id of the later one.
+    pub examples: Vec<(String, String)>,
+}
+
+/// Data that have been read.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The examples in the order of the sources.
+    pub examples: Vec<Example>,
+    /// What was found out about each source.
+    pub sources: Vec<SourceFound>,
+    /// The labels, if any source has label data: of the training data, also in an exam.
+    pub labels: Option<LabelSet>,
+    /// Where every row ended.
+    pub ledger: Ledger,
+    /// Same question, different answers.
+    pub conflicts: Conflicts,
+}
+
+/// Reads training data; the label set is collected from them.
+pub fn load_training(sources: &[SourceSpec], options: &LoadOptions) -> Result<Loaded, DataError> {
+    load(sources, options, None, options.drop_duplicates.unwrap_or(true))
+}
+
+/// Reads an exam. `labels` is the label set of the training data; without one it is collected from the exam.
+pub fn load_exam(
+    sources: &[SourceSpec],
+    options: &LoadOptions,
+    labels: Option<&LabelSet>,
+) -> Result<Loaded, DataError> {
+    load(sources, options, labels, options.drop_duplicates.unwrap_or(false))
+}
+
+fn load(
+    sources: &[SourceSpec],
+    options: &LoadOptions,
+    labels: Option<&LabelSet>,
+    drop_duplicates: bool,
+) -> Result<Loaded, DataError> {
+    let files = file_names(sources);
+    let user_template = options.template.user.as_deref().map(UserTemplate::parse).transpose()?;
+    let mut loader = Loader {
+        options,
+        user_template,
+        drop_duplicates,
+        examples: Vec::new(),
+        ledger: Ledger::new(files.iter().map(String::as_str), options.examples_per_reason),
+        seen: HashSet::new(),
+        questions: HashMap::new(),
+        conflicts: Conflicts::default(),
+    };
+    let mut found = Vec::new();
+    for (at, (spec, file)) in sources.iter().zip(&files).enumerate() {
+        found.push(loader.source(at, spec, file)?);
+    }
+    let labels = loader.write_labels(&files, labels)?;
+    loader.set_system(labels.as_ref())?;
+    if loader.examples.is_empty() {
+        let total = loader.ledger.total();
+        let reasons: Vec<String> = total.dropped.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
+        return Err(DataError::NothingLeft {
+            sources: files.join(", "),
+            rows: total.rows,
+            reasons: if reasons.is_empty() { "none".to_string() } else { reasons.join(", ") },
+        });
+    }
+    let Loader { examples, ledger, conflicts, .. } = loader;
+    Ok(Loaded { examples, sources: found, labels, ledger, conflicts })
+}
+
+/// File names, or whole paths (with `/`) where two sources share a name.
+fn file_names(sources: &[SourceSpec]) -> Vec<String> {
+    let short = |spec: &SourceSpec| match spec.path.file_name() {
+        Some(name) => name.to_string_lossy().into_owned(),
+        None => spec.path.to_string_lossy().into_owned(),
+    };
+    let names: Vec<String> = sources.iter().map(short).collect();
+    let whole = |spec: &SourceSpec| spec.path.to_string_lossy().replace('\\', "/");
+    let alone = |name: &String| names.iter().filter(|n| *n == name).count() == 1;
+    sources
+        .iter()
+        .zip(&names)
+        .map(|(spec, name)| if alone(name) { name.clone() } else { whole(spec) })
+        .collect()
+}
+
+struct Loader<'a> {
+    options: &'a LoadOptions,
+    user_template: Option<UserTemplate>,
+    drop_duplicates: bool,
+    examples: Vec<Example>,
+    ledger: Ledger,
+    /// Messages and answer of every example.
+    seen: HashSet<digest::Digest>,
+    /// Question to its first answer and the index of its example.
+    questions: HashMap<digest::Digest, (digest::Digest, usize)>,
+    conflicts: Conflicts,
+}
+
+impl Loader<'_> {
+    fn source(&mut self, source: usize, spec: &SourceSpec, file: &str) -> Result<SourceFound, DataError> {
+        let mut reader = RowReader::open(spec, file, self.options.limits)?;
+        let found = reader.found().clone();
+        let (mut sample, mut bytes, mut rows) = (Vec::new(), 0, 0u64);
+        while sample.len() < SAMPLE_ROWS && bytes < SAMPLE_BYTES {
+            match reader.next().transpose()? {
+                None => break,
+                Some(Ok(row)) => {
+                    bytes += row.fields.values().map(size).sum::<usize>();
+                    sample.push(row);
+                }
+                Some(Err(bad)) => self.bad_row(source, file, bad)?,
+            }
+            rows += 1;
+        }
+        if rows == 0 {
+            return Err(DataError::NoRows { file: file.to_string() });
+        }
+        if sample.is_empty() {
+            return Ok(SourceFound { file: file.to_string(), found, schema: None });
+        }
+        let mut schema = find_schema(file, &sample, spec.mapping.as_ref())?;
+        let templated =
+            !matches!(schema.kind, SchemaKind::Messages | SchemaKind::Sharegpt | SchemaKind::Text);
+        if let Some(template) = self.user_template.as_ref().filter(|_| templated) {
+            let columns: BTreeSet<&str> =
+                sample.iter().flat_map(|r| r.fields.keys().map(String::as_str)).collect();
+            template.check(&columns.into_iter().collect::<Vec<_>>())?;
+        }
+        for row in sample {
+            self.row(source, file, &schema, row)?;
+        }
+        for event in reader {
+            match event? {
+                Ok(row) => {
+                    schema.note_late_columns(&row);
+                    self.row(source, file, &schema, row)?;
+                }
+                Err(bad) => self.bad_row(source, file, bad)?,
+            }
+        }
+        Ok(SourceFound { file: file.to_string(), found, schema: Some(schema) })
+    }
+
+    fn row(&mut self, source: usize, file: &str, schema: &SchemaFound, row: Row) -> Result<(), DataError> {
+        let line = row.line;
+        match convert(
+            &row.fields,
+            &schema.mapping,
+            self.user_template.as_ref(),
+            self.options.template.choices,
+        ) {
+            Ok(draft) => {
+                self.keep(source, file, line, draft);
+                Ok(())
+            }
+            Err(problem) => self.bad_row(source, file, BadRow { line, problem }),
+        }
+    }
+
+    fn keep(&mut self, source: usize, file: &str, line: usize, draft: Draft) {
+        let id = format!("{file}:{line}");
+        let (asked, answered) = (digest::of_messages(&draft.messages), digest::of_answer(&draft.answer));
+        if self.drop_duplicates
+            && !self.seen.insert(digest::Parts::default().add(&asked).add(&answered).finish())
+        {
+            self.ledger.count(source, &Fate::Duplicate, &id);
+            return;
+        }
+        // Of a chat the messages hold the answer too, so that they only conflict when they are equal: never.
+        match self.questions.get(&asked) {
+            None => {
+                self.questions.insert(asked, (answered, self.examples.len()));
+            }
+            Some((first, at)) if *first != answered => {
+                self.conflicts.count += 1;
+                if self.conflicts.examples.len() < self.options.examples_per_reason
+                    && let Some(earlier) = self.examples.get(*at)
+                {
+                    self.conflicts.examples.push((earlier.id.clone(), id.clone()));
+                }
+            }
+            Some(_) => {}
+        }
+        self.ledger.count(source, &Fate::Used, &id);
+        let Draft { messages, answer, group } = draft;
+        self.examples.push(Example { id, source, line, messages, answer, group });
+    }
+
+    /// Stops, or counts the row as left out, as the policy says.
+    fn bad_row(&mut self, source: usize, file: &str, bad: BadRow) -> Result<(), DataError> {
+        match self.options.on_bad_row {
+            OnBadRow::Error => {
+                Err(DataError::BadRow { file: file.to_string(), line: bad.line, problem: bad.problem })
+            }
+            OnBadRow::Drop => {
+                let id = format!("{file}:{}", bad.line);
+                self.ledger.count(source, &Fate::Dropped(bad.problem.code().to_string()), &id);
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes labels in their form; in an exam, rows with a label that training does not have are refused or dropped.
+    fn write_labels(
+        &mut self,
+        files: &[String],
+        given: Option<&LabelSet>,
+    ) -> Result<Option<LabelSet>, DataError> {
+        let raw: BTreeSet<&str> = self
+            .examples
+            .iter()
+            .filter_map(|e| if let Answer::Label(label) = &e.answer { Some(label.as_str()) } else { None })
+            .collect();
+        let labels = match given {
+            Some(given) => given.clone(),
+            None if raw.is_empty() => return Ok(None),
+            None => LabelSet::new(raw, self.options.labels)?,
+        };
+        let mut unknown: Vec<(usize, RowProblem)> = Vec::new();
+        for (at, example) in self.examples.iter_mut().enumerate() {
+            if let Answer::Label(label) = &mut example.answer {
+                match labels.write(label) {
+                    Ok(written) => *label = written.to_string(),
+                    Err(problem) => unknown.push((at, problem)),
+                }
+            }
+        }
+        for (at, problem) in &unknown {
+            let Some(example) = self.examples.get(*at) else { continue };
+            if self.options.on_unknown_label == OnBadRow::Error {
+                return Err(DataError::BadRow {
+                    file: files.get(example.source).cloned().unwrap_or_default(),
+                    line: example.line,
+                    problem: problem.clone(),
+                });
+            }
+            // The row was counted as used above, so there is one to move.
+            let _moved =
+                self.ledger.move_used(example.source, &Fate::Dropped(problem.code().into()), &example.id);
+        }
+        let unknown: HashSet<usize> = unknown.into_iter().map(|(at, _)| at).collect();
+        let mut at = 0;
+        self.examples.retain(|_| {
+            at += 1;
+            !unknown.contains(&(at - 1))
+        });
+        Ok(Some(labels))
+    }
+
+    /// Puts the system text before every conversation that has none of its own.
+    fn set_system(&mut self, labels: Option<&LabelSet>) -> Result<(), DataError> {
+        let Some(template) = &self.options.template.system else { return Ok(()) };
+        let text = system_text(template, labels.map(LabelSet::sorted))?;
+        for example in &mut self.examples {
+            let own = example.messages.first().is_some_and(|m| m.role == "system");
+            if !own && example.answer != Answer::Text {
+                example.messages.insert(0, Message::new("system", text.as_str()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Roughly the bytes that a value holds.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(size).sum(),
+        Value::Object(object) => object.iter().map(|(key, value)| key.len() + size(value)).sum(),
+        _ => 8,
+    }
+}

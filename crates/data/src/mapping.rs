@@ -1,0 +1,209 @@
+//! What the fields of a row mean: the kinds of data, and which field plays which part.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The shapes of data that become examples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SchemaKind {
+    /// A list of turns with `role` and `content` (OpenAI).
+    Messages,
+    /// A list of turns with `from` and `value` (ShareGPT).
+    Sharegpt,
+    /// Instruction, optional input, output (Alpaca), optional system text and history.
+    Instruction,
+    /// A prompt and what completes it.
+    PromptCompletion,
+    /// A question and its answer, or several right answers.
+    QuestionAnswer,
+    /// A text and its category, out of a closed set.
+    Label,
+    /// A question, its options, and which one is right.
+    Choice,
+    /// Plain text.
+    Text,
+}
+
+impl fmt::Display for SchemaKind {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            SchemaKind::Messages => "messages",
+            SchemaKind::Sharegpt => "sharegpt",
+            SchemaKind::Instruction => "instruction",
+            SchemaKind::PromptCompletion => "prompt_completion",
+            SchemaKind::QuestionAnswer => "question_answer",
+            SchemaKind::Label => "label",
+            SchemaKind::Choice => "choice",
+            SchemaKind::Text => "text",
+        })
+    }
+}
+
+/// One field name or several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Fields {
+    /// One field.
+    One(String),
+    /// Several fields, in order.
+    Many(Vec<String>),
+}
+
+impl Fields {
+    /// The names in order.
+    pub fn names(&self) -> &[String] {
+        match self {
+            Fields::One(name) => std::slice::from_ref(name),
+            Fields::Many(names) => names,
+        }
+    }
+}
+
+impl From<&str> for Fields {
+    fn from(name: &str) -> Self {
+        Fields::One(name.to_string())
+    }
+}
+
+/// Which field plays which part. In a recipe:
+///
+/// ```toml
+/// mapping = { kind = "label", user = "question", label = "category" }
+/// ```
+///
+/// | kind | needs | may have |
+/// | --- | --- | --- |
+/// | `messages`, `sharegpt` | `messages` | `system` |
+/// | `instruction` | `user`, `answer` | `input`, `system`, `history` |
+/// | `prompt_completion` | `user`, `answer` | `system` |
+/// | `question_answer` | `user`, `answer` | `context`, `system` |
+/// | `label` | `user`, `label` | `context`, `system` |
+/// | `choice` | `user`, `options`, `answer` | `context`, `system` |
+/// | `text` | `text` | |
+///
+/// Every kind may have `group`: rows with the same value are never parted between training and hold-out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mapping {
+    /// The shape of the data.
+    pub kind: SchemaKind,
+    /// The question, instruction, prompt or text to classify.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The answer: text; a list of texts that are all right; for choice items a letter, a number or an option's text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
+    /// The category.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// The options: one field with a list, or one field for each option.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub options: Option<Fields>,
+    /// Material that stands before the question, one or several fields.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<Fields>,
+    /// Input that follows the instruction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
+    /// Earlier turns as a list of [question, answer] pairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<String>,
+    /// The list of turns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages: Option<String>,
+    /// The row's own system text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+    /// Plain text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// What keeps rows together when data are split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+}
+
+impl Mapping {
+    /// A mapping in which no field has a part yet.
+    pub fn new(kind: SchemaKind) -> Self {
+        Mapping {
+            kind,
+            user: None,
+            answer: None,
+            label: None,
+            options: None,
+            context: None,
+            input: None,
+            history: None,
+            messages: None,
+            system: None,
+            text: None,
+            group: None,
+        }
+    }
+
+    /// Every part with the fields that play it.
+    pub(crate) fn parts(&self) -> Vec<(&'static str, &[String])> {
+        fn one(field: &Option<String>) -> Option<&[String]> {
+            field.as_ref().map(std::slice::from_ref)
+        }
+        let parts = [
+            ("user", one(&self.user)),
+            ("answer", one(&self.answer)),
+            ("label", one(&self.label)),
+            ("options", self.options.as_ref().map(Fields::names)),
+            ("context", self.context.as_ref().map(Fields::names)),
+            ("input", one(&self.input)),
+            ("history", one(&self.history)),
+            ("messages", one(&self.messages)),
+            ("system", one(&self.system)),
+            ("text", one(&self.text)),
+            ("group", one(&self.group)),
+        ];
+        parts.into_iter().filter_map(|(part, names)| Some((part, names?))).collect()
+    }
+
+    /// Whether the kind has all the parts it needs and none that it would ignore; the error is a sentence.
+    pub fn check(&self) -> Result<(), String> {
+        let (needs, may): (&[&str], &[&str]) = match self.kind {
+            SchemaKind::Messages | SchemaKind::Sharegpt => (&["messages"], &["system"]),
+            SchemaKind::Instruction => (&["user", "answer"], &["input", "system", "history"]),
+            SchemaKind::PromptCompletion => (&["user", "answer"], &["system"]),
+            SchemaKind::QuestionAnswer => (&["user", "answer"], &["context", "system"]),
+            SchemaKind::Label => (&["user", "label"], &["context", "system"]),
+            SchemaKind::Choice => (&["user", "options", "answer"], &["context", "system"]),
+            SchemaKind::Text => (&["text"], &[]),
+        };
+        let parts = self.parts();
+        if let Some(missing) = needs.iter().find(|need| !parts.iter().any(|(part, _)| part == *need)) {
+            return Err(format!("says no field for `{missing}`; it needs {}", needs.join(", ")));
+        }
+        let known = |part: &str| part == "group" || needs.contains(&part) || may.contains(&part);
+        if let Some((extra, _)) = parts.iter().find(|(part, _)| !known(part)) {
+            let all: Vec<&str> = needs.iter().chain(may).copied().collect();
+            return Err(format!("has no use for `{extra}`; it uses {}", all.join(", ")));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_keys_missing_parts_and_useless_parts_are_named() {
+        let error = serde_json::from_str::<Mapping>(r#"{"kind": "label", "usr": "text"}"#).unwrap_err();
+        assert!(error.to_string().contains("usr"), "{error}");
+        let mapping: Mapping = serde_json::from_str(r#"{"kind": "label", "user": "text"}"#).unwrap();
+        assert!(mapping.check().unwrap_err().contains("`label`"));
+        let mapping: Mapping =
+            serde_json::from_str(r#"{"kind": "text", "text": "t", "answer": "a"}"#).unwrap();
+        assert!(mapping.check().unwrap_err().contains("no use for `answer`"));
+        let mapping: Mapping =
+            serde_json::from_str(r#"{"kind": "choice", "user": "q", "options": ["A", "B"], "answer": "x"}"#)
+                .unwrap();
+        assert_eq!(mapping.check(), Ok(()));
+    }
+}

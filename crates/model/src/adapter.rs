@@ -1,0 +1,280 @@
+//! A LoRA adapter: pairs of small matrices beside the projections, and their gradients.
+
+use crate::config::Config;
+use crate::error::ModelError;
+use nurture_formats::adapter::{self as peft, AdapterConfig};
+use nurture_formats::{TargetModules, TensorInfo, TensorSource, lora_names};
+use nurture_kernels::{DType, LoraPair, Rng};
+use std::path::Path;
+
+/// A projection of a block, in the order in which the block uses them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs)] // the names are the field's own
+pub enum Projection {
+    Q,
+    K,
+    V,
+    O,
+    Gate,
+    Up,
+    Down,
+}
+
+/// All projections.
+pub const PROJECTIONS: [Projection; 7] = [
+    Projection::Q,
+    Projection::K,
+    Projection::V,
+    Projection::O,
+    Projection::Gate,
+    Projection::Up,
+    Projection::Down,
+];
+
+impl Projection {
+    /// Hugging Face's name of the module, e.g. `q_proj`.
+    pub fn name(self) -> &'static str {
+        ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"][self as usize]
+    }
+
+    /// The module path in layer `l`, as PEFT names it.
+    pub fn module(self, l: usize) -> String {
+        let part = if self <= Projection::O { "self_attn" } else { "mlp" };
+        format!("model.layers.{l}.{part}.{}", self.name())
+    }
+
+    /// `(inputs, outputs)`.
+    pub fn shape(self, c: &Config) -> (usize, usize) {
+        match self {
+            Projection::Q => (c.width, c.q_width()),
+            Projection::K | Projection::V => (c.width, c.kv_width()),
+            Projection::O => (c.q_width(), c.width),
+            Projection::Gate | Projection::Up => (c.width, c.ffn),
+            Projection::Down => (c.ffn, c.width),
+        }
+    }
+}
+
+/// What a new adapter looks like.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoraSpec {
+    /// rank `R`
+    pub rank: usize,
+    /// numerator of the scale
+    pub alpha: f64,
+    /// scale alpha/√R instead of alpha/R
+    pub rslora: bool,
+    /// which projections carry a pair
+    pub targets: Vec<Projection>,
+}
+
+impl LoraSpec {
+    /// Factor of the product.
+    pub fn scale(&self) -> f64 {
+        self.alpha / if self.rslora { (self.rank as f64).sqrt() } else { self.rank as f64 }
+    }
+
+    /// Trainable values.
+    pub fn parameters(&self, c: &Config) -> usize {
+        let one = |p: &Projection| p.shape(c).0 + p.shape(c).1;
+        c.layers * self.rank * self.targets.iter().map(one).sum::<usize>()
+    }
+
+    /// The settings as PEFT stores them.
+    pub fn peft_config(&self, base: Option<String>) -> AdapterConfig {
+        AdapterConfig {
+            base_model_name_or_path: base,
+            r: self.rank,
+            lora_alpha: self.alpha,
+            use_rslora: self.rslora,
+            target_modules: TargetModules::Names(self.targets.iter().map(|p| p.name().to_string()).collect()),
+            ..AdapterConfig::default()
+        }
+    }
+}
+
+/// The pairs of all layers.
+#[derive(Clone, Debug)]
+pub struct Adapter {
+    pairs: Vec<[Option<LoraPair>; 7]>,
+}
+
+impl Adapter {
+    /// A newborn adapter: `A` uniform in ±1/√D (PEFT's Kaiming initialisation with a = √5), `B` zero, so that it
+    /// changes nothing yet. A pure function of the seed.
+    pub fn new(c: &Config, spec: &LoraSpec, seed: u64) -> Adapter {
+        Adapter::build(c, |l, p| {
+            spec.targets.contains(&p).then(|| {
+                let (d, n) = p.shape(c);
+                let mut rng = Rng::stream(seed, (l * PROJECTIONS.len()) as u64 + p as u64 + 1);
+                let bound = 1.0 / (d as f64).sqrt();
+                let a = (0..spec.rank * d).map(|_| ((rng.uniform() * 2.0 - 1.0) * bound) as f32).collect();
+                (spec.rank, spec.scale(), a, vec![0.0; n * spec.rank])
+            })
+        })
+    }
+
+    /// An adapter whose pairs `(rank, scale, A [R, D], B [N, R])` come from `make`.
+    pub fn build(
+        c: &Config,
+        mut make: impl FnMut(usize, Projection) -> Option<(usize, f64, Vec<f32>, Vec<f32>)>,
+    ) -> Adapter {
+        let pairs = (0..c.layers)
+            .map(|l| {
+                PROJECTIONS.map(|p| {
+                    let (d, n) = p.shape(c);
+                    make(l, p).map(|(rank, scale, a, b)| LoraPair::new(rank, d, n, scale as f32, a, b))
+                })
+            })
+            .collect();
+        Adapter { pairs }
+    }
+
+    /// Reads an adapter in PEFT's format.
+    pub fn load(c: &Config, adapter: &peft::Adapter) -> Result<Adapter, ModelError> {
+        let file = adapter.weights.path().to_path_buf();
+        let stray = |problem: String| ModelError::Adapter { file: file.clone(), problem };
+        let mut found = adapter.pairs()?;
+        let mut failed = None;
+        let made = Adapter::build(c, |l, p| {
+            let at = found.iter().position(|f| f.module == p.module(l))?;
+            let pair = found.swap_remove(at);
+            let (d, n) = p.shape(c);
+            if pair.a.shape != [pair.rank, d] || pair.b.shape != [n, pair.rank] {
+                let wanted = format!("[{}, {d}] and [{n}, {}]", pair.rank, pair.rank);
+                failed.get_or_insert(stray(format!(
+                    "module {} has shapes {:?} and {:?}, this base asks for {wanted}: another base model?",
+                    pair.module, pair.a.shape, pair.b.shape
+                )));
+                return None;
+            }
+            let mut read = |info: &TensorInfo| match floats(&adapter.weights, info, adapter.weights.path()) {
+                Ok(v) => Some(v),
+                Err(e) => {
+                    failed.get_or_insert(e);
+                    None
+                }
+            };
+            Some((pair.rank, pair.scale, read(&pair.a)?, read(&pair.b)?))
+        });
+        if let Some(e) = failed {
+            return Err(e);
+        }
+        match found.first() {
+            Some(f) => Err(stray(format!(
+                "module {} is not in this base ({} layers): another base model?",
+                f.module, c.layers
+            ))),
+            None => Ok(made),
+        }
+    }
+
+    /// The pair of a projection.
+    pub fn pair(&self, layer: usize, p: Projection) -> Option<&LoraPair> {
+        self.pairs.get(layer).and_then(|l| l[p as usize].as_ref())
+    }
+
+    /// All pairs with their module paths: layer by layer, in the order of [`PROJECTIONS`].
+    pub fn iter(&self) -> impl Iterator<Item = (String, &LoraPair)> {
+        self.pairs.iter().enumerate().flat_map(|(l, pairs)| {
+            PROJECTIONS.iter().zip(pairs).filter_map(move |(p, pair)| Some((p.module(l), pair.as_ref()?)))
+        })
+    }
+
+    /// The same, to change.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut LoraPair> {
+        self.pairs.iter_mut().flat_map(|l| l.iter_mut().filter_map(Option::as_mut))
+    }
+
+    /// Names, shapes and values as PEFT stores them, in the order of [`Adapter::iter`].
+    pub fn tensors(&self) -> Vec<(String, Vec<usize>, &[f32])> {
+        let mut out = Vec::new();
+        for (module, pair) in self.iter() {
+            let (a, b) = lora_names(&module);
+            out.push((a, vec![pair.rank(), pair.a().len() / pair.rank()], pair.a()));
+            out.push((b, vec![pair.b().len() / pair.rank(), pair.rank()], pair.b()));
+        }
+        out
+    }
+
+    /// Trainable values.
+    pub fn parameters(&self) -> usize {
+        self.iter().map(|(_, p)| p.a().len() + p.b().len()).sum()
+    }
+
+    /// Largest rank of a pair.
+    pub fn rank(&self) -> usize {
+        self.iter().map(|(_, p)| p.rank()).max().unwrap_or(0)
+    }
+}
+
+/// A tensor of floats, checked to be finite.
+pub(crate) fn floats(
+    source: &impl TensorSource,
+    info: &TensorInfo,
+    file: &Path,
+) -> Result<Vec<f32>, ModelError> {
+    let mut bytes = vec![0u8; info.bytes as usize];
+    source.read_into(info, 0, &mut bytes)?;
+    let values: Vec<f32> = match info.dtype {
+        DType::F32 => bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+        DType::BF16 => bytes
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .map(|b| f32::from_bits((u16::from_le_bytes(*b) as u32) << 16))
+            .collect(),
+        DType::F16 => bytes.as_chunks::<2>().0.iter().map(|b| nurture_kernels::f16_to_f32(*b)).collect(),
+        other => {
+            return Err(ModelError::Config {
+                file: file.to_path_buf(),
+                key: info.name.clone(),
+                problem: format!("stored as {other}; a vector or adapter must be F32, F16 or BF16"),
+            });
+        }
+    };
+    match values.iter().position(|v| !v.is_finite()) {
+        Some(at) => Err(ModelError::NotFinite {
+            file: file.to_path_buf(),
+            tensor: info.name.clone(),
+            row: at / info.shape.last().copied().unwrap_or(1).max(1),
+        }),
+        None => Ok(values),
+    }
+}
+
+/// Gradients of an adapter, in the order of [`Adapter::iter`].
+#[derive(Clone, Debug)]
+pub struct AdapterGrads {
+    /// `(dA [R, D], dB [N, R])` of each projection of each layer
+    pub(crate) pairs: Vec<[Option<(Vec<f32>, Vec<f32>)>; 7]>,
+}
+
+impl AdapterGrads {
+    /// Zeros of the adapter's shapes.
+    pub fn zeros(adapter: &Adapter) -> AdapterGrads {
+        let zero = |p: &LoraPair| (vec![0.0; p.a().len()], vec![0.0; p.b().len()]);
+        let pairs = adapter.pairs.iter().map(|l| std::array::from_fn(|i| l[i].as_ref().map(zero))).collect();
+        AdapterGrads { pairs }
+    }
+
+    /// Sets all to zero.
+    pub fn clear(&mut self) {
+        self.iter_mut().for_each(|(a, b)| {
+            a.fill(0.0);
+            b.fill(0.0);
+        });
+    }
+
+    /// `(dA, dB)` in the order of [`Adapter::iter`].
+    pub fn iter(&self) -> impl Iterator<Item = (&[f32], &[f32])> {
+        self.pairs.iter().flat_map(|l| l.iter().filter_map(|p| p.as_ref().map(|(a, b)| (&a[..], &b[..]))))
+    }
+
+    /// The same, to change.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&mut [f32], &mut [f32])> {
+        self.pairs
+            .iter_mut()
+            .flat_map(|l| l.iter_mut().filter_map(|p| p.as_mut().map(|(a, b)| (&mut a[..], &mut b[..]))))
+    }
+}

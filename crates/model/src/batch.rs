@@ -1,0 +1,88 @@
+//! What one forward pass works on: tokens, where they stand, and where their keys lie.
+
+use crate::config::Config;
+use nurture_kernels::Span;
+
+/// New tokens of one or more sequences.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// token ids `[T]`
+    pub tokens: Vec<u32>,
+    /// position of each token in its sequence `[T]`
+    pub positions: Vec<u32>,
+    /// runs of tokens with the rows of their keys: rows of a [`KvCache`], or of the batch itself in training
+    pub spans: Vec<Span>,
+}
+
+impl Batch {
+    /// Appends a run of tokens that begin at `position`; `keys` as in [`Span::keys`]; `tree` as in [`Span::tree`].
+    pub fn push(&mut self, tokens: &[u32], position: usize, keys: Vec<(usize, usize)>, tree: usize) {
+        let row = self.tokens.len();
+        self.tokens.extend_from_slice(tokens);
+        self.positions.extend((0..tokens.len()).map(|i| (position + i) as u32));
+        self.spans.push(Span { row, len: tokens.len(), keys, tree });
+    }
+
+    /// Number of tokens `T`.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether there is no token.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+}
+
+/// Keys and values of past tokens: rows that the owner hands out as he likes.
+#[derive(Debug)]
+pub struct KvCache {
+    rows: usize,
+    width: usize,
+    /// `[layers][rows, K · head_dim]`
+    pub(crate) k: Vec<Vec<f32>>,
+    pub(crate) v: Vec<Vec<f32>>,
+}
+
+impl KvCache {
+    /// Room for `rows` tokens. Memory is taken as rows are first written.
+    pub fn new(config: &Config, rows: usize) -> KvCache {
+        let width = config.kv_width();
+        let layer = |_| vec![0f32; rows * width];
+        KvCache {
+            rows,
+            width,
+            k: (0..config.layers).map(layer).collect(),
+            v: (0..config.layers).map(layer).collect(),
+        }
+    }
+
+    /// Tokens that fit.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Bytes when full.
+    pub fn bytes(&self) -> usize {
+        2 * self.k.len() * self.rows * self.width * 4
+    }
+
+    /// Copies the new rows of a layer to where their spans say they live.
+    pub(crate) fn store(&mut self, layer: usize, spans: &[Span], k: &[f32], v: &[f32]) {
+        let w = self.width;
+        for span in spans {
+            // the last `len` keys of the chain are the span's own
+            let (mut at, before) = (0, span.key_count() - span.len);
+            for &(row, count) in &span.keys {
+                let skip = before.saturating_sub(at).min(count);
+                let from = (span.row + at + skip - before.min(at + skip)) * w;
+                let n = (count - skip) * w;
+                if n > 0 {
+                    self.k[layer][(row + skip) * w..][..n].copy_from_slice(&k[from..from + n]);
+                    self.v[layer][(row + skip) * w..][..n].copy_from_slice(&v[from..from + n]);
+                }
+                at += count;
+            }
+        }
+    }
+}

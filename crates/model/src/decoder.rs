@@ -1,0 +1,349 @@
+//! The decoder: one forward pass for training, examination and serving.
+//!
+//! What differs between them are arguments: where keys and values live ([`KvCache`], or the batch itself) and how
+//! many layers' activations are kept ([`Buffers`]).
+
+use crate::adapter::{Adapter, Projection};
+use crate::batch::{Batch, KvCache};
+use crate::config::Config;
+use crate::error::ModelError;
+use nurture_kernels::{
+    Cpu, Forward, Linear, Rope, Weight, add, attention_forward, embed, gated_forward, linear_at,
+    linear_forward, rms_norm_forward, rope,
+};
+
+/// A projection's constants.
+#[derive(Debug)]
+pub struct Projected {
+    /// `[N, D]`
+    pub weight: Weight,
+    /// `[N]`
+    pub bias: Option<Vec<f32>>,
+}
+
+/// One block's constants.
+#[derive(Debug)]
+#[allow(missing_docs)] // the names are the field's own
+pub struct Block {
+    pub attn_norm: Vec<f32>,
+    pub q: Projected,
+    pub k: Projected,
+    pub v: Projected,
+    pub o: Projected,
+    pub q_norm: Option<Vec<f32>>,
+    pub k_norm: Option<Vec<f32>>,
+    pub post_attn_norm: Option<Vec<f32>>,
+    pub ffn_norm: Vec<f32>,
+    pub gate: Projected,
+    pub up: Projected,
+    pub down: Projected,
+    pub post_ffn_norm: Option<Vec<f32>>,
+}
+
+impl Block {
+    fn projected(&self, p: Projection) -> &Projected {
+        match p {
+            Projection::Q => &self.q,
+            Projection::K => &self.k,
+            Projection::V => &self.v,
+            Projection::O => &self.o,
+            Projection::Gate => &self.gate,
+            Projection::Up => &self.up,
+            Projection::Down => &self.down,
+        }
+    }
+}
+
+/// The network's constants.
+#[derive(Debug)]
+pub struct Decoder {
+    pub(crate) config: Config,
+    pub(crate) embed: Weight,
+    pub(crate) head: Option<Weight>,
+    pub(crate) blocks: Vec<Block>,
+    pub(crate) norm: Vec<f32>,
+    pub(crate) rope: Rope,
+    pub(crate) local_rope: Rope,
+}
+
+/// What a layer leaves behind for its backward pass. Widths as in the field's comments, a row a token.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    /// input of the block `[T, D]`
+    pub(crate) x: Vec<f32>,
+    pub(crate) inv1: Vec<f32>,
+    /// q and k before their norms, and the norms' factors, where there are such norms
+    pub(crate) q_raw: Vec<f32>,
+    pub(crate) k_raw: Vec<f32>,
+    pub(crate) inv_q: Vec<f32>,
+    pub(crate) inv_k: Vec<f32>,
+    /// after rotation
+    pub(crate) q: Vec<f32>,
+    pub(crate) k: Vec<f32>,
+    pub(crate) v: Vec<f32>,
+    /// output of the attention `[T, H · head_dim]`
+    pub(crate) a: Vec<f32>,
+    pub(crate) lse: Vec<f32>,
+    /// output projection before its norm, where there is one
+    pub(crate) o: Vec<f32>,
+    pub(crate) inv_o: Vec<f32>,
+    /// after attention `[T, D]`
+    pub(crate) mid: Vec<f32>,
+    pub(crate) inv2: Vec<f32>,
+    pub(crate) gate: Vec<f32>,
+    pub(crate) up: Vec<f32>,
+    pub(crate) down: Vec<f32>,
+    pub(crate) inv_down: Vec<f32>,
+    /// `s · x Aᵀ` of each projection `[T, R]`
+    pub(crate) h: [Vec<f32>; 7],
+}
+
+fn fit(v: &mut Vec<f32>, n: usize) {
+    if v.capacity() < n {
+        *v = Vec::new(); // nothing in it is worth copying
+        v.reserve_exact(n);
+    }
+    v.resize(n, 0.0);
+}
+
+impl Kept {
+    /// Sizes all buffers for `t` tokens: the memory table in `memory.rs` lists the same.
+    fn fit(&mut self, c: &Config, adapter: Option<&Adapter>, layer: usize, t: usize, keep: bool) {
+        let (d, q, kv, f) = (t * c.width, t * c.q_width(), t * c.kv_width(), t * c.ffn);
+        let keep = usize::from(keep);
+        let qk = usize::from(c.qk_norm);
+        let post = usize::from(c.post_norms);
+        for (v, n) in [
+            (&mut self.x, d),
+            (&mut self.inv1, keep * t),
+            (&mut self.q_raw, qk * q),
+            (&mut self.k_raw, qk * kv),
+            (&mut self.inv_q, qk * t * c.heads),
+            (&mut self.inv_k, qk * t * c.kv_heads),
+            (&mut self.q, q),
+            (&mut self.k, kv),
+            (&mut self.v, kv),
+            (&mut self.a, q),
+            (&mut self.lse, keep * t * c.heads),
+            (&mut self.o, post * d),
+            (&mut self.inv_o, post * t),
+            (&mut self.mid, d),
+            (&mut self.inv2, keep * t),
+            (&mut self.gate, f),
+            (&mut self.up, f),
+            (&mut self.down, post * d),
+            (&mut self.inv_down, post * t),
+        ] {
+            fit(v, n);
+        }
+        for p in crate::PROJECTIONS {
+            let rank = adapter.and_then(|a| a.pair(layer, p)).map_or(0, |p| p.rank());
+            fit(&mut self.h[p as usize], t * rank);
+        }
+    }
+}
+
+/// The activations of a forward pass. Grows to the largest batch that it has seen.
+#[derive(Debug, Default)]
+pub struct Buffers {
+    /// one layer (inference) or all (training)
+    pub(crate) kept: Vec<Kept>,
+    /// the residual stream at the end `[T, D]`
+    pub(crate) x: Vec<f32>,
+    /// normed input of a part `[T, D]`
+    pub(crate) n: Vec<f32>,
+    /// output of a part before it joins the stream `[T, D]`
+    pub(crate) y: Vec<f32>,
+    /// `act(gate) · up` `[T, F]`
+    pub(crate) act: Vec<f32>,
+}
+
+impl Buffers {
+    /// Buffers for inference: one layer's worth.
+    pub fn new() -> Buffers {
+        Buffers::default()
+    }
+}
+
+impl Decoder {
+    /// Its shape.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Whether the head is the embedding.
+    pub fn tied(&self) -> bool {
+        self.head.is_none()
+    }
+
+    /// Parameters of the network.
+    pub fn parameters(&self) -> u64 {
+        self.config.parameters(self.tied())
+    }
+
+    pub(crate) fn head(&self) -> &Weight {
+        self.head.as_ref().unwrap_or(&self.embed)
+    }
+
+    pub(crate) fn linear<'a>(&'a self, adapter: Option<&'a Adapter>, l: usize, p: Projection) -> Linear<'a> {
+        let projected = self.blocks[l].projected(p);
+        Linear {
+            weight: &projected.weight,
+            bias: projected.bias.as_deref(),
+            lora: adapter.and_then(|a| a.pair(l, p)),
+        }
+    }
+
+    pub(crate) fn rope_of(&self, l: usize) -> &Rope {
+        if self.config.windows[l].is_some() { &self.local_rope } else { &self.rope }
+    }
+
+    fn check(&self, batch: &Batch) -> Result<(), ModelError> {
+        let vocab = self.config.vocab;
+        match batch.tokens.iter().position(|&t| t as usize >= vocab) {
+            Some(place) => Err(ModelError::Token { token: batch.tokens[place], place, vocab }),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs all new tokens of `batch` through the blocks; their keys and values go to `cache` where their spans say.
+    /// Gives the residual stream before the last norm, `[T, D]` (see [`Decoder::logits`]).
+    ///
+    /// # Errors
+    /// A token beyond the vocabulary.
+    pub fn forward<'b>(
+        &self,
+        cpu: &Cpu,
+        adapter: Option<&Adapter>,
+        batch: &Batch,
+        cache: &mut KvCache,
+        buffers: &'b mut Buffers,
+    ) -> Result<&'b [f32], ModelError> {
+        self.check(batch)?;
+        buffers.kept.resize_with(1, Kept::default);
+        self.blocks_forward(cpu, adapter, batch, Some(cache), buffers);
+        Ok(&buffers.x)
+    }
+
+    /// The same with every layer's activations kept and the batch's own rows as keys.
+    pub(crate) fn forward_kept(
+        &self,
+        cpu: &Cpu,
+        adapter: Option<&Adapter>,
+        batch: &Batch,
+        buffers: &mut Buffers,
+    ) -> Result<(), ModelError> {
+        self.check(batch)?;
+        buffers.kept.resize_with(self.config.layers, Kept::default);
+        self.blocks_forward(cpu, adapter, batch, None, buffers);
+        Ok(())
+    }
+
+    fn blocks_forward(
+        &self,
+        cpu: &Cpu,
+        adapter: Option<&Adapter>,
+        batch: &Batch,
+        mut cache: Option<&mut KvCache>,
+        buffers: &mut Buffers,
+    ) {
+        let (c, t, pool) = (&self.config, batch.len(), cpu.pool());
+        let keep = cache.is_none();
+        let Buffers { kept, x, n, y, act } = buffers;
+        for (v, len) in
+            [(&mut *x, t * c.width), (&mut *n, t * c.width), (&mut *y, t * c.width), (&mut *act, t * c.ffn)]
+        {
+            fit(v, len);
+        }
+        embed(pool, &self.embed, &batch.tokens, c.embed_scale, x);
+        for (l, block) in self.blocks.iter().enumerate() {
+            let at = if keep { l } else { 0 };
+            let k = &mut kept[at];
+            k.fit(c, adapter, l, t, keep);
+            let lin = |p| self.linear(adapter, l, p);
+
+            rms_norm_forward(pool, x, &block.attn_norm, c.norm_eps, n, &mut k.inv1);
+            let [hq, hk, hv, ho, hg, hu, hd] = &mut k.h;
+            // with norms on q and k, the projections land in `q_raw` and `k_raw`
+            let (q, key) = if c.qk_norm { (&mut k.q_raw, &mut k.k_raw) } else { (&mut k.q, &mut k.k) };
+            linear_forward(
+                cpu,
+                n,
+                t,
+                &mut [
+                    Forward { linear: lin(Projection::Q), y: q, h: hq },
+                    Forward { linear: lin(Projection::K), y: key, h: hk },
+                    Forward { linear: lin(Projection::V), y: &mut k.v, h: hv },
+                ],
+            );
+            if let (Some(qn), Some(kn)) = (&block.q_norm, &block.k_norm) {
+                rms_norm_forward(pool, &k.q_raw, qn, c.norm_eps, &mut k.q, &mut k.inv_q);
+                rms_norm_forward(pool, &k.k_raw, kn, c.norm_eps, &mut k.k, &mut k.inv_k);
+            }
+            rope(pool, self.rope_of(l), &batch.positions, &mut k.q, false);
+            rope(pool, self.rope_of(l), &batch.positions, &mut k.k, false);
+            let shape = c.attention(l);
+            match &mut cache {
+                Some(cache) => {
+                    cache.store(l, &batch.spans, &k.k, &k.v);
+                    attention_forward(
+                        pool,
+                        &shape,
+                        &batch.spans,
+                        &k.q,
+                        &cache.k[l],
+                        &cache.v[l],
+                        &mut k.a,
+                        &mut [],
+                    );
+                }
+                None => attention_forward(pool, &shape, &batch.spans, &k.q, &k.k, &k.v, &mut k.a, &mut k.lse),
+            }
+            let o = if c.post_norms { &mut k.o } else { &mut *y };
+            linear_forward(cpu, &k.a, t, &mut [Forward { linear: lin(Projection::O), y: o, h: ho }]);
+            if let Some(w) = &block.post_attn_norm {
+                rms_norm_forward(pool, &k.o, w, c.norm_eps, y, &mut k.inv_o);
+            }
+            add(pool, x, y, &mut k.mid);
+            // the block's input is kept by exchange, not by copy
+            std::mem::swap(x, &mut k.x);
+
+            rms_norm_forward(pool, &k.mid, &block.ffn_norm, c.norm_eps, n, &mut k.inv2);
+            linear_forward(
+                cpu,
+                n,
+                t,
+                &mut [
+                    Forward { linear: lin(Projection::Gate), y: &mut k.gate, h: hg },
+                    Forward { linear: lin(Projection::Up), y: &mut k.up, h: hu },
+                ],
+            );
+            gated_forward(pool, c.activation, &k.gate, &k.up, act);
+            let down = if c.post_norms { &mut k.down } else { &mut *y };
+            linear_forward(cpu, act, t, &mut [Forward { linear: lin(Projection::Down), y: down, h: hd }]);
+            if let Some(w) = &block.post_ffn_norm {
+                rms_norm_forward(pool, &k.down, w, c.norm_eps, y, &mut k.inv_down);
+            }
+            add(pool, &k.mid, y, x);
+        }
+    }
+
+    /// Applies the last norm to rows of the residual stream `[T, D]`.
+    pub fn last_norm(&self, cpu: &Cpu, x: &[f32]) -> Vec<f32> {
+        let mut out = vec![0.0; x.len()];
+        rms_norm_forward(cpu.pool(), x, &self.norm, self.config.norm_eps, &mut out, &mut []);
+        out
+    }
+
+    /// Logits `[T, V]` of rows of the residual stream `x` `[T, D]`.
+    pub fn logits(&self, cpu: &Cpu, x: &[f32], out: &mut [f32]) {
+        let n = self.last_norm(cpu, x);
+        let linear = Linear { weight: self.head(), bias: None, lora: None };
+        linear_forward(cpu, &n, n.len() / self.config.width, &mut [Forward { linear, y: out, h: &mut [] }]);
+    }
+
+    /// Logits of the tokens `ids` only, `[T, ids.len()]`: the same bits as [`Decoder::logits`] gives there.
+    pub fn logits_at(&self, cpu: &Cpu, x: &[f32], ids: &[u32], out: &mut [f32]) {
+        linear_at(cpu, self.head(), &self.last_norm(cpu, x), ids, out);
+    }
+}

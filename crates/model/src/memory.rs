@@ -1,0 +1,68 @@
+//! The memory table: what a training step holds, sized before it runs.
+
+use crate::adapter::LoraSpec;
+use crate::config::Config;
+use crate::training::logit_rows;
+
+/// One row of the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryRow {
+    /// what it is
+    pub name: &'static str,
+    /// its bytes
+    pub bytes: u64,
+}
+
+/// What the sizes depend on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainingShape {
+    /// most tokens of a micro-batch `T`
+    pub tokens: usize,
+    /// most loss rows of a micro-batch
+    pub loss_rows: usize,
+    /// longest sequence of a micro-batch
+    pub longest: usize,
+    /// threads that work
+    pub threads: usize,
+    /// bytes of the base model's weights in memory
+    pub base_bytes: u64,
+}
+
+/// Sizes every large buffer of LoRA training in bytes; their sum is the forecast of the peak.
+pub fn memory_table(c: &Config, lora: &LoraSpec, s: &TrainingShape) -> Vec<MemoryRow> {
+    let t = s.tokens as u64;
+    let (d, q, kv, f) = (c.width as u64, c.q_width() as u64, c.kv_width() as u64, c.ffn as u64);
+    let ranks = (lora.rank * lora.targets.len()) as u64;
+    let qk = if c.qk_norm { q + kv + (c.heads + c.kv_heads) as u64 } else { 0 };
+    let post = if c.post_norms { 2 * d + 2 } else { 0 };
+    let layer = 2 * d + 2 + 2 * q + 2 * kv + c.heads as u64 + 2 * f + ranks + qk + post;
+    let trained = lora.parameters(c) as u64;
+    // both transposes of a pair, padded to whole vectors, are kept beside it
+    let padded = |n: usize| n.next_multiple_of(16);
+    let transposes: usize = lora
+        .targets
+        .iter()
+        .map(|p| {
+            let (d, n) = p.shape(c);
+            d * padded(lora.rank) + lora.rank * padded(n)
+        })
+        .sum();
+    let head_rows = logit_rows(c.vocab).min(s.loss_rows.max(1)) as u64;
+    // packed operands of the widest products, forward and backward
+    let widest = (2 * f + 4 * lora.rank as u64).max(q + 2 * kv + 6 * lora.rank as u64).max(d);
+    let head_packed = head_rows * (c.vocab as u64 + d);
+    let scores =
+        s.threads as u64 * (2 * 128 * s.longest as u64 + 2 * (s.longest * c.head_dim) as u64 + 600_000);
+    let row = |name, floats: u64| MemoryRow { name, bytes: 4 * floats };
+    vec![
+        MemoryRow { name: "base weights", bytes: s.base_bytes },
+        row("adapter", trained + (transposes * c.layers) as u64),
+        row("gradients", trained),
+        row("optimiser moments", 2 * trained),
+        row("kept activations", t * layer * c.layers as u64),
+        row("stream and its gradients", t * (3 * d + f) + t * (2 * d + f + 2 * q + 2 * kv)),
+        row("packed operands", (t * widest + 2 * t * ranks).max(head_packed)),
+        row("logits", head_rows * c.vocab as u64),
+        row("panels and scores", scores),
+    ]
+}

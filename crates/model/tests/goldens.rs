@@ -1,0 +1,184 @@
+//! Every family against transformers: logits, loss and the gradient of every LoRA matrix, from tiny random checkpoints
+//! (`tools/goldens/tiny_families.py`), in both dialects of `config.json`, packed side by side and apart.
+
+use nurture_formats::{ModelFile, SafetensorsFile, TensorSource, adapter::load_adapter};
+use nurture_model::*;
+use std::path::{Path, PathBuf};
+
+const FAMILIES: [&str; 5] = ["llama", "llama3_rope", "qwen2", "qwen3", "gemma3"];
+
+fn folder(family: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens").join(family)
+}
+
+fn floats(file: &SafetensorsFile, name: &str) -> Vec<f32> {
+    let info = file.tensor(name).unwrap();
+    let mut bytes = vec![0; info.bytes as usize];
+    file.read_into(info, 0, &mut bytes).unwrap();
+    bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+}
+
+fn close(got: &[f32], want: &[f32], bound: f32, what: &str) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    let top = want.iter().fold(0f32, |m, v| m.max(v.abs()));
+    let worst = got.iter().zip(want).map(|(g, w)| (g - w).abs()).fold(0f32, f32::max);
+    assert!(worst <= bound * top, "{what}: differs by {worst}, largest entry {top}");
+}
+
+struct Golden {
+    ids: Vec<Vec<u32>>,
+    trained: Vec<Vec<bool>>,
+    loss_sum: f64,
+}
+
+fn golden(path: &Path) -> Golden {
+    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let rows = |key: &str| -> Vec<Vec<u64>> { serde_json::from_value(json[key].clone()).unwrap() };
+    Golden {
+        ids: rows("ids").iter().map(|r| r.iter().map(|&x| x as u32).collect()).collect(),
+        trained: rows("mask").iter().map(|r| r.iter().map(|&x| x != 0).collect()).collect(),
+        loss_sum: json["loss_sum"].as_f64().unwrap(),
+    }
+}
+
+fn logits(cpu: &Cpu, model: &Decoder, adapter: Option<&Adapter>, ids: &[Vec<u32>]) -> Vec<Vec<f32>> {
+    let mut batch = Batch::default();
+    let mut cache = KvCache::new(model.config(), 64);
+    let mut row = 5; // anywhere
+    for (i, ids) in ids.iter().enumerate() {
+        // the keys lie in two separate stretches
+        let cut = ids.len() / 3;
+        batch.push(ids, 0, vec![(row, cut), (row + cut + 1, ids.len() - cut)], i);
+        row += ids.len() + 2;
+    }
+    let mut buffers = Buffers::new();
+    let x = model.forward(cpu, adapter, &batch, &mut cache, &mut buffers).unwrap();
+    let vocab = model.config().vocab;
+    let mut out = vec![0f32; batch.len() * vocab];
+    model.logits(cpu, x, &mut out);
+    batch.spans.iter().map(|s| out[s.row * vocab..(s.row + s.len) * vocab].to_vec()).collect()
+}
+
+#[test]
+fn logits_equal_transformers_in_both_dialects() {
+    let cpu = Cpu::new(2);
+    for family in FAMILIES {
+        let dir = folder(family);
+        let old = tempfile::tempdir().unwrap();
+        std::fs::copy(dir.join("config.v4.json"), old.path().join("config.json")).unwrap();
+        std::fs::copy(dir.join("model.safetensors"), old.path().join("model.safetensors")).unwrap();
+        let g = golden(&dir.join("golden.json"));
+        let want = SafetensorsFile::open(dir.join("golden.safetensors")).unwrap();
+        for path in [dir.as_path(), old.path()] {
+            let model = Decoder::load(&ModelFile::open(path).unwrap(), cpu.pool()).unwrap();
+            let got = logits(&cpu, &model, None, &g.ids);
+            for (i, got) in got.iter().enumerate() {
+                close(
+                    got,
+                    &floats(&want, &format!("logits.{i}")),
+                    2e-5,
+                    &format!("{family}: logits of sequence {i}"),
+                );
+            }
+            let alone = logits(&cpu, &model, None, &g.ids[1..]);
+            assert!(alone[0] == got[1], "{family}: the sequence beside it changed bits");
+        }
+    }
+}
+
+#[test]
+fn loss_and_every_gradient_equal_peft() {
+    let cpu = Cpu::new(2);
+    for family in FAMILIES {
+        let dir = folder(family);
+        let model = Decoder::load(&ModelFile::open(&dir).unwrap(), cpu.pool()).unwrap();
+        let g = golden(&dir.join("lora/golden_lora.json"));
+        let want = SafetensorsFile::open(dir.join("lora/golden_lora.safetensors")).unwrap();
+        let adapter = Adapter::load(model.config(), &load_adapter(dir.join("lora")).unwrap()).unwrap();
+        for (i, got) in logits(&cpu, &model, Some(&adapter), &g.ids).iter().enumerate() {
+            close(
+                got,
+                &floats(&want, &format!("logits.{i}")),
+                2e-5,
+                &format!("{family}: tuned logits of sequence {i}"),
+            );
+        }
+        let mut batch = TrainBatch::default();
+        for (ids, trained) in g.ids.iter().zip(&g.trained) {
+            batch.push(ids, trained, 1.0);
+        }
+        let mut grads = AdapterGrads::zeros(&adapter);
+        let losses = model.train(&cpu, &adapter, &batch, &mut TrainBuffers::default(), &mut grads).unwrap();
+        let sum: f64 = losses.iter().map(|&l| l as f64).sum();
+        assert!((sum - g.loss_sum).abs() < 1e-5 * g.loss_sum, "{family}: loss {sum}, want {}", g.loss_sum);
+        let mut seen = 0;
+        for ((module, _), (da, db)) in adapter.iter().zip(grads.iter()) {
+            for (got, letter) in [(da, "A"), (db, "B")] {
+                let name = format!("grad.base_model.model.{module}.lora_{letter}.weight");
+                close(got, &floats(&want, &name), 1e-4, &format!("{family}: {name}"));
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, model.config().layers * 14, "{family}: gradients compared");
+    }
+}
+
+#[test]
+fn micro_batches_sum_to_the_large_batch() {
+    let cpu = Cpu::new(2);
+    let dir = folder("qwen3");
+    let model = Decoder::load(&ModelFile::open(&dir).unwrap(), cpu.pool()).unwrap();
+    let adapter = Adapter::load(model.config(), &load_adapter(dir.join("lora")).unwrap()).unwrap();
+    let g = golden(&dir.join("lora/golden_lora.json"));
+    let mut buffers = TrainBuffers::default();
+    let mut run = |groups: &[&[usize]]| {
+        let mut grads = AdapterGrads::zeros(&adapter);
+        for group in groups {
+            let mut batch = TrainBatch::default();
+            group.iter().for_each(|&i| batch.push(&g.ids[i], &g.trained[i], 0.125));
+            model.train(&cpu, &adapter, &batch, &mut buffers, &mut grads).unwrap();
+        }
+        grads
+    };
+    let (whole, parts) = (run(&[&[0, 1]]), run(&[&[0], &[1]]));
+    for ((a, b), (c, d)) in whole.iter().zip(parts.iter()) {
+        close(a, c, 1e-6, "dA of micro-batches");
+        close(b, d, 1e-6, "dB of micro-batches");
+    }
+}
+
+#[test]
+fn steps_with_a_cache_give_the_bits_of_one_pass() {
+    let cpu = Cpu::new(2);
+    for family in FAMILIES {
+        let model = Decoder::load(&ModelFile::open(folder(family)).unwrap(), cpu.pool()).unwrap();
+        let g = golden(&folder(family).join("golden.json"));
+        let (ids, vocab) = (&g.ids[0], model.config().vocab);
+        let whole = logits(&cpu, &model, None, &g.ids[..1]).remove(0);
+        let mut cache = KvCache::new(model.config(), ids.len());
+        let mut buffers = Buffers::new();
+        let mut at = 0;
+        for step in [7, 1, 1, 5, 1, 8] {
+            let mut batch = Batch::default();
+            batch.push(&ids[at..at + step], at, vec![(0, at + step)], 0);
+            let x = model.forward(&cpu, None, &batch, &mut cache, &mut buffers).unwrap();
+            let mut out = vec![0f32; step * vocab];
+            model.logits(&cpu, x, &mut out);
+            assert!(out == whole[at * vocab..(at + step) * vocab], "{family}: tokens {at}..{}", at + step);
+            at += step;
+        }
+        assert_eq!(at, ids.len());
+    }
+}
+
+#[test]
+fn a_token_beyond_the_vocabulary_is_refused() {
+    let cpu = Cpu::new(1);
+    let model = Decoder::load(&ModelFile::open(folder("qwen2")).unwrap(), cpu.pool()).unwrap();
+    let mut batch = Batch::default();
+    batch.push(&[1, 150], 0, vec![(0, 2)], 0);
+    let e = model
+        .forward(&cpu, None, &batch, &mut KvCache::new(model.config(), 4), &mut Buffers::new())
+        .unwrap_err();
+    assert_eq!(e.to_string(), "token 150 at place 1 is beyond the vocabulary of 150");
+}

@@ -1,0 +1,77 @@
+//! Real files against transformers' float32 run of the same dequantised weights: greedy continuations.
+
+use nurture_formats::ModelFile;
+use nurture_model::*;
+use std::path::Path;
+
+/// A difference is allowed where the two best logits stand closer than this: rounding may decide there.
+const NEAR_TIE: f64 = 1e-3;
+
+struct Greedy {
+    name: String,
+    ids: Vec<u32>,
+    tokens: Vec<u32>,
+    gaps: Vec<f64>,
+}
+
+fn greedy(path: &Path) -> Vec<Greedy> {
+    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let ids = |v: &serde_json::Value| -> Vec<u32> { serde_json::from_value(v.clone()).unwrap() };
+    json["prompts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| Greedy {
+            name: p["name"].as_str().unwrap().to_string(),
+            ids: ids(&p["ids"]),
+            tokens: ids(&p["tokens"]),
+            gaps: serde_json::from_value(p["gaps"].clone()).unwrap(),
+        })
+        .collect()
+}
+
+fn continuations_equal(model_file: &str, folder: &str) {
+    let Some(path) = nurture_testing::model(model_file) else { return };
+    let cpu = Cpu::new(2);
+    let model = Decoder::load(&ModelFile::open(path).unwrap(), cpu.pool()).unwrap();
+    let c = model.config().clone();
+    let all = greedy(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/real").join(folder).join("greedy.json"),
+    );
+    let (mut equal, mut ties) = (0, 0);
+    for g in &all {
+        let n = g.ids.len() + g.tokens.len();
+        let mut cache = KvCache::new(&c, n);
+        let mut buffers = Buffers::new();
+        let (mut new, mut at) = (g.ids.clone(), 0);
+        let mut same = true;
+        for (step, &want) in g.tokens.iter().enumerate() {
+            let mut batch = Batch::default();
+            batch.push(&new, at, vec![(0, at + new.len())], 0);
+            let x = model.forward(&cpu, None, &batch, &mut cache, &mut buffers).unwrap();
+            let mut logits = vec![0f32; c.vocab];
+            model.logits(&cpu, &x[x.len() - c.width..], &mut logits);
+            let best = (0..c.vocab).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap() as u32;
+            if best != want {
+                assert!(
+                    g.gaps[step] < NEAR_TIE,
+                    "{}: step {step} gives {best} instead of {want}, which leads by {}",
+                    g.name,
+                    g.gaps[step]
+                );
+                (same, ties) = (false, ties + 1);
+                break;
+            }
+            at += new.len();
+            new = vec![best];
+        }
+        equal += usize::from(same);
+    }
+    println!("{model_file}: {equal} of {} continuations equal, {ties} part at a near tie", all.len());
+    assert!(equal + ties == all.len() && equal * 10 >= all.len() * 9);
+}
+
+#[test]
+fn smollm2_continues_as_transformers_does() {
+    continuations_equal(nurture_testing::SMOLLM2, "smollm2");
+}

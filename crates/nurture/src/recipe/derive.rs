@@ -1,0 +1,367 @@
+//! What the one dial means for this data: every value that the recipe leaves open, each with its reason.
+//!
+//! Purely derived from the recipe, the data and the base model, never from a measured speed, so that the same
+//! recipe gives the same run on every machine.
+use serde::{Deserialize, Serialize};
+
+use super::fields::{Effort, Exam, Recipe, Schedule};
+use crate::lang::Said;
+use crate::said;
+
+/// What a setting of the dial stands for.
+#[derive(Clone, Copy, Debug)]
+pub struct Dial {
+    /// The setting.
+    pub effort: Effort,
+    /// Tokens to process in training, repeated passes counted.
+    pub tokens: f64,
+    /// Passes that are made in any case.
+    pub min_epochs: f64,
+    /// Passes that are never exceeded, however small the data: beyond them it is learnt by heart.
+    pub max_epochs: f64,
+    /// Items drawn from each exam; `None` is all.
+    pub exam_items: Option<usize>,
+}
+
+/// The dial, one row a setting.
+pub const DIALS: [Dial; 3] = [
+    Dial { effort: Effort::Quick, tokens: 120e3, min_epochs: 0.0, max_epochs: 4.0, exam_items: Some(400) },
+    Dial { effort: Effort::Normal, tokens: 700e3, min_epochs: 0.0, max_epochs: 6.0, exam_items: None },
+    Dial { effort: Effort::Thorough, tokens: 700e3, min_epochs: 3.0, max_epochs: 8.0, exam_items: None },
+];
+
+/// Peak learning rates of LoRA: up to this many parameters of the base, this rate.
+const RATES: [(f64, f64); 3] = [(0.6e9, 1e-3), (2e9, 5e-4), (f64::INFINITY, 2e-4)];
+const BATCH: usize = 16;
+/// Below this many steps the batch is halved: too few steps learn nothing, however good each is.
+const FEW_STEPS: f64 = 32.0;
+const SMALLEST_BATCH: usize = 4;
+const MICRO_TOKENS: usize = 2048;
+const MAX_LEN: usize = 2048;
+const WARMUP: f64 = 0.05;
+const CLIP: f64 = 1.0;
+const WEIGHT_DECAY: f64 = 0.0;
+/// Tokens between two checkpoints: about a minute or two of work that a crash may cost.
+const CHECKPOINT_TOKENS: f64 = 24e3;
+
+/// What preparing the data found out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DataFacts {
+    /// Training examples.
+    pub train_examples: usize,
+    /// Tokens of all training examples together.
+    pub train_tokens: usize,
+    /// Those of them that carry loss.
+    pub trained_tokens: usize,
+    /// Tokens of the longest example.
+    pub longest_tokens: usize,
+    /// Different labels; 0 where the data is not labelled.
+    pub labels: usize,
+    /// Items of each exam in `eval.depth`, in its order.
+    pub exam_items: Vec<usize>,
+}
+
+/// What is known of the base model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BaseFacts {
+    /// Parameters.
+    pub params: u64,
+    /// Longest context in tokens.
+    pub context: usize,
+}
+
+/// One value of the run with its reason.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Derived {
+    /// The recipe's key (or `steps`, which follows from several).
+    pub key: String,
+    /// The value as it would be written in TOML.
+    pub value: String,
+    /// Why it is so.
+    pub reason: Said,
+    /// Whether the recipe gave it.
+    pub given: bool,
+}
+
+/// How many items of an exam are sat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExamPlan {
+    /// The exam's name.
+    pub name: String,
+    /// Items drawn.
+    pub items: usize,
+    /// Items there are.
+    pub of: usize,
+    /// Whether every label gives the same share.
+    pub stratified: bool,
+}
+
+/// A run with nothing left open.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Resolved {
+    /// Optimiser steps.
+    pub steps: usize,
+    /// Passes over the data.
+    pub epochs: f64,
+    /// Peak learning rate.
+    pub rate: f64,
+    /// Examples per step.
+    pub batch: usize,
+    /// Tokens worked on at once.
+    pub micro_tokens: usize,
+    /// Longest example in tokens.
+    pub max_len: usize,
+    /// Steps of warm-up.
+    pub warmup_steps: usize,
+    /// Share of the steps that is warm-up.
+    pub warmup: f64,
+    /// How the rate falls.
+    pub schedule: Schedule,
+    /// Largest gradient norm.
+    pub clip: f64,
+    /// Weight decay.
+    pub weight_decay: f64,
+    /// Seed.
+    pub seed: u64,
+    /// Steps between checkpoints.
+    pub checkpoint_every: usize,
+    /// LoRA alpha.
+    pub alpha: f64,
+    /// The exams.
+    pub exams: Vec<ExamPlan>,
+    /// All of it for people, in the order in which it was derived.
+    pub values: Vec<Derived>,
+}
+
+impl Resolved {
+    /// The recipe with every derived value written in.
+    pub fn apply(&self, recipe: &Recipe) -> Recipe {
+        let mut full = recipe.clone();
+        full.train.epochs = Some(self.epochs);
+        full.train.rate = Some(self.rate);
+        full.train.batch = Some(self.batch);
+        full.train.micro_tokens = Some(self.micro_tokens);
+        full.train.max_len = Some(self.max_len);
+        full.train.warmup = Some(self.warmup);
+        full.train.schedule = Some(self.schedule);
+        full.train.clip = Some(self.clip);
+        full.train.weight_decay = Some(self.weight_decay);
+        full.train.checkpoint_every = Some(self.checkpoint_every);
+        if let Some(adapter) = &mut full.train.adapter {
+            adapter.alpha = Some(self.alpha);
+        }
+        for (exam, plan) in full.eval.depth.iter_mut().zip(&self.exams) {
+            exam.items = Some(plan.items).filter(|items| *items > 0);
+        }
+        full
+    }
+}
+
+/// The longest example that is allowed, known before the data is: needed to prepare it.
+pub fn max_len(recipe: &Recipe, base: &BaseFacts) -> usize {
+    let context = if base.context == 0 { MAX_LEN } else { base.context };
+    recipe.train.max_len.unwrap_or(MAX_LEN).min(context)
+}
+
+/// Derives everything that the recipe leaves open.
+pub fn derive(recipe: &Recipe, data: &DataFacts, base: &BaseFacts) -> Resolved {
+    let train = &recipe.train;
+    let word = train.effort.word();
+    let dial = DIALS.iter().find(|dial| dial.effort == train.effort).unwrap_or(&DIALS[0]);
+    let mut notes = Notes::default();
+    let (examples, tokens) = (data.train_examples, data.train_tokens.max(1) as f64);
+
+    let budget = dial.tokens.max(dial.min_epochs * tokens);
+    let derived_epochs = (budget / tokens).min(dial.max_epochs);
+    let epochs = notes.choose("train.epochs", train.epochs, derived_epochs, |_| {
+        let (max, per_pass, goal) = (dial.max_epochs, tokens, thousands(budget));
+        let pass = thousands(per_pass);
+        if budget / tokens > dial.max_epochs {
+            said!(
+                "the data has {pass} tokens; more than {max} passes would only learn it by heart",
+                "数据共 {pass} 个词元；超过 {max} 遍只会死记硬背"
+            )
+        } else if dial.min_epochs > 0.0 && budget > dial.tokens {
+            let min = dial.min_epochs;
+            said!(
+                "effort {word} makes {min} passes over {pass} tokens",
+                "力度 {word}：{pass} 个词元过 {min} 遍"
+            )
+        } else {
+            said!(
+                "effort {word} processes about {goal} tokens; one pass has {pass}",
+                "力度 {word} 约处理 {goal} 个词元；一遍有 {pass} 个"
+            )
+        }
+    });
+
+    let mut derived_batch = BATCH.min(examples.max(1));
+    while derived_batch > SMALLEST_BATCH && epochs * examples as f64 / (derived_batch as f64) < FEW_STEPS {
+        derived_batch = (derived_batch / 2).max(SMALLEST_BATCH);
+    }
+    let batch = notes.choose("train.batch", train.batch, derived_batch, |batch| {
+        if batch == BATCH {
+            said!("steady gradients for LoRA without wasting passes", "LoRA 的梯度够稳，又不浪费遍数")
+        } else {
+            said!(
+                "little data: smaller batches make at least about {FEW_STEPS} steps",
+                "数据少：批小一些，好凑够约 {FEW_STEPS} 步"
+            )
+        }
+    });
+    // The tiny subtraction keeps 3 × 16 / 16 at 3 when the fraction of an epoch was rounded upwards.
+    let steps = ((epochs * examples as f64 / batch.max(1) as f64 - 1e-9).ceil() as usize).max(1);
+    notes.state(
+        "steps",
+        steps.to_string(),
+        said!("epochs × {examples} examples / batch", "轮数 × {examples} 个样本 / 批"),
+    );
+
+    let params = base.params as f64;
+    let derived_rate = RATES.iter().find(|(up_to, _)| params <= *up_to).map_or(2e-4, |(_, rate)| *rate);
+    let rate = notes.choose("train.rate", train.rate, derived_rate, |_| {
+        let millions = (params / 1e6).round();
+        said!(
+            "the usual LoRA rate for a base of {millions} million parameters",
+            "{millions} 百万参数的基座，LoRA 常用的学习率"
+        )
+    });
+    let warmup = notes.choose("train.warmup", train.warmup, WARMUP, |_| {
+        said!("AdamW's averages need some steps before full speed", "AdamW 的均值要先走几步才可全速")
+    });
+    let warmup_steps = ((warmup * steps as f64).round() as usize).clamp(usize::from(warmup > 0.0), steps);
+    let schedule = train.schedule.unwrap_or(Schedule::Cosine);
+    notes.add("train.schedule", format!("{:?}", schedule.word()), train.schedule.is_some(), || {
+        said!("ends gently at zero, so that the last step is the best", "平缓降到零，最后一步就是最好的一步")
+    });
+    let clip = notes.choose("train.clip", train.clip, CLIP, |_| {
+        said!("one odd batch cannot throw the weights off", "个别异常的批不会带偏权重")
+    });
+    let weight_decay = notes.choose("train.weight_decay", train.weight_decay, WEIGHT_DECAY, |_| {
+        said!("a short LoRA run has little to decay", "短时间的 LoRA 没什么可衰减")
+    });
+
+    let max_len = max_len(recipe, base);
+    notes.add("train.max_len", max_len.to_string(), train.max_len == Some(max_len), || {
+        let (longest, context) = (data.longest_tokens, base.context);
+        said!(
+            "the base's context is {context} tokens; the longest example has {longest}",
+            "基座的上下文是 {context} 个词元；最长样本有 {longest} 个"
+        )
+    });
+    let widest = MICRO_TOKENS.max(data.longest_tokens.min(max_len));
+    let micro_tokens = notes.choose("train.micro_tokens", train.micro_tokens, widest, |_| {
+        said!("bounds the memory; gradients add up to the whole batch", "限定内存；梯度会累加成整批")
+    });
+    let per_step = (tokens / examples.max(1) as f64 * batch as f64).max(1.0);
+    let every = ((CHECKPOINT_TOKENS / per_step).round() as usize).clamp(1, steps);
+    let checkpoint_every = notes.choose("train.checkpoint_every", train.checkpoint_every, every, |_| {
+        let goal = thousands(CHECKPOINT_TOKENS);
+        said!(
+            "about every {goal} tokens: so much work may be lost to a crash",
+            "约每 {goal} 个词元存一次：崩溃最多损失这些工作"
+        )
+    });
+    let adapter = train.adapter.clone().unwrap_or_default();
+    let alpha = notes.choose("train.adapter.alpha", adapter.alpha, adapter.alpha(), |_| {
+        said!("twice the rank, the usual scale", "秩的两倍，通常的比例")
+    });
+
+    let seats = recipe.eval.depth.iter().zip(data.exam_items.iter().copied().chain(std::iter::repeat(0)));
+    let exams =
+        seats.enumerate().map(|(index, (exam, of))| plan(exam, index, of, dial, &mut notes)).collect();
+    let seed = train.seed;
+    Resolved {
+        steps,
+        epochs,
+        rate,
+        batch,
+        micro_tokens,
+        max_len,
+        warmup_steps,
+        warmup,
+        schedule,
+        clip,
+        weight_decay,
+        seed,
+        checkpoint_every,
+        alpha,
+        exams,
+        values: notes.0,
+    }
+}
+
+fn plan(exam: &Exam, index: usize, of: usize, dial: &Dial, notes: &mut Notes) -> ExamPlan {
+    let items = exam.items.or(dial.exam_items).unwrap_or(of).min(of);
+    let name = exam.name.clone().unwrap_or_default();
+    notes.add(&format!("eval.depth[{index}].items"), items.to_string(), exam.items == Some(items), || {
+        // Half the widest 95 % interval of a share, in points.
+        let half = (98.0 / (items.max(1) as f64).sqrt()).ceil();
+        if items < of {
+            said!(
+                "drawn from {of}: an accuracy is known to about ±{half} points or better",
+                "从 {of} 题中抽取：正确率的误差约 ±{half} 个百分点以内"
+            )
+        } else {
+            said!(
+                "all items: an accuracy is known to about ±{half} points or better",
+                "全部题目：正确率的误差约 ±{half} 个百分点以内"
+            )
+        }
+    });
+    ExamPlan { name, items, of, stratified: exam.stratified }
+}
+
+/// The values as they are decided.
+#[derive(Default)]
+struct Notes(Vec<Derived>);
+
+impl Notes {
+    fn choose<T: Copy + Shown>(
+        &mut self,
+        key: &str,
+        given: Option<T>,
+        or: T,
+        why: impl FnOnce(T) -> Said,
+    ) -> T {
+        let value = given.unwrap_or(or);
+        self.add(key, value.shown(), given.is_some(), || why(value));
+        value
+    }
+
+    fn add(&mut self, key: &str, value: String, given: bool, why: impl FnOnce() -> Said) {
+        let reason = if given { Said::new("given by the recipe", "配方给出") } else { why() };
+        self.0.push(Derived { key: key.to_string(), value, reason, given });
+    }
+
+    fn state(&mut self, key: &str, value: String, reason: Said) {
+        self.0.push(Derived { key: key.to_string(), value, reason, given: false });
+    }
+}
+
+/// A value for people: a fraction of an epoch to three digits, everything else as it is.
+trait Shown {
+    fn shown(&self) -> String;
+}
+
+impl Shown for usize {
+    fn shown(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Shown for f64 {
+    fn shown(&self) -> String {
+        if *self != 0.0 && self.abs() < 0.01 {
+            format!("{self:e}")
+        } else {
+            format!("{}", (self * 1e3).round() / 1e3)
+        }
+    }
+}
+
+/// `123456` as `123 k`.
+fn thousands(count: f64) -> String {
+    if count < 1e4 { format!("{count:.0}") } else { format!("{:.0}k", count / 1e3) }
+}

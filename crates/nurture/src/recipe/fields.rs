@@ -1,0 +1,311 @@
+//! The recipe itself: every table, key and word with its documentation in both languages, once.
+//!
+//! Structs, parsing, checks, help, the documentation page and the JSON schema all come from here.
+use std::path::PathBuf;
+
+use super::table::{Absent, Kind, choices, section};
+use crate::lang::Text;
+
+const COUNT: Kind = Kind::Integer { min: 1, max: 1_000_000_000 };
+const SHARE: Kind = Kind::Number { min: 0.0, max: 1.0, positive: false };
+const COLUMN: Absent = Absent::Means(Text::new("found by looking at the file", "看文件内容自动判断"));
+const DIAL: Absent = Absent::Means(Text::new("derived from `effort` and the data", "由 `effort` 和数据推出"));
+
+section! { Recipe ["What to raise, from what, how, and how to examine it.", "养什么、用什么养、怎么养、怎么考。"] {
+    run: Run = Run::default(), Kind::Table(&Run::SECTION), Absent::Default, "{ name = \"my-run\" }",
+        ["The run and where its files go.", "这次运行，以及文件放在哪里。"];
+    model: Model = Model::default(), Kind::Table(&Model::SECTION), Absent::Required,
+        "{ base = \"smollm2-135m-instruct\" }",
+        ["The base model.", "基座模型。"];
+    data: Data = Data::default(), Kind::Table(&Data::SECTION), Absent::Required,
+        "{ train = [{ path = \"data/train.jsonl\" }] }",
+        ["The textbooks: what the model learns from.", "教材：模型从什么学。"];
+    train: Train = Train::default(), Kind::Table(&Train::SECTION), Absent::Default,
+        "{ adapter = { kind = \"lora\" } }",
+        ["How to teach.", "怎么教。"];
+    eval: Eval = Eval::default(), Kind::Table(&Eval::SECTION), Absent::Default,
+        "{ breadth = [\"general-mini\"] }",
+        ["How to examine: depth in the own field against breadth kept.", "怎么考：本领域的深度，与保住的广度。"];
+    export: Export = Export::default(), Kind::Table(&Export::SECTION), Absent::Default, "{ formats = [\"peft\"] }",
+        ["What is written for other tools.", "为其他工具写出什么。"];
+} }
+
+section! { Run ["The run and where its files go.", "这次运行，以及文件放在哪里。"] {
+    name: Option<String> = None, Kind::Name,
+        Absent::Means(Text::new("the recipe's file name", "配方的文件名")), "\"my-run\"",
+        ["Name of the run; its folder is `<dir>/<name>`.", "运行的名字；文件夹是 `<dir>/<name>`。"];
+    dir: PathBuf = PathBuf::from("runs"), Kind::OutputPath, Absent::Default, "\"runs\"",
+        ["Folder that holds the runs. A relative one starts at the current folder, not at the recipe.",
+         "存放各次运行的文件夹。相对路径从当前目录算起，而不是从配方所在目录。"];
+} }
+
+section! { Model ["The base model.", "基座模型。"] {
+    base: String = String::new(), Kind::NameOrPath, Absent::Required, "\"smollm2-135m-instruct\"",
+        ["A name in the catalogue, a hub id (`owner/name`), or a path to a GGUF file.",
+         "目录里的名字、模型库编号（`owner/name`），或 GGUF 文件的路径。"];
+    template: Option<String> = None, Kind::NameOrPath,
+        Absent::Means(Text::new("the model's own chat template", "模型自带的对话模板")), "\"plain\"",
+        ["Chat template: the name of one that ships with the project, or a path to a Jinja file. A base model without a template of its own needs one.",
+         "对话模板：项目自带模板的名字，或 Jinja 文件的路径。自身没有模板的基座模型必须给出。"];
+} }
+
+section! { Data ["The textbooks: what the model learns from.", "教材：模型从什么学。"] {
+    train: Vec<Source> = Vec::new(), Kind::List(&Kind::Table(&Source::SECTION)), Absent::Required,
+        "[{ path = \"data/train.jsonl\" }]",
+        ["The training files. A bare path stands for `{ path = … }`.", "训练文件。单写路径等于 `{ path = … }`。"];
+    labels: Labels = Labels::AsIs, Kind::Choice(Labels::CHOICES), Absent::Default, "\"words\"",
+        ["How a label of a classification set becomes the answer the model writes.",
+         "分类数据的标签怎样变成模型要写的答案。"];
+    system: Option<String> = None, Kind::Text,
+        Absent::Means(Text::new("no system turn is added", "不添加系统消息")), "\"You are a careful service desk.\"",
+        ["System prompt put before each example that has none of its own; exams use it too.",
+         "系统提示词，放在没有自带系统消息的样本之前；考试时同样使用。"];
+    user: Option<String> = None, Kind::Text,
+        Absent::Means(Text::new("the question alone", "只有问题本身")), "\"Question: {text}\"",
+        ["Template of the user turn; `{text}` is the question. Exams use it too.",
+         "用户消息的模板；`{text}` 是问题。考试时同样使用。"];
+    over_long: OverLong = OverLong::Error, Kind::Choice(OverLong::CHOICES), Absent::Default, "\"drop\"",
+        ["What to do with an example of more than `train.max_len` tokens.",
+         "样本超过 `train.max_len` 个词元时怎么办。"];
+    on_bad_row: OnBadRow = OnBadRow::Stop, Kind::Choice(OnBadRow::CHOICES), Absent::Default, "\"skip\"",
+        ["What to do with a row that cannot be read or has no answer.", "读不懂或没有答案的行怎么办。"];
+} }
+
+section! { Source ["One training file.", "一个训练文件。"] {
+    path: PathBuf = PathBuf::new(), Kind::Path, Absent::Required, "\"data/train.jsonl\"",
+        ["The file (jsonl, json, csv, tsv). A relative path starts at the recipe's folder.",
+         "文件（jsonl、json、csv、tsv）。相对路径从配方所在目录算起。"];
+    kind: Option<SourceKind> = None, Kind::Choice(SourceKind::CHOICES), COLUMN, "\"label\"",
+        ["What a row is.", "一行是什么。"];
+    user: Option<String> = None, Kind::Text, COLUMN, "\"question\"",
+        ["Column or key that holds the question.", "存放问题的列名或键名。"];
+    answer: Option<String> = None, Kind::Text, COLUMN, "\"category\"",
+        ["Column or key that holds the answer or label.", "存放答案或标签的列名或键名。"];
+    system: Option<String> = None, Kind::Text, COLUMN, "\"system\"",
+        ["Column or key that holds a row's own system prompt.", "存放该行自带系统提示词的列名或键名。"];
+    encoding: Option<Encoding> = None, Kind::Choice(Encoding::CHOICES), COLUMN, "\"gb18030\"",
+        ["Character encoding of the file.", "文件的字符编码。"];
+} }
+
+section! { Train ["How to teach.", "怎么教。"] {
+    method: Method = Method::Sft, Kind::Choice(Method::CHOICES), Absent::Default, "\"sft\"",
+        ["The method of upbringing.", "教养的方法。"];
+    adapter: Option<Adapter> = None, Kind::Table(&Adapter::SECTION),
+        Absent::Means(Text::new("full training, which is not in this version", "全参数训练（本版本还没有）")),
+        "{ kind = \"lora\", rank = 16 }",
+        ["The small set of weights that is trained beside the frozen base.", "在冻结的基座旁训练的一小组权重。"];
+    effort: Effort = Effort::Normal, Kind::Choice(Effort::CHOICES), Absent::Default, "\"quick\"",
+        ["The one dial. Every value left out below is derived from it and the data, and printed with its reason.",
+         "唯一的旋钮。下面没写的值都由它和数据推出，并打印理由。"];
+    epochs: Option<f64> = None, Kind::Number { min: 0.0, max: 1000.0, positive: true }, DIAL, "1.5",
+        ["Passes over the training data; may be a fraction.", "训练数据过几遍；可以是小数。"];
+    rate: Option<f64> = None, Kind::Number { min: 0.0, max: 1.0, positive: true }, DIAL, "1e-3",
+        ["Peak learning rate of AdamW.", "AdamW 的峰值学习率。"];
+    batch: Option<usize> = None, Kind::Integer { min: 1, max: 65_536 }, DIAL, "16",
+        ["Examples per optimiser step.", "每个优化步的样本数。"];
+    micro_tokens: Option<usize> = None, Kind::Integer { min: 16, max: 1_048_576 }, DIAL, "2048",
+        ["Tokens worked on at once. It decides the memory, not the result: gradients add up to the whole batch.",
+         "一次处理多少词元。它决定内存，不改变结果：梯度会累加成整批。"];
+    max_len: Option<usize> = None, Kind::Integer { min: 8, max: 1_048_576 }, DIAL, "2048",
+        ["Longest example in tokens; longer ones follow `data.over_long`.",
+         "样本最长多少词元；更长的按 `data.over_long` 处理。"];
+    warmup: Option<f64> = None, SHARE, DIAL, "0.05",
+        ["Share of the steps over which the learning rate rises from zero.", "学习率从零升起所占的步数比例。"];
+    schedule: Option<Schedule> = None, Kind::Choice(Schedule::CHOICES), DIAL, "\"cosine\"",
+        ["How the learning rate falls after the warm-up.", "预热之后学习率怎样下降。"];
+    clip: Option<f64> = None, Kind::Number { min: 0.0, max: 1e6, positive: true }, DIAL, "1.0",
+        ["Largest norm of the whole gradient; a longer one is scaled down to it.",
+         "整个梯度的最大范数；更长的会缩到这个长度。"];
+    weight_decay: Option<f64> = None, SHARE, DIAL, "0.01",
+        ["Decoupled weight decay of AdamW.", "AdamW 的解耦权重衰减。"];
+    seed: u64 = 1, Kind::Integer { min: 0, max: i64::MAX }, Absent::Default, "7",
+        ["Seed of everything random: first weights, order of the data, the sample of an exam.",
+         "一切随机的种子：初始权重、数据顺序、考题抽样。"];
+    checkpoint_every: Option<usize> = None, COUNT, DIAL, "50",
+        ["Steps between two checkpoints.", "两个检查点之间隔多少步。"];
+    threads: Option<usize> = None, Kind::Integer { min: 1, max: 4096 },
+        Absent::Means(Text::new("all cores of the machine", "机器的全部核心")), "2",
+        ["Threads to work with. The result does not depend on it.", "用多少个线程。结果与它无关。"];
+} }
+
+section! { Adapter ["The small set of weights that is trained beside the frozen base.", "在冻结的基座旁训练的一小组权重。"] {
+    kind: AdapterKind = AdapterKind::Lora, Kind::Choice(AdapterKind::CHOICES), Absent::Default, "\"lora\"",
+        ["The kind of adapter.", "适配器的种类。"];
+    rank: usize = 16, Kind::Integer { min: 1, max: 4096 }, Absent::Default, "16",
+        ["LoRA rank: width of the two thin matrices.", "LoRA 的秩：两个细长矩阵的宽度。"];
+    alpha: Option<f64> = None, Kind::Number { min: 0.0, max: 1e6, positive: true },
+        Absent::Means(Text::new("twice the rank", "秩的两倍")), "32.0",
+        ["LoRA alpha; the adapter's product is scaled by alpha / rank.", "LoRA 的 alpha；适配器的乘积按 alpha / rank 缩放。"];
+    rslora: bool = false, Kind::Bool, Absent::Default, "true",
+        ["Scale by alpha / √rank instead (rank-stabilised LoRA).", "改用 alpha / √rank 缩放（秩稳定的 LoRA）。"];
+    targets: Vec<Target> = vec![Target::AllLinear], Kind::List(&Kind::Choice(Target::CHOICES)), Absent::Default,
+        "[\"q_proj\", \"v_proj\"]",
+        ["Which projections of each layer get an adapter.", "每层的哪些投影加适配器。"];
+} }
+
+section! { Eval ["How to examine: depth in the own field against breadth kept.", "怎么考：本领域的深度，与保住的广度。"] {
+    depth: Vec<Exam> = Vec::new(), Kind::List(&Kind::Table(&Exam::SECTION)), Absent::Default,
+        "[{ path = \"data/exam.jsonl\", kind = \"choice\" }]",
+        ["Exams of the own field; base and tuned model sit the same items. A bare path stands for `{ path = … }`.",
+         "本领域的考试；基座和养成后的模型考同样的题。单写路径等于 `{ path = … }`。"];
+    breadth: Vec<String> = vec!["general-mini".into()], Kind::List(&Kind::NameOrPath), Absent::Default,
+        "[\"general-mini\"]",
+        ["General texts on which both models' perplexity is measured: a name that ships with the project, or a path to a text file.",
+         "测两个模型困惑度的通用文本：项目自带的名字，或文本文件的路径。"];
+    min_gain: f64 = 0.0, SHARE, Absent::Default, "0.05",
+        ["Gain in accuracy that the whole 95 % interval must exceed for the verdict “deeper” (0.05 = 5 points).",
+         "判为“更深”所需的正确率增益，95% 区间须整个高于它（0.05 = 5 个百分点）。"];
+    max_breadth_loss: f64 = 0.05, Kind::Number { min: 0.0, max: 100.0, positive: false }, Absent::Default, "0.02",
+        ["Rise of bits per byte on general text, relative to the base, beyond which the verdict says “narrower” (0.05 = 5 %).",
+         "通用文本上每字节比特数相对基座的升幅，超过它就判为“变窄”（0.05 = 5%）。"];
+} }
+
+section! { Exam ["One exam of the own field.", "一场本领域的考试。"] {
+    path: PathBuf = PathBuf::new(), Kind::Path, Absent::Required, "\"data/exam.jsonl\"",
+        ["The file with the items. It must share no rows with the training data.",
+         "考题文件。不得与训练数据有相同的行。"];
+    name: Option<String> = None, Kind::Name, Absent::Means(Text::new("the file name", "文件名")), "\"service-desk\"",
+        ["Name of the exam in the report.", "考试在报告里的名字。"];
+    kind: Option<ExamKind> = None, Kind::Choice(ExamKind::CHOICES), COLUMN, "\"label\"",
+        ["How it is answered and scored.", "怎样作答、怎样评分。"];
+    items: Option<usize> = None, COUNT, DIAL, "400",
+        ["How many items to draw; fewer are faster and less certain.", "抽多少题；少则快，但更不确定。"];
+    stratified: bool = true, Kind::Bool, Absent::Default, "false",
+        ["Draw the same share of every label.", "按标签等比例抽题。"];
+    user: Option<String> = None, Kind::Text, COLUMN, "\"question\"",
+        ["Column or key that holds the question.", "存放问题的列名或键名。"];
+    answer: Option<String> = None, Kind::Text, COLUMN, "\"category\"",
+        ["Column or key that holds the right answer.", "存放正确答案的列名或键名。"];
+    system: Option<String> = None, Kind::Text, COLUMN, "\"system\"",
+        ["Column or key that holds an item's own system prompt.", "存放该题自带系统提示词的列名或键名。"];
+    encoding: Option<Encoding> = None, Kind::Choice(Encoding::CHOICES), COLUMN, "\"gb18030\"",
+        ["Character encoding of the file.", "文件的字符编码。"];
+    score: Score = Score::Exact, Kind::Choice(Score::CHOICES), Absent::Default, "\"contains\"",
+        ["How a free answer is compared with the right one.", "自由作答怎样与正确答案比较。"];
+    max_tokens: usize = 64, Kind::Integer { min: 1, max: 65_536 }, Absent::Default, "128",
+        ["Longest free answer in tokens.", "自由作答最长多少词元。"];
+} }
+
+section! { Export ["What is written for other tools.", "为其他工具写出什么。"] {
+    formats: Vec<ExportFormat> = vec![ExportFormat::Peft], Kind::List(&Kind::Choice(ExportFormat::CHOICES)),
+        Absent::Default, "[\"peft\"]",
+        ["Formats to write.", "写出的格式。"];
+} }
+
+choices! { /// How labels become answers.
+Labels {
+    AsIs = "as_is" ["The label as it stands in the file: `card_arrival`.", "文件里的原样：`card_arrival`。"];
+    Words = "words" ["Underscores and hyphens become spaces: `card arrival`.", "下划线和连字符变成空格：`card arrival`。"];
+} }
+
+choices! { /// What happens to over-long examples.
+OverLong {
+    Error = "error" ["Stop and say how many and how long.", "停下，并说明有多少、有多长。"];
+    Drop = "drop" ["Leave them out; the ledger counts them.", "舍弃；账本里计数。"];
+    Cut = "cut" ["Cut the beginning of the conversation, never the answer; the ledger counts them.",
+        "截去对话的开头，从不截答案；账本里计数。"];
+} }
+
+choices! { /// What happens to bad rows.
+OnBadRow {
+    Stop = "stop" ["Stop at the first one and name file, line and reason.", "遇到第一行就停，说明文件、行号和原因。"];
+    Skip = "skip" ["Leave them out; the ledger counts each with its reason.", "舍弃；账本里逐行记下原因。"];
+} }
+
+choices! { /// What a row of a training file is.
+SourceKind {
+    Conversation = "conversation" ["A list of messages with roles.", "带角色的一串消息。"];
+    Completion = "completion" ["A prompt and its completion.", "提示和它的续写。"];
+    Instruction = "instruction" ["An instruction, perhaps an input, and an output.", "指令、可选的输入和输出。"];
+    Label = "label" ["A text and its category.", "一段文字和它的类别。"];
+} }
+
+choices! { /// Character encoding of a file.
+Encoding {
+    Utf8 = "utf-8" ["UTF-8, with or without a byte-order mark.", "UTF-8，有无字节序标记都行。"];
+    Gb18030 = "gb18030" ["GB18030, which contains GBK and GB2312.", "GB18030，包含 GBK 和 GB2312。"];
+} }
+
+choices! { /// The method of upbringing.
+Method {
+    Sft = "sft" ["Supervised fine-tuning: learn to give the answers of the examples.", "监督微调：学会给出样本里的答案。"];
+} later {
+    "pretrain" ["From birth: learn a language from plain text.", "预训练：从纯文本学语言。"];
+    "dpo" ["Preference: better and worse answer in pairs.", "偏好：好坏答案成对。"];
+    "kto" ["Preference: answers marked good or bad.", "偏好：答案标好或坏。"];
+    "orpo" ["Preference and supervised fine-tuning in one.", "偏好与监督微调合一。"];
+    "grpo" ["Reinforcement learning under rules, in groups.", "按规则分组的强化学习。"];
+} }
+
+choices! { /// The kind of adapter.
+AdapterKind {
+    Lora = "lora" ["Low-rank adaptation (Hu et al. 2021).", "低秩适配（Hu 等，2021）。"];
+} }
+
+choices! { /// The one dial.
+Effort {
+    Quick = "quick" ["A first answer: about ten minutes on two cores.", "先看个结果：两核约十分钟。"];
+    Normal = "normal" ["A model to use: about three quarters of an hour on two cores.", "可以用的模型：两核约四十五分钟。"];
+    Thorough = "thorough" ["At least three passes over all data, however long it takes.", "全部数据至少三遍，不计时间。"];
+} }
+
+choices! { /// How the learning rate falls.
+Schedule {
+    Cosine = "cosine" ["Along half a cosine to zero.", "沿半个余弦降到零。"];
+    Linear = "linear" ["In a straight line to zero.", "直线降到零。"];
+    Constant = "constant" ["Not at all.", "不下降。"];
+} }
+
+choices! { /// A projection of a layer that can carry an adapter.
+Target {
+    AllLinear = "all-linear" ["All seven of the others.", "下面七个全部。"];
+    QProj = "q_proj" ["Queries.", "查询。"];
+    KProj = "k_proj" ["Keys.", "键。"];
+    VProj = "v_proj" ["Values.", "值。"];
+    OProj = "o_proj" ["Attention output.", "注意力输出。"];
+    GateProj = "gate_proj" ["Gate of the feed-forward part.", "前馈部分的门。"];
+    UpProj = "up_proj" ["Up-projection of the feed-forward part.", "前馈部分的升维。"];
+    DownProj = "down_proj" ["Down-projection of the feed-forward part.", "前馈部分的降维。"];
+} }
+
+choices! { /// How an exam is answered and scored.
+ExamKind {
+    Choice = "choice" ["Each item brings its own options; the model can only answer one of them.",
+        "每题自带选项；模型只能答其中之一。"];
+    Label = "label" ["All items share one set of labels; the model can only answer one of them.",
+        "所有题共用一组标签；模型只能答其中之一。"];
+    Free = "free" ["The model writes freely; `score` compares.", "模型自由作答；按 `score` 比较。"];
+    Perplexity = "perplexity" ["Plain text of the field: perplexity and bits per byte.", "本领域的纯文本：困惑度与每字节比特数。"];
+} }
+
+choices! { /// How a free answer is compared.
+Score {
+    Exact = "exact" ["Equal after white space and case are evened out.", "统一空白和大小写后完全相同。"];
+    Contains = "contains" ["The right answer occurs in it.", "其中出现正确答案。"];
+    TokenF1 = "token_f1" ["Overlap of words (Chinese: characters), from 0 to 1.", "词（中文按字）的重合度，0 到 1。"];
+} }
+
+choices! { /// A format for other tools.
+ExportFormat {
+    Peft = "peft" ["The adapter as Hugging Face PEFT reads it.", "Hugging Face PEFT 能读的适配器。"];
+} later {
+    "hf" ["A model folder with the adapter merged in.", "并入适配器的模型文件夹。"];
+    "gguf" ["A GGUF file with the adapter merged in.", "并入适配器的 GGUF 文件。"];
+} }
+
+impl Adapter {
+    /// LoRA alpha, the given one or twice the rank.
+    pub fn alpha(&self) -> f64 {
+        self.alpha.unwrap_or(2.0 * self.rank as f64)
+    }
+
+    /// The projections that get an adapter, by their Hugging Face names, in layer order, each once.
+    pub fn modules(&self) -> Vec<&'static str> {
+        let all = self.targets.contains(&Target::AllLinear);
+        Target::CHOICES[1..]
+            .iter()
+            .map(|choice| choice.name)
+            .filter(|name| all || self.targets.iter().any(|target| target.word() == *name))
+            .collect()
+    }
+}

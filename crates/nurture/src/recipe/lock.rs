@@ -1,0 +1,62 @@
+//! `recipe.lock.toml`: the recipe with nothing left open, and the hashes of all that went into the run.
+//!
+//! The file is itself a recipe: running it repeats the run. It holds no time, no host and no measured value, so
+//! the same inputs give the same bytes.
+use serde::{Deserialize, Serialize};
+
+use super::{Override, Recipe, Resolved};
+
+/// A file that went into a run.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InputHash {
+    /// What it was for: `train`, `depth`, `breadth`, `template`.
+    pub role: String,
+    /// The file.
+    pub path: String,
+    /// Its SHA-256 in lower-case hexadecimal.
+    pub sha256: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// The `[lock]` table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lock {
+    /// Version of the program that wrote it.
+    pub version: String,
+    /// SHA-256 of the base model's file.
+    pub base_sha256: String,
+    /// Name of the base model's file.
+    pub base_file: String,
+    /// SHA-256 of the recipe's text as it was written by hand.
+    pub recipe_sha256: String,
+    /// Optimiser steps that follow from the recipe.
+    pub steps: usize,
+    /// The overrides, in their order.
+    #[serde(default)]
+    pub overrides: Vec<Override>,
+    /// The input files, by role and path.
+    #[serde(default)]
+    pub inputs: Vec<InputHash>,
+}
+
+/// The text of the lock file. Inputs are sorted by role and path; everything else keeps the table's order.
+///
+/// # Errors
+/// A path or text that TOML cannot hold.
+pub fn lock(recipe: &Recipe, resolved: &Resolved, mut lock: Lock) -> Result<String, toml::ser::Error> {
+    #[derive(Serialize)]
+    struct File {
+        #[serde(flatten)]
+        recipe: Recipe,
+        lock: Lock,
+    }
+    lock.inputs.sort();
+    lock.steps = resolved.steps;
+    let body = toml::to_string(&File { recipe: resolved.apply(recipe), lock })?;
+    Ok(format!(
+        "# Written by the run; running this file repeats it. 由运行写出；运行本文件即可重复。\n{body}"
+    ))
+}

@@ -1,0 +1,170 @@
+//! The recipe: one TOML file that says what to raise, from what, how, and how to examine it.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `fields` | every key and word with its documentation in both languages: the one table |
+//! | `table` | what a field is; the macros that write struct and table entry from one place |
+//! | `tree`, `check`, `nearest`, `paths`, `overrides` | reading, with line numbers and helpful refusals |
+//! | `derive` | what the one dial means for this data, each value with its reason |
+//! | `lock` | the resolved recipe with its hashes, itself a recipe that repeats the run |
+//! | `docs` | help text, documentation page and JSON schema from the table |
+mod check;
+mod derive;
+mod docs;
+mod error;
+mod fields;
+mod lock;
+mod nearest;
+mod overrides;
+mod paths;
+mod table;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use std::path::{Path, PathBuf};
+
+pub use derive::{BaseFacts, DIALS, DataFacts, Derived, Dial, ExamPlan, Resolved, derive, max_len};
+pub use docs::{help, json_schema, markdown};
+pub use error::{Fault, Place, RecipeError};
+pub use fields::{
+    Adapter, AdapterKind, Data, Effort, Encoding, Eval, Exam, ExamKind, Export, ExportFormat, Labels, Method,
+    Model, OnBadRow, OverLong, Recipe, Run, Schedule, Score, Source, SourceKind, Target, Train,
+};
+pub use lock::{InputHash, Lock, lock};
+pub use overrides::Override;
+pub use table::{Absent, Choice, Field, Kind, Section, looks_like_path};
+
+use check::Folders;
+use tree::{Node, Value};
+
+/// Recipes are short; anything longer is a mistake, such as a data file given in place of a recipe.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// A recipe as it was read, before anything is derived.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// The recipe, its paths absolute if the folders were.
+    pub recipe: Recipe,
+    /// The text of the file.
+    pub text: String,
+    /// The overrides, in the order in which they were applied.
+    pub overrides: Vec<Override>,
+    /// What the file says about an earlier run, if it is a lock file.
+    pub lock: Option<Lock>,
+}
+
+impl Recipe {
+    /// Reads a recipe file and applies overrides (`key=value`).
+    ///
+    /// Input paths in the file start at its folder; paths in overrides, and `run.dir`, start at `cwd`
+    /// (pass it absolute).
+    ///
+    /// # Errors
+    /// [`RecipeError`]: unreadable, not TOML, or against the table of fields.
+    pub fn load(file: &Path, overrides: &[String], cwd: &Path) -> Result<Loaded, RecipeError> {
+        let read =
+            |problem: String| RecipeError::new(Place::Whole(file.to_path_buf()), Fault::Read { problem });
+        let path = cwd.join(file);
+        let size = std::fs::metadata(&path).map_err(|error| read(error.to_string()))?.len();
+        if size > MAX_BYTES {
+            return Err(read(format!("{size} bytes are too many for a recipe")));
+        }
+        let bytes = std::fs::read(&path).map_err(|error| read(error.to_string()))?;
+        let text = String::from_utf8(bytes).map_err(|_| read("it is not UTF-8 text".into()))?;
+        Recipe::parse(&text, file, overrides, cwd)
+    }
+
+    /// Like [`Recipe::load`], from text; `file` gives the name for messages and the folder for paths.
+    ///
+    /// # Errors
+    /// [`RecipeError`]: not TOML, or against the table of fields.
+    pub fn parse(text: &str, file: &Path, overrides: &[String], cwd: &Path) -> Result<Loaded, RecipeError> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let syntax = |place, error: toml::de::Error| {
+            RecipeError::new(place, Fault::Syntax { problem: error.message().to_string() })
+        };
+        let place = |offset: usize| locate(file, text, offset);
+        let folder = cwd.join(file.parent().unwrap_or(Path::new("")));
+        let mut root = Node::parse(text, &place)?;
+        root.place = Place::Whole(file.to_path_buf());
+
+        let lock = match &mut root.value {
+            Value::Table(entries) => entries.remove("lock"),
+            _ => None,
+        };
+        let lock = lock
+            .map(|(at, node)| node.to_toml().try_into::<Lock>().map_err(|e| syntax(at, e)))
+            .transpose()?;
+
+        // The file alone first, so that a complaint about it is not blamed on an override.
+        let section: &'static Section = const { &Recipe::SECTION };
+        check::table(&mut root, section, "", Folders { input: &folder, output: cwd }, false)?;
+        let typed = Folders { input: cwd, output: cwd };
+        let overrides =
+            overrides.iter().map(|set| overrides::apply(&mut root, set, typed)).collect::<Result<_, _>>()?;
+        check::table(&mut root, section, "", typed, true)?;
+
+        let whole = Place::Whole(file.to_path_buf());
+        let mut recipe: Recipe = root.to_toml().try_into().map_err(|error| syntax(whole.clone(), error))?;
+        recipe.finish(file, cwd, whole)?;
+        Ok(Loaded { recipe, text: text.to_string(), overrides, lock })
+    }
+
+    /// What the table alone cannot say.
+    fn finish(&mut self, file: &Path, cwd: &Path, place: Place) -> Result<(), RecipeError> {
+        let need = |section: Section, at: &str, name: &str| {
+            let key = check::join(at, name);
+            section.field(name).map_or(Ok(()), |field| Err(check::missing(place.clone(), &key, field)))
+        };
+        if self.data.train.is_empty() {
+            need(Data::SECTION, "data", "train")?;
+        }
+        if self.train.adapter.is_none() {
+            need(Train::SECTION, "train", "adapter")?;
+        }
+        if self.run.name.is_none() {
+            let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+            self.run.name = Some(if paths::is_file_name(&stem) { stem } else { "run".into() });
+        }
+        // A default was never typed, so the check above has not seen it.
+        self.run.dir = cwd.join(&self.run.dir);
+        self.name_exams();
+        Ok(())
+    }
+
+    /// Each exam gets a name of its own.
+    fn name_exams(&mut self) {
+        let mut taken = std::collections::BTreeSet::new();
+        for exam in &mut self.eval.depth {
+            let stem = exam.path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+            let wish = exam.name.take().or(stem).unwrap_or_else(|| "exam".into());
+            let mut name = wish.clone();
+            for number in 2.. {
+                if taken.insert(name.clone()) {
+                    break;
+                }
+                name = format!("{wish}-{number}");
+            }
+            exam.name = Some(name);
+        }
+    }
+
+    /// Name of the run.
+    pub fn name(&self) -> &str {
+        self.run.name.as_deref().unwrap_or("run")
+    }
+
+    /// Folder of the run, `<dir>/<name>`.
+    pub fn run_dir(&self) -> PathBuf {
+        self.run.dir.join(self.name())
+    }
+}
+
+/// Line and column of a byte offset.
+fn locate(file: &Path, text: &str, offset: usize) -> Place {
+    let before = text.get(..offset).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    Place::File { file: file.to_path_buf(), line, column }
+}

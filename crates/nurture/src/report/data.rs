@@ -1,0 +1,328 @@
+//! Everything that a report says, as plain data: filled from ledger, metrics, exams and forecast, saved as
+//! `report.json`, and shown without asking anything else.
+//!
+//! Accuracies, shares and gains are fractions (0.5 is 50 %); memory is bytes; time is seconds.
+use serde::{Deserialize, Serialize};
+
+use crate::lang::Said;
+use crate::recipe::{Derived, InputHash, Override};
+
+use super::verdict::Verdict;
+
+/// A whole report.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReportData {
+    /// Headline, in the words of the recipe's owner; empty takes the run's name.
+    pub title: String,
+    /// Name of the run.
+    pub run: String,
+    /// When, as it should be shown: `2026-11-23 17:50 UTC`.
+    pub created: String,
+    /// Version of the program.
+    pub version: String,
+    /// The base model.
+    pub base: BaseInfo,
+    /// What was trained.
+    pub adapter: AdapterInfo,
+    /// Where it was trained.
+    pub machine: MachineInfo,
+    /// The recipe's text.
+    pub recipe: String,
+    /// Overrides from the command line.
+    pub overrides: Vec<Override>,
+    /// Every value of the run with its reason.
+    pub derived: Vec<Derived>,
+    /// What became of each row of each source.
+    pub ledger: Vec<LedgerSource>,
+    /// The training, step by step.
+    pub curve: Vec<CurvePoint>,
+    /// What was predicted before the run.
+    pub forecast: Cost,
+    /// What it took.
+    pub outcome: Cost,
+    /// Tokens processed in training, repeated passes counted.
+    pub trained_tokens: u64,
+    /// Training examples, each counted once.
+    pub train_examples: u64,
+    /// Exams with right and wrong answers.
+    pub exams: Vec<ExamReport>,
+    /// Texts of the own field, by perplexity.
+    pub depth_texts: Vec<TextReport>,
+    /// General texts, by perplexity.
+    pub breadth: Vec<TextReport>,
+    /// The judgement; see [`super::verdict::judge`].
+    pub verdict: Verdict,
+    /// What to type to repeat the run, and to talk to the model.
+    pub commands: Vec<Command>,
+    /// The files that went in.
+    pub inputs: Vec<InputHash>,
+    /// What a reader must know.
+    pub warnings: Vec<Said>,
+}
+
+/// The base model.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BaseInfo {
+    /// Its name in the catalogue, or the path that was given.
+    pub name: String,
+    /// The file.
+    pub file: String,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// Element types in the file: `Q4_1 ×180, F32 ×61`.
+    pub dtypes: String,
+    /// Parameters.
+    pub params: u64,
+    /// Licence of the weights, empty if unknown.
+    pub licence: String,
+    /// Chat template: the model's own, or the name of the one that was used.
+    pub template: String,
+}
+
+/// What was trained.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AdapterInfo {
+    /// `lora`.
+    pub kind: String,
+    /// Rank.
+    pub rank: u64,
+    /// Alpha.
+    pub alpha: f64,
+    /// Whether it scales by the root of the rank.
+    pub rslora: bool,
+    /// The projections that carry it.
+    pub targets: Vec<String>,
+    /// Trained parameters.
+    pub params: u64,
+    /// Its file, as seen from the run's folder.
+    pub path: String,
+    /// SHA-256 of the file.
+    pub sha256: String,
+}
+
+/// The machine.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MachineInfo {
+    /// Name of the processor.
+    pub cpu: String,
+    /// Threads used.
+    pub threads: u64,
+    /// Instruction set used: `avx2+fma`, `scalar`.
+    pub isa: String,
+}
+
+/// What became of the rows of one source.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LedgerSource {
+    /// The file.
+    pub path: String,
+    /// `train`, `depth`, `breadth`.
+    pub role: String,
+    /// Rows read.
+    pub rows: u64,
+    /// Buckets; their counts add up to `rows`.
+    pub buckets: Vec<LedgerBucket>,
+    /// Tokens of the used rows.
+    pub tokens: u64,
+    /// Those of them that carry loss.
+    pub trained_tokens: u64,
+}
+
+/// Rows with the same fate for the same reason.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LedgerBucket {
+    /// `used`, `cut`, `dropped` …
+    pub fate: Said,
+    /// Why; empty where it needs no reason.
+    pub reason: Said,
+    /// How many rows.
+    pub count: u64,
+}
+
+/// One step of training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CurvePoint {
+    /// Step, from 1.
+    pub step: u64,
+    /// Mean loss per trained token, nats.
+    pub loss: f64,
+    /// Learning rate.
+    pub rate: f64,
+    /// Gradient norm before clipping.
+    pub grad_norm: f64,
+    /// Tokens a second.
+    pub tok_s: f64,
+}
+
+/// What a run takes. `None` where it was not predicted or not measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Cost {
+    /// Peak memory.
+    pub memory_bytes: Option<f64>,
+    /// Time of training.
+    pub seconds: Option<f64>,
+    /// Time of the whole run with its exams.
+    pub total_seconds: Option<f64>,
+}
+
+/// An exam of right and wrong answers, sat by both models.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ExamReport {
+    /// Name.
+    pub name: String,
+    /// `label`, `choice` or `free`.
+    pub kind: String,
+    /// Arithmetic mode: `exact`.
+    pub mode: String,
+    /// Items sat.
+    pub items: u64,
+    /// Items in the file.
+    pub of: u64,
+    /// Whether the items were drawn evenly from each label.
+    pub stratified: bool,
+    /// Different labels; 0 where there are none.
+    pub labels: u64,
+    /// The base model.
+    pub base: Mark,
+    /// The tuned model.
+    pub tuned: Mark,
+    /// Both compared item by item.
+    pub paired: Paired,
+    /// What the base most often took for what.
+    pub confusions_base: Vec<Confusion>,
+    /// What the tuned model most often takes for what.
+    pub confusions_tuned: Vec<Confusion>,
+    /// Items that the two answered differently; the first ten are shown.
+    pub changed: Vec<Changed>,
+    /// Each label by itself.
+    pub per_label: Vec<LabelRow>,
+}
+
+/// How one model did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Mark {
+    /// Right answers.
+    pub correct: u64,
+    /// Share of right answers.
+    pub accuracy: f64,
+    /// Its 95 % interval.
+    pub ci: [f64; 2],
+    /// Macro-averaged F1 over the labels.
+    pub macro_f1: Option<f64>,
+}
+
+/// The difference between two models on the same items.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Paired {
+    /// Accuracy of the tuned model minus the base's.
+    pub diff: f64,
+    /// Its 95 % interval.
+    pub ci: [f64; 2],
+    /// p-value of McNemar's exact test.
+    pub p: f64,
+    /// Items that only the base answered right.
+    pub only_base: u64,
+    /// Items that only the tuned model answered right.
+    pub only_tuned: u64,
+}
+
+/// One label taken for another.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Confusion {
+    /// The right label.
+    pub gold: String,
+    /// The label that was given.
+    pub predicted: String,
+    /// How often.
+    pub count: u64,
+}
+
+/// An item that the two models answered differently.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Changed {
+    /// The question.
+    pub question: String,
+    /// The right answer.
+    pub gold: String,
+    /// The base's answer.
+    pub base: String,
+    /// The tuned model's answer.
+    pub tuned: String,
+    /// Whether the base's counts as right.
+    pub base_right: bool,
+    /// Whether the tuned model's counts as right.
+    pub tuned_right: bool,
+}
+
+/// One label of an exam.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LabelRow {
+    /// The label.
+    pub label: String,
+    /// Its items.
+    pub items: u64,
+    /// Those that the base answered right.
+    pub base_correct: u64,
+    /// Those that the tuned model answered right.
+    pub tuned_correct: u64,
+}
+
+/// A text read by both models.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TextReport {
+    /// Name.
+    pub name: String,
+    /// Tokens scored.
+    pub tokens: u64,
+    /// Bytes they stand for.
+    pub bytes: u64,
+    /// Perplexity of the base.
+    pub base_ppl: f64,
+    /// Perplexity of the tuned model.
+    pub tuned_ppl: f64,
+    /// Bits per byte of the base.
+    pub base_bpb: f64,
+    /// Bits per byte of the tuned model.
+    pub tuned_bpb: f64,
+    /// Bits per byte, tuned minus base: above zero is a loss.
+    pub diff: f64,
+    /// Its 95 % interval.
+    pub ci: [f64; 2],
+}
+
+impl TextReport {
+    /// Rise of bits per byte relative to the base (0.05 is 5 % worse).
+    pub fn rise(&self) -> f64 {
+        self.diff / self.base_bpb
+    }
+
+    /// The interval of [`TextReport::rise`].
+    pub fn rise_ci(&self) -> [f64; 2] {
+        self.ci.map(|end| end / self.base_bpb)
+    }
+}
+
+/// Something to type.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Command {
+    /// What it does.
+    pub does: Said,
+    /// The command.
+    pub text: String,
+}

@@ -1,0 +1,207 @@
+//! The exams in detail: figures, labels, confusions, changed answers; the texts by perplexity.
+use super::data::{Changed, Confusion, ExamReport, ReportData, TextReport};
+use super::fmt;
+use super::lead::{breadth_kept, rise};
+use super::page::{Block, Case, Cell, Table, Tone, short};
+use crate::lang::Lang;
+use crate::say;
+
+const CASES: usize = 10;
+const CONFUSIONS: usize = 10;
+
+pub(crate) fn depth(lang: Lang, data: &ReportData) -> Vec<Block> {
+    if data.exams.is_empty() && data.depth_texts.is_empty() {
+        return Vec::new();
+    }
+    let mut blocks = vec![Block::Section("depth", lang.pick("Depth: the own field", "深度：本领域").into())];
+    for exam in &data.exams {
+        one(lang, exam, &mut blocks);
+    }
+    if !data.depth_texts.is_empty() {
+        blocks.push(texts(lang, data, &data.depth_texts, false));
+    }
+    blocks
+}
+
+fn one(lang: Lang, exam: &ExamReport, blocks: &mut Vec<Block>) {
+    blocks.push(Block::Sub(short(&exam.name, 80)));
+    let (items, of, kind, mode) = (fmt::count(exam.items), fmt::count(exam.of), &exam.kind, &exam.mode);
+    blocks.push(Block::Para(say!(
+        lang,
+        "{items} of {of} items, kind {kind}, arithmetic mode {mode}; both models sat the same items.",
+        "{of} 题中的 {items} 题，类型 {kind}，计算模式 {mode}；两个模型考的是同样的题。"
+    )));
+
+    let head = vec![
+        (String::new(), false),
+        (lang.pick("base", "基座").into(), true),
+        (lang.pick("raised", "养成后").into(), true),
+    ];
+    let mut rows = vec![
+        row(lang.pick("right answers", "答对"), [exam.base, exam.tuned].map(|mark| fmt::count(mark.correct))),
+        row(
+            lang.pick("accuracy", "正确率"),
+            [exam.base, exam.tuned].map(|mark| fmt::percent(lang, mark.accuracy)),
+        ),
+        row(
+            lang.pick("95\u{202f}% interval", "95% 区间"),
+            [exam.base, exam.tuned].map(|mark| {
+                let [low, high] = mark.ci.map(|end| fmt::percent(lang, end));
+                fmt::range(lang, low, high)
+            }),
+        ),
+    ];
+    if let (Some(base), Some(tuned)) = (exam.base.macro_f1, exam.tuned.macro_f1) {
+        rows.push(row(lang.pick("macro F1", "宏平均 F1"), [base, tuned].map(|f1| fmt::fixed(f1, 3))));
+    }
+    blocks.push(Block::Table(Table { head, rows }));
+
+    let paired = &exam.paired;
+    let (diff, range, p) =
+        (fmt::points(paired.diff), fmt::point_range(lang, paired.ci), fmt::p_value(paired.p));
+    let (gained, lost) = (fmt::count(paired.only_tuned), fmt::count(paired.only_base));
+    blocks.push(Block::Para(say!(
+        lang,
+        "Item by item: {gained} were right only after the upbringing, {lost} only before it. Difference {diff} points, 95\u{202f}% interval {range}, p {p} (McNemar's exact test).",
+        "逐题比较：{gained} 题只有养成后答对，{lost} 题只有养成前答对。差 {diff} 个百分点，95% 区间 {range}，p {p}（McNemar 精确检验）。"
+    )));
+
+    if !exam.changed.is_empty() {
+        blocks.push(Block::Sub(lang.pick("Answers that changed", "改变了的回答").into()));
+        blocks
+            .push(Block::Cases(exam.changed.iter().take(CASES).map(|changed| case(lang, changed)).collect()));
+    }
+    let confusions = confusions(lang, exam);
+    if !confusions.is_empty() {
+        blocks.push(Block::Fold(lang.pick("What is taken for what", "什么被当成了什么").into(), confusions));
+    }
+    if !exam.per_label.is_empty() {
+        let count = exam.per_label.len();
+        let title = say!(lang, "Each of the {count} labels", "{count} 个标签各自的成绩");
+        blocks.push(Block::Fold(title, vec![labels(lang, exam)]));
+    }
+}
+
+fn row(name: &str, values: [String; 2]) -> Vec<Cell> {
+    std::iter::once(Cell::Text(name.into())).chain(values.map(Cell::Text)).collect()
+}
+
+fn case(lang: Lang, changed: &Changed) -> Case {
+    let tone = |right: bool| if right { Tone::Good } else { Tone::Bad };
+    let answer = |text: &str| {
+        if text.trim().is_empty() {
+            lang.pick("(nothing)", "（空）").to_string()
+        } else {
+            short(text, 400)
+        }
+    };
+    Case {
+        question: short(&changed.question, 600),
+        answers: vec![
+            (lang.pick("right", "正确答案").into(), answer(&changed.gold), Tone::Plain),
+            (lang.pick("base", "基座").into(), answer(&changed.base), tone(changed.base_right)),
+            (lang.pick("raised", "养成后").into(), answer(&changed.tuned), tone(changed.tuned_right)),
+        ],
+    }
+}
+
+fn confusions(lang: Lang, exam: &ExamReport) -> Vec<Block> {
+    let table = |title: &str, list: &[Confusion]| {
+        let head = vec![
+            (lang.pick("right label", "正确标签").into(), false),
+            (lang.pick("was taken for", "被当成").into(), false),
+            (lang.pick("times", "次数").into(), true),
+        ];
+        let cell = |text: &str| Cell::Text(short(text, 80));
+        let rows = list
+            .iter()
+            .take(CONFUSIONS)
+            .map(|c| vec![cell(&c.gold), cell(&c.predicted), Cell::Text(fmt::count(c.count))])
+            .collect();
+        [Block::Note(title.into()), Block::Table(Table { head, rows })]
+    };
+    let mut blocks = Vec::new();
+    for (title, list) in [
+        (lang.pick("Raised model, most frequent first", "养成后的模型，多的在前"), &exam.confusions_tuned),
+        (lang.pick("Base, most frequent first", "基座，多的在前"), &exam.confusions_base),
+    ] {
+        if !list.is_empty() {
+            blocks.extend(table(title, list));
+        }
+    }
+    blocks
+}
+
+fn labels(lang: Lang, exam: &ExamReport) -> Block {
+    let head = vec![
+        (lang.pick("label", "标签").into(), false),
+        (lang.pick("items", "题数").into(), true),
+        (lang.pick("base", "基座").into(), true),
+        (lang.pick("raised", "养成后").into(), true),
+    ];
+    let share = |correct: u64, items: u64| fmt::percent(lang, correct as f64 / items as f64);
+    let rows = exam
+        .per_label
+        .iter()
+        .map(|row| {
+            let tone = if row.tuned_correct < row.base_correct { Tone::Bad } else { Tone::Plain };
+            vec![
+                Cell::Text(short(&row.label, 80)),
+                Cell::Text(fmt::count(row.items)),
+                Cell::Text(share(row.base_correct, row.items)),
+                Cell::Toned(tone, share(row.tuned_correct, row.items)),
+            ]
+        })
+        .collect();
+    Block::Table(Table { head, rows })
+}
+
+pub(crate) fn breadth(lang: Lang, data: &ReportData) -> Vec<Block> {
+    let mut blocks =
+        vec![Block::Section("breadth", lang.pick("Breadth: what was kept", "广度：保住了什么").into())];
+    if data.breadth.is_empty() {
+        blocks.push(Block::Para(
+            lang.pick(
+                "No general text was read, so nothing is known about what was lost.",
+                "没有读通用文本，因此不知道失去了什么。",
+            )
+            .into(),
+        ));
+        return blocks;
+    }
+    let allowed = fmt::change(lang, data.verdict.max_breadth_loss);
+    blocks.push(Block::Para(say!(
+        lang,
+        "Both models read the same general texts. Bits per byte measure how much they are surprised; a rise of {allowed} was allowed.",
+        "两个模型读同样的通用文本。每字节比特数衡量它们有多意外；允许的升幅是 {allowed}。"
+    )));
+    blocks.push(texts(lang, data, &data.breadth, true));
+    blocks
+}
+
+fn texts(lang: Lang, data: &ReportData, texts: &[TextReport], breadth: bool) -> Block {
+    let head = vec![
+        (lang.pick("text", "文本").into(), false),
+        (lang.pick("tokens", "词元").into(), true),
+        (lang.pick("perplexity", "困惑度").into(), true),
+        (lang.pick("bits per byte", "每字节比特数").into(), true),
+        (lang.pick("change (95\u{202f}% interval)", "变化（95% 区间）").into(), true),
+    ];
+    let rows = texts
+        .iter()
+        .map(|text| {
+            let arrow =
+                |base, tuned, digits| format!("{} → {}", fmt::fixed(base, digits), fmt::fixed(tuned, digits));
+            let bad = if breadth { !breadth_kept(data, text) } else { text.ci[0] > 0.0 };
+            let tone = if bad { Tone::Bad } else { Tone::Plain };
+            vec![
+                Cell::Text(short(&text.name, 60)),
+                Cell::Text(fmt::count(text.tokens)),
+                Cell::Text(arrow(text.base_ppl, text.tuned_ppl, 2)),
+                Cell::Text(arrow(text.base_bpb, text.tuned_bpb, 4)),
+                Cell::Toned(tone, rise(lang, text)),
+            ]
+        })
+        .collect();
+    Block::Table(Table { head, rows })
+}

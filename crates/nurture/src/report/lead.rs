@@ -1,0 +1,266 @@
+//! The first screen: what was raised from what, how deep, what was lost, what it cost, what to beware of.
+use super::data::{ExamReport, ReportData, TextReport};
+use super::fmt;
+use super::page::{Lead, Tile, Tone, short};
+use super::verdict::VerdictKind;
+use crate::lang::Lang;
+use crate::say;
+
+pub(crate) fn lead(lang: Lang, data: &ReportData) -> Lead {
+    let title = if data.title.is_empty() { &data.run } else { &data.title };
+    let tone = match data.verdict.kind {
+        VerdictKind::Deeper => Tone::Good,
+        VerdictKind::DeeperButNarrower | VerdictKind::NotShown => Tone::Caution,
+        VerdictKind::Worse => Tone::Bad,
+    };
+    let mut eyebrow = vec![lang.pick("Report of an upbringing", "养成报告").to_string()];
+    eyebrow.extend([&data.run, &data.created].into_iter().filter(|part| !part.is_empty()).cloned());
+    Lead {
+        eyebrow: eyebrow.join(" · "),
+        title: title.clone(),
+        verdict: data.verdict.kind.word().get(lang).into(),
+        tone,
+        sentence: sentence(lang, data),
+        tiles: tiles(lang, data, tone),
+    }
+}
+
+/// The exam that the first screen speaks of: the first one, unless a later one is what made the verdict.
+fn main_exam(data: &ReportData) -> Option<&ExamReport> {
+    let min_gain = data.verdict.min_gain;
+    let decisive = |exam: &&ExamReport| match data.verdict.kind {
+        VerdictKind::Worse => exam.paired.ci[1] < 0.0,
+        VerdictKind::Deeper | VerdictKind::DeeperButNarrower => exam.paired.ci[0] > min_gain,
+        VerdictKind::NotShown => true,
+    };
+    data.exams.iter().find(decisive).or(data.exams.first())
+}
+
+/// The general text that suffered most.
+fn main_breadth(data: &ReportData) -> Option<&TextReport> {
+    data.breadth.iter().max_by(|a, b| a.rise().total_cmp(&b.rise()))
+}
+
+fn sentence(lang: Lang, data: &ReportData) -> String {
+    let mut parts = Vec::new();
+    match (main_exam(data), data.depth_texts.first()) {
+        (Some(exam), _) => parts.push(on_exam(lang, data, exam)),
+        (None, Some(text)) => parts.push(on_text(lang, text)),
+        (None, None) => parts.push(
+            lang.pick(
+                "No exam was sat, so nothing is known about its depth.",
+                "没有考试，因此深度无从知晓。",
+            )
+            .into(),
+        ),
+    }
+    if let Some(text) = main_breadth(data) {
+        parts.push(on_breadth(lang, data, text));
+    } else {
+        parts.push(lang.pick("Breadth was not measured.", "广度没有测量。").into());
+    }
+    parts.join(lang.pick(" ", ""))
+}
+
+fn on_exam(lang: Lang, data: &ReportData, exam: &ExamReport) -> String {
+    let (name, items) = (short(&exam.name, 60), fmt::count(exam.items));
+    let (base, tuned) = (fmt::percent(lang, exam.base.accuracy), fmt::percent(lang, exam.tuned.accuracy));
+    let (diff, range) = (fmt::points(exam.paired.diff), fmt::point_range(lang, exam.paired.ci));
+    let facts = say!(
+        lang,
+        "On the same {items} items of “{name}” the base answers {base} right and the raised model {tuned}: {diff} points (95\u{202f}% interval {range}).",
+        "在“{name}”的同样 {items} 题上，基座答对 {base}，养成后答对 {tuned}：{diff} 个百分点（95% 区间 {range}）。"
+    );
+    let asked = fmt::fixed(data.verdict.min_gain * 100.0, 1);
+    let more = match data.verdict.kind {
+        VerdictKind::NotShown if exam.paired.ci[0] > 0.0 => {
+            say!(
+                lang,
+                " That is not surely the {asked} points that were asked for.",
+                "不足以确认达到要求的 {asked} 个百分点。"
+            )
+        }
+        VerdictKind::NotShown => {
+            lang.pick(" Such a difference can be chance.", "这样的差别可能出于偶然。").into()
+        }
+        _ => String::new(),
+    };
+    facts + &more
+}
+
+fn on_text(lang: Lang, text: &TextReport) -> String {
+    let name = short(&text.name, 60);
+    let (base, tuned) = (fmt::fixed(text.base_ppl, 2), fmt::fixed(text.tuned_ppl, 2));
+    let change = rise(lang, text);
+    say!(
+        lang,
+        "On the field's text “{name}” perplexity goes from {base} to {tuned}: {change} bits per byte.",
+        "在本领域文本“{name}”上，困惑度从 {base} 变为 {tuned}：每字节比特数 {change}。"
+    )
+}
+
+fn on_breadth(lang: Lang, data: &ReportData, text: &TextReport) -> String {
+    let (change, allowed) = (rise(lang, text), fmt::change(lang, data.verdict.max_breadth_loss));
+    if !breadth_kept(data, text) {
+        return say!(
+            lang,
+            "General text became harder for it: {change} bits per byte, where {allowed} was allowed.",
+            "通用文本对它变难了：每字节比特数 {change}，允许的上限是 {allowed}。"
+        );
+    }
+    let [low, high] = text.rise_ci();
+    if low > 0.0 {
+        say!(
+            lang,
+            "It cost a little breadth: {change} bits per byte on general text, within the {allowed} allowed.",
+            "广度略有代价：通用文本每字节比特数 {change}，在允许的 {allowed} 之内。"
+        )
+    } else if high < 0.0 {
+        say!(
+            lang,
+            "General text even became easier: {change} bits per byte.",
+            "通用文本反而更容易了：每字节比特数 {change}。"
+        )
+    } else {
+        say!(
+            lang,
+            "General text is as easy for it as before: {change} bits per byte.",
+            "通用文本和以前一样容易：每字节比特数 {change}。"
+        )
+    }
+}
+
+/// `+0.4 % (−0.1 to +0.9)`.
+pub(crate) fn rise(lang: Lang, text: &TextReport) -> String {
+    let [low, high] = text.rise_ci().map(|end| fmt::points(end));
+    let (change, range) = (fmt::change(lang, text.rise()), fmt::range(lang, low, high));
+    say!(lang, "{change} ({range})", "{change}（{range}）")
+}
+
+pub(crate) fn breadth_kept(data: &ReportData, text: &TextReport) -> bool {
+    text.rise() <= data.verdict.max_breadth_loss
+}
+
+fn tiles(lang: Lang, data: &ReportData, tone: Tone) -> Vec<Tile> {
+    let mut tiles = Vec::new();
+    if let Some(exam) = main_exam(data) {
+        let (diff, range) = (fmt::points(exam.paired.diff), fmt::point_range(lang, exam.paired.ci));
+        tiles.push(Tile {
+            label: lang.pick("Depth: right answers", "深度：答对的题").into(),
+            value: format!(
+                "{} → {}",
+                fmt::percent(lang, exam.base.accuracy),
+                fmt::percent(lang, exam.tuned.accuracy)
+            ),
+            note: say!(lang, "{diff} points ({range})", "{diff} 个百分点（{range}）"),
+            // A loss of breadth is the next tile's colour.
+            tone: if data.verdict.kind == VerdictKind::DeeperButNarrower { Tone::Good } else { tone },
+        });
+    } else if let Some(text) = data.depth_texts.first() {
+        tiles.push(Tile {
+            label: lang.pick("Depth: perplexity", "深度：困惑度").into(),
+            value: format!("{} → {}", fmt::fixed(text.base_ppl, 2), fmt::fixed(text.tuned_ppl, 2)),
+            note: rise(lang, text),
+            tone,
+        });
+    }
+    if let Some(text) = main_breadth(data) {
+        let (base, tuned) = (fmt::fixed(text.base_ppl, 2), fmt::fixed(text.tuned_ppl, 2));
+        tiles.push(Tile {
+            label: lang.pick("Breadth: bits per byte", "广度：每字节比特数").into(),
+            value: fmt::change(lang, text.rise()),
+            note: say!(
+                lang,
+                "general text, less is better; perplexity {base} → {tuned}",
+                "通用文本，越小越好；困惑度 {base} → {tuned}"
+            ),
+            tone: if breadth_kept(data, text) { Tone::Plain } else { Tone::Caution },
+        });
+    }
+    let (examples, rank, params) =
+        (fmt::count(data.train_examples), data.adapter.rank, fmt::many(lang, data.base.params));
+    tiles.push(Tile {
+        label: lang.pick("Raised from", "养自").into(),
+        value: short(&data.base.name, 40),
+        note: say!(
+            lang,
+            "{params} parameters; taught with {examples} examples, LoRA rank {rank}",
+            "{params}参数；用 {examples} 个样本教，LoRA 秩 {rank}"
+        ),
+        tone: Tone::Plain,
+    });
+    let seconds = data.outcome.total_seconds.or(data.outcome.seconds);
+    let memory = fmt::maybe(data.outcome.memory_bytes, fmt::bytes);
+    let threads = data.machine.threads;
+    tiles.push(Tile {
+        label: lang.pick("Cost", "代价").into(),
+        value: fmt::maybe(seconds, |seconds| fmt::duration(lang, seconds)),
+        note: say!(
+            lang,
+            "{memory} of memory at most, {threads} threads, no GPU",
+            "内存最多 {memory}，{threads} 个线程，不用 GPU"
+        ),
+        tone: Tone::Plain,
+    });
+    tiles
+}
+
+/// What a reader should not conclude from the figures.
+pub(crate) fn limits(lang: Lang, data: &ReportData) -> Vec<String> {
+    let mut out: Vec<String> = data.warnings.iter().map(|warning| warning.get(lang).to_string()).collect();
+    for exam in &data.exams {
+        let (name, items, of) = (short(&exam.name, 60), fmt::count(exam.items), fmt::count(exam.of));
+        if exam.items < exam.of {
+            let how = if exam.stratified {
+                lang.pick(", evenly from each label", "，按标签等比例")
+            } else {
+                ""
+            };
+            out.push(say!(
+                lang,
+                "“{name}”: {items} of {of} items were drawn{how}; the interval says how sure that makes the figure.",
+                "“{name}”：从 {of} 题中抽了 {items} 题{how}；区间说明由此得到的数字有多可靠。"
+            ));
+        }
+        if exam.kind == "label" && exam.labels > 0 {
+            let labels = exam.labels;
+            out.push(say!(
+                lang,
+                "“{name}”: answers were limited to its {labels} labels. A question that fits none of them would still get one.",
+                "“{name}”：答案限定为 {labels} 个标签之一。哪个都不合适的问题，也仍会得到一个。"
+            ));
+        }
+    }
+    if !data.exams.is_empty() {
+        out.push(
+            lang.pick(
+                "The intervals cover the choice of items, not another seed, other training data, or users who ask differently.",
+                "区间只涵盖题目的抽样，不涵盖换种子、换训练数据，或用户换一种问法。",
+            )
+            .into(),
+        );
+    }
+    if !data.breadth.is_empty() {
+        let size = fmt::bytes(data.breadth.iter().map(|text| text.bytes as f64).sum());
+        out.push(say!(
+            lang,
+            "Breadth was measured by perplexity on {size} of general text. That says little about conversation, facts or safety.",
+            "广度以 {size} 通用文本的困惑度衡量，不能说明对话、事实和安全方面的表现。"
+        ));
+    }
+    let (name, licence) = (&data.base.name, &data.base.licence);
+    out.push(if licence.is_empty() {
+        say!(
+            lang,
+            "The licence of {name} is not known to us: check it before use.",
+            "{name} 的许可证未知：使用前请先查明。"
+        )
+    } else {
+        say!(
+            lang,
+            "{name} comes under {licence}; that holds for what was raised from it.",
+            "{name} 采用 {licence} 许可；由它养成的模型同样受其约束。"
+        )
+    });
+    out
+}

@@ -1,0 +1,235 @@
+//! The pictures of the report, each drawn at a given width so that its letters stay readable on a phone.
+use super::data::{Cost, CurvePoint, ExamReport, Mark};
+use super::fmt;
+use super::page::{Block, short};
+use super::svg::{Anchor, Scale, Svg, ticks};
+use crate::lang::Lang;
+use crate::say;
+
+const WIDE: f64 = 720.0;
+const NARROW: f64 = 340.0;
+
+fn figure(caption: String, text: String, draw: impl Fn(f64) -> Svg) -> Block {
+    let wide = draw(WIDE).finish("wide", &caption);
+    let narrow = draw(NARROW).finish("narrow", &caption);
+    Block::Figure { wide, narrow, text, caption }
+}
+
+/// Loss over steps, as it was (pale) and its running mean. `None` without a finite point.
+pub(crate) fn curve(lang: Lang, points: &[CurvePoint]) -> Option<Block> {
+    let points: Vec<[f64; 2]> =
+        points.iter().filter(|p| p.loss.is_finite()).map(|p| [p.step as f64, p.loss]).collect();
+    let (first, last) = (points.first()?[0], points.last()?[0]);
+    let smooth = running_mean(&points, points.len() / 16);
+    let low = points.iter().map(|p| p[1]).fold(f64::INFINITY, f64::min);
+    let high = points.iter().map(|p| p[1]).fold(f64::NEG_INFINITY, f64::max);
+    // From zero where that costs little room: a curve cut off below looks steeper than it is.
+    let low = if low >= 0.0 && low < 0.5 * high { 0.0 } else { low };
+    let steps = ticks(low, high.max(low + 1e-6), 4);
+
+    let caption = lang.pick(
+        "Training loss over steps: nats per trained token; pale as it was, dark its running mean",
+        "训练损失随步数变化：每个受训词元的奈特；浅色为原值，深色为滑动平均",
+    );
+    let draw = |width: f64| {
+        let (height, left, right, top, bottom) = (width.min(460.0) * 0.52, 44.0, width - 12.0, 14.0, 40.0);
+        let mut svg = Svg::new(width, height);
+        let x = Scale { from: [first, last], to: [left, right] };
+        let range = [steps.first().copied().unwrap_or(0.0), steps.last().copied().unwrap_or(1.0)];
+        let y = Scale { from: range, to: [height - bottom, top] };
+        let digits = if range[1] - range[0] < 0.5 { 2 } else { 1 };
+        for &tick in &steps {
+            svg.line("grid", [left, y.at(tick)], [right, y.at(tick)]);
+            svg.text("tick", [left - 8.0, y.at(tick) + 4.0], Anchor::End, &fmt::fixed(tick, digits));
+        }
+        let inside = |tick: &f64| (first..=last).contains(tick) && tick.fract() == 0.0;
+        for tick in
+            ticks(first, last.max(first + 1.0), if width > 500.0 { 6 } else { 3 }).into_iter().filter(inside)
+        {
+            svg.line("axis", [x.at(tick), height - bottom], [x.at(tick), height - bottom + 4.0]);
+            svg.text("tick", [x.at(tick), height - bottom + 18.0], Anchor::Middle, &fmt::count(tick as u64));
+        }
+        svg.line("axis", [left, height - bottom], [right, height - bottom]);
+        svg.text("tick", [right, height - 4.0], Anchor::End, lang.pick("step", "步"));
+        let place = |line: &[[f64; 2]]| line.iter().map(|p| [x.at(p[0]), y.at(p[1])]).collect::<Vec<_>>();
+        let room = (width / 2.0) as usize;
+        svg.polyline("raw", &place(&thin(&points, room)));
+        svg.polyline("mean", &place(&thin(&smooth, room)));
+        if points.len() == 1 {
+            svg.dot("point", [x.at(first), y.at(points[0][1])]);
+        }
+        svg
+    };
+    let losses: Vec<f64> = thin(&smooth, 48).iter().map(|p| p[1]).collect();
+    Some(figure(caption.into(), sparkline(&losses), draw))
+}
+
+/// Accuracy of base and tuned model on each exam, with 95 % intervals.
+pub(crate) fn accuracies(lang: Lang, exams: &[ExamReport]) -> Option<Block> {
+    if exams.is_empty() {
+        return None;
+    }
+    let caption = lang.pick(
+        "Right answers on the same items, base and raised model; the thin lines are 95 % intervals",
+        "基座与养成后的模型在同一批题上的正确率；细线为 95% 区间",
+    );
+    let names = [lang.pick("base", "基座"), lang.pick("raised", "养成后")];
+    let draw = |width: f64| {
+        let (row, left, right) = (84.0, 56.0, width - 70.0);
+        let height = row * exams.len() as f64 + 34.0;
+        let mut svg = Svg::new(width, height);
+        let x = Scale { from: [0.0, 1.0], to: [left, right] };
+        for tick in [0.0, 0.25, 0.5, 0.75, 1.0] {
+            svg.line("grid", [x.at(tick), 24.0], [x.at(tick), height - 28.0]);
+            let label = format!("{:.0}{}", tick * 100.0, lang.pick("\u{202f}%", "%"));
+            svg.text("tick", [x.at(tick), height - 10.0], Anchor::Middle, &label);
+        }
+        for (index, exam) in exams.iter().enumerate() {
+            let top = index as f64 * row;
+            let title = short(&exam.name, (width / 16.0) as usize);
+            svg.text("name", [left, top + 16.0], Anchor::Start, &title);
+            for (line, (mark, class)) in
+                [(&exam.base, "base"), (&exam.tuned, "tuned")].into_iter().enumerate()
+            {
+                let y = top + 28.0 + 26.0 * line as f64;
+                svg.text("tick", [left - 8.0, y + 14.0], Anchor::End, names[line]);
+                bar(&mut svg, &x, y, mark, class);
+                svg.text(
+                    "value",
+                    [right + 10.0, y + 14.0],
+                    Anchor::Start,
+                    &fmt::percent(lang, mark.accuracy),
+                );
+            }
+        }
+        svg
+    };
+    let line = |name: &str, mark: &Mark| {
+        let full = (mark.accuracy.clamp(0.0, 1.0) * 40.0).round() as usize;
+        format!(
+            "{name}  {}{}  {}\n",
+            "█".repeat(full),
+            "·".repeat(40 - full),
+            fmt::percent(lang, mark.accuracy)
+        )
+    };
+    let text = exams
+        .iter()
+        .map(|exam| format!("{}\n{}{}", exam.name, line(names[0], &exam.base), line(names[1], &exam.tuned)))
+        .collect();
+    Some(figure(caption.into(), text, draw))
+}
+
+fn bar(svg: &mut Svg, x: &Scale, y: f64, mark: &Mark, class: &str) {
+    svg.bar("track", [x.to[0], y], x.to[1] - x.to[0], 18.0);
+    svg.bar(class, [x.to[0], y], x.at(mark.accuracy) - x.to[0], 18.0);
+    if mark.ci.iter().all(|end| end.is_finite()) {
+        let [low, high] = mark.ci.map(|end| x.at(end));
+        svg.line("whisker", [low, y + 9.0], [high, y + 9.0]);
+        for end in [low, high] {
+            svg.line("whisker", [end, y + 4.0], [end, y + 14.0]);
+        }
+    }
+}
+
+/// What was predicted beside what it took; `None` where neither is known.
+pub(crate) fn costs(lang: Lang, forecast: &Cost, outcome: &Cost) -> Option<Block> {
+    type Show = Box<dyn Fn(f64) -> String>;
+    let time = move |seconds| fmt::duration(lang, seconds);
+    let rows: Vec<(&str, Option<f64>, Option<f64>, Show)> = vec![
+        (
+            lang.pick("Peak memory", "内存峰值"),
+            forecast.memory_bytes,
+            outcome.memory_bytes,
+            Box::new(fmt::bytes),
+        ),
+        (lang.pick("Training time", "训练时间"), forecast.seconds, outcome.seconds, Box::new(time)),
+        (lang.pick("Whole run", "整个运行"), forecast.total_seconds, outcome.total_seconds, Box::new(time)),
+    ];
+    let known = |value: Option<f64>| value.filter(|v| v.is_finite() && *v >= 0.0);
+    let rows: Vec<_> = rows
+        .into_iter()
+        .map(|(name, before, after, show)| (name, known(before), known(after), show))
+        .filter(|(_, before, after, _)| before.is_some() || after.is_some())
+        .collect();
+    if rows.is_empty() {
+        return None;
+    }
+    let caption = lang.pick("Forecast before the run, and the outcome", "运行前的预测，与实际结果");
+    let names = [lang.pick("forecast", "预测"), lang.pick("outcome", "实际")];
+    let off = |before: Option<f64>, after: Option<f64>| match (before, after) {
+        (Some(before), Some(after)) if before > 0.0 => {
+            let change = fmt::change(lang, after / before - 1.0);
+            say!(lang, " ({change})", "（{change}）")
+        }
+        _ => String::new(),
+    };
+    let draw = |width: f64| {
+        let (row, left) = (76.0, if width > 500.0 { 64.0 } else { 56.0 });
+        let right = width - if width > 500.0 { 160.0 } else { 136.0 };
+        let mut svg = Svg::new(width, row * rows.len() as f64);
+        for (index, (name, before, after, show)) in rows.iter().enumerate() {
+            let top = index as f64 * row;
+            svg.text("name", [left, top + 14.0], Anchor::Start, name);
+            let widest = before.unwrap_or(0.0).max(after.unwrap_or(0.0));
+            let x = Scale { from: [0.0, widest], to: [left, right] };
+            for (line, (value, class)) in [(before, "base"), (after, "tuned")].into_iter().enumerate() {
+                let y = top + 24.0 + 22.0 * line as f64;
+                let note = if line == 1 { off(*before, *after) } else { String::new() };
+                svg.text("tick", [left - 8.0, y + 12.0], Anchor::End, names[line]);
+                if let Some(value) = value {
+                    svg.bar(class, [left, y], x.at(*value) - left, 14.0);
+                }
+                let label = fmt::maybe(*value, show) + &note;
+                svg.text("value", [right + 10.0, y + 12.0], Anchor::Start, &label);
+            }
+        }
+        svg
+    };
+    let text = rows
+        .iter()
+        .map(|(name, before, after, show)| {
+            let (was, is) = (fmt::maybe(*before, show), fmt::maybe(*after, show));
+            format!("{name}: {} {was}, {} {is}{}\n", names[0], names[1], off(*before, *after))
+        })
+        .collect();
+    Some(figure(caption.into(), text, draw))
+}
+
+/// Mean over each point and `reach` neighbours to both sides.
+fn running_mean(points: &[[f64; 2]], reach: usize) -> Vec<[f64; 2]> {
+    (0..points.len())
+        .map(|index| {
+            let near = &points[index.saturating_sub(reach)..(index + reach + 1).min(points.len())];
+            [points[index][0], near.iter().map(|p| p[1]).sum::<f64>() / near.len() as f64]
+        })
+        .collect()
+}
+
+/// At most `room` points, each the mean of a run of neighbours; the last point stays.
+fn thin(points: &[[f64; 2]], room: usize) -> Vec<[f64; 2]> {
+    let run = points.len().div_ceil(room.max(2)).max(1);
+    let mut out: Vec<[f64; 2]> = points
+        .chunks(run)
+        .map(|chunk| {
+            let mean = |axis: usize| chunk.iter().map(|p| p[axis]).sum::<f64>() / chunk.len() as f64;
+            [mean(0), mean(1)]
+        })
+        .collect();
+    if run > 1 {
+        out.extend(points.last());
+    }
+    out
+}
+
+/// A curve in block characters.
+fn sparkline(values: &[f64]) -> String {
+    const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let scale = Scale { from: [low, high], to: [0.0, 7.0] };
+    let blocks: String = values.iter().map(|v| BLOCKS[(scale.at(*v).round() as usize).min(7)]).collect();
+    let (first, last) =
+        (values.first().copied().unwrap_or(f64::NAN), values.last().copied().unwrap_or(f64::NAN));
+    format!("{}  {blocks}  {}", fmt::fixed(first, 3), fmt::fixed(last, 3))
+}

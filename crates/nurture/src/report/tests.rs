@@ -1,0 +1,353 @@
+//! The promises of the report: nothing from outside becomes markup, nothing is printed that is no number, both
+//! languages say everything.
+use super::data::*;
+use super::verdict::{VerdictKind, judge};
+use super::{html, markdown};
+use crate::lang::{Lang, Said};
+use crate::recipe::{Derived, InputHash, Override};
+
+/// A report of a run as it might be; invented figures, for tests of the form only.
+pub(crate) fn sample() -> ReportData {
+    let exam = ExamReport {
+        name: "service-desk".into(),
+        kind: "label".into(),
+        mode: "exact".into(),
+        items: 240,
+        of: 312,
+        stratified: true,
+        labels: 24,
+        base: Mark { correct: 59, accuracy: 59.0 / 240.0, ci: [0.195, 0.304], macro_f1: Some(0.212) },
+        tuned: Mark { correct: 219, accuracy: 219.0 / 240.0, ci: [0.870, 0.942], macro_f1: Some(0.907) },
+        paired: Paired { diff: 160.0 / 240.0, ci: [0.604, 0.725], p: 1e-38, only_base: 3, only_tuned: 163 },
+        confusions_base: vec![
+            confusion("battery drains", "refund", 9),
+            confusion("lost device", "shipping time", 7),
+        ],
+        confusions_tuned: vec![confusion("battery drains", "battery will not charge", 4)],
+        changed: vec![
+            Changed {
+                question: "The lamp went dark after the update and blinks twice. What now?".into(),
+                gold: "firmware update failed".into(),
+                base: "refund".into(),
+                tuned: "firmware update failed".into(),
+                base_right: false,
+                tuned_right: true,
+            },
+            Changed {
+                question: "Kann ich auch auf Rechnung zahlen?".into(),
+                gold: "payment methods".into(),
+                base: "payment methods".into(),
+                tuned: "invoice copy".into(),
+                base_right: true,
+                tuned_right: false,
+            },
+        ],
+        per_label: (0..24)
+            .map(|n| LabelRow {
+                label: format!("label {n}"),
+                items: 10,
+                base_correct: n % 6,
+                tuned_correct: 10 - n % 3,
+            })
+            .collect(),
+    };
+    let breadth = TextReport {
+        name: "general-mini".into(),
+        tokens: 18_204,
+        bytes: 79_113,
+        base_ppl: 21.408,
+        tuned_ppl: 21.702,
+        base_bpb: 1.0172,
+        tuned_bpb: 1.0218,
+        diff: 0.0046,
+        ci: [0.0011, 0.0081],
+    };
+    let verdict = judge(std::slice::from_ref(&exam), &[], std::slice::from_ref(&breadth), 0.02, 0.05);
+    let noise = |n: u64| ((n * 2_654_435_761) % 1000) as f64 / 1000.0 - 0.5;
+    ReportData {
+        title: "Service desk of the Lumen lamp".into(),
+        run: "quickstart".into(),
+        created: "2026-11-23 18:40 UTC".into(),
+        version: "0.1.0".into(),
+        base: BaseInfo {
+            name: "smollm2-135m-instruct".into(),
+            file: "SmolLM2-135M-Instruct.Q4_1.gguf".into(),
+            sha256: "9f2c".repeat(16),
+            dtypes: "Q4_1 ×210, F32 ×61, Q8_0 ×1".into(),
+            params: 134_515_008,
+            licence: "Apache-2.0".into(),
+            template: "the model's own".into(),
+        },
+        adapter: AdapterInfo {
+            kind: "lora".into(),
+            rank: 16,
+            alpha: 32.0,
+            rslora: false,
+            targets: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+                .map(String::from)
+                .into(),
+            params: 4_884_480,
+            path: "adapter/adapter_model.safetensors".into(),
+            sha256: "07ab".repeat(16),
+        },
+        machine: MachineInfo { cpu: "AMD EPYC 7763".into(), threads: 2, isa: "avx2+fma".into() },
+        recipe:
+            "[model]\nbase = \"smollm2-135m-instruct\"\n[data]\ntrain = [{ path = \"data/train.jsonl\" }]\n"
+                .into(),
+        overrides: vec![Override { key: "train.effort".into(), value: "quick".into() }],
+        derived: vec![
+            Derived {
+                key: "train.epochs".into(),
+                value: "2.4".into(),
+                reason: Said::new(
+                    "effort quick processes about 120k tokens; one pass has 50k",
+                    "力度 quick 约处理 120k 个词元；一遍有 50k 个",
+                ),
+                given: false,
+            },
+            Derived {
+                key: "train.rate".into(),
+                value: "1e-3".into(),
+                reason: Said::new("given by the recipe", "配方给出"),
+                given: true,
+            },
+        ],
+        ledger: vec![LedgerSource {
+            path: "data/train.jsonl".into(),
+            role: "train".into(),
+            rows: 1012,
+            buckets: vec![
+                LedgerBucket { fate: Said::new("used", "使用"), reason: Said::default(), count: 1007 },
+                LedgerBucket {
+                    fate: Said::new("dropped", "舍弃"),
+                    reason: Said::new("same text as an earlier row", "与前面某行文字相同"),
+                    count: 5,
+                },
+            ],
+            tokens: 50_310,
+            trained_tokens: 6_120,
+        }],
+        curve: (1..=152)
+            .map(|n| CurvePoint {
+                step: n,
+                loss: 0.12 + 2.9 * (-(n as f64) / 28.0).exp() + 0.25 * noise(n) * (-(n as f64) / 90.0).exp(),
+                rate: 1e-3,
+                grad_norm: 1.4 + noise(n),
+                tok_s: 310.0 + 20.0 * noise(n),
+            })
+            .collect(),
+        forecast: Cost { memory_bytes: Some(6.2e8), seconds: Some(372.0), total_seconds: Some(455.0) },
+        outcome: Cost { memory_bytes: Some(5.98e8), seconds: Some(391.4), total_seconds: Some(468.0) },
+        trained_tokens: 120_744,
+        train_examples: 1007,
+        exams: vec![exam],
+        depth_texts: Vec::new(),
+        breadth: vec![breadth],
+        verdict,
+        commands: vec![
+            Command {
+                does: Said::new("Repeat this run:", "重复这次运行："),
+                text: "nurture run runs/quickstart/recipe.lock.toml".into(),
+            },
+            Command {
+                does: Said::new("Talk to the model:", "与模型对话："),
+                text: "nurture chat smollm2-135m-instruct --adapter runs/quickstart".into(),
+            },
+        ],
+        inputs: vec![InputHash {
+            role: "train".into(),
+            path: "data/train.jsonl".into(),
+            sha256: "c0de".repeat(16),
+            bytes: 204_112,
+        }],
+        warnings: vec![Said::new("5 rows occurred twice and were used once.", "有 5 行重复，只用了一次。")],
+    }
+}
+
+fn confusion(gold: &str, predicted: &str, count: u64) -> Confusion {
+    Confusion { gold: gold.into(), predicted: predicted.into(), count }
+}
+
+/// Puts `text` in place of every string, and `number` in place of every fraction, of a report.
+fn replace(data: &ReportData, text: Option<&str>, number: Option<f64>) -> ReportData {
+    fn walk(value: &mut serde_json::Value, text: Option<&str>, key: &str) {
+        match value {
+            serde_json::Value::String(old) if key != "kind" || !old.contains('_') && old != "deeper" => {
+                if let Some(text) = text {
+                    *old = text.to_string();
+                }
+            }
+            serde_json::Value::Array(items) => items.iter_mut().for_each(|item| walk(item, text, key)),
+            serde_json::Value::Object(map) => map.iter_mut().for_each(|(key, value)| walk(value, text, key)),
+            _ => {}
+        }
+    }
+    let mut json = serde_json::to_value(data).unwrap();
+    walk(&mut json, text, "");
+    let mut data: ReportData = serde_json::from_value(json).unwrap();
+    if let Some(n) = number {
+        data.curve.iter_mut().for_each(|p| (p.loss, p.rate, p.grad_norm, p.tok_s) = (n, n, n, n));
+        data.forecast = Cost { memory_bytes: Some(n), seconds: Some(n), total_seconds: Some(n) };
+        data.outcome = data.forecast;
+        data.adapter.alpha = n;
+        for exam in &mut data.exams {
+            for mark in [&mut exam.base, &mut exam.tuned] {
+                *mark = Mark { correct: 0, accuracy: n, ci: [n, n], macro_f1: Some(n) };
+            }
+            exam.paired = Paired { diff: n, ci: [n, n], p: n, ..exam.paired };
+            exam.per_label.iter_mut().for_each(|row| row.items = 0);
+        }
+        for text in &mut data.breadth {
+            (text.base_ppl, text.tuned_ppl, text.base_bpb, text.tuned_bpb, text.diff) = (n, n, n, n, n);
+            text.ci = [n, n];
+        }
+        data.base.params = 0;
+    }
+    data
+}
+
+#[test]
+fn nothing_from_outside_becomes_markup() {
+    let hostile =
+        "\"'><script>alert(1)</script><img src=x onerror=y>\n`|*_[a](javascript:b)\u{202e}\u{0}```\n# h";
+    let data = replace(&sample(), Some(hostile), None);
+    for lang in Lang::ALL {
+        let page = html(&data, lang);
+        for bad in ["<script", "<img", "\u{202e}", "\u{0}"] {
+            assert!(!page.contains(bad), "{bad:?}");
+        }
+        // Every tag of the page is one that we write, and all are closed.
+        let mut open = Vec::new();
+        for tag in page.split('<').skip(1).filter_map(|rest| rest.split('>').next()) {
+            let name = tag.trim_start_matches('/').split([' ', '/']).next().unwrap_or_default();
+            if tag.starts_with('/') {
+                assert_eq!(open.pop().as_deref(), Some(name), "{tag}");
+            } else if !(tag.ends_with('/') || ["!doctype", "meta"].contains(&name)) {
+                open.push(name.to_string());
+            }
+        }
+        assert!(open.is_empty(), "{open:?}");
+
+        let text = markdown(&data, lang);
+        assert!(!text.contains("\n# h\n\n") && !text.contains("\u{202e}"));
+        let outside_fences: String = text.split("````").step_by(2).collect();
+        assert!(!outside_fences.contains("<script") && !outside_fences.contains("[a]("));
+    }
+}
+
+#[test]
+fn only_numbers_are_printed() {
+    for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, 0.0, 1e300, -1e300] {
+        let data = replace(&sample(), None, Some(number));
+        for lang in Lang::ALL {
+            for page in [html(&data, lang), markdown(&data, lang)] {
+                for bad in ["NaN", "inf\"", " inf", "Infinity", ">inf"] {
+                    assert!(!page.contains(bad), "{number}: {bad}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_empty_report_still_speaks() {
+    for lang in Lang::ALL {
+        let page = html(&ReportData::default(), lang);
+        assert!(page.contains(VerdictKind::NotShown.word().get(lang)));
+        assert!(page.contains(lang.pick("No exam was sat", "没有考试")));
+        assert!(!page.contains("<svg") && !markdown(&ReportData::default(), lang).is_empty());
+    }
+    let mut one = ReportData {
+        curve: vec![CurvePoint { step: 1, loss: 2.0, ..Default::default() }],
+        ..Default::default()
+    };
+    assert!(html(&one, Lang::En).contains("<circle"));
+    one.curve.push(CurvePoint { step: 1, loss: 2.0, ..Default::default() });
+    assert!(html(&one, Lang::En).contains("<polyline"));
+}
+
+#[test]
+fn both_languages_say_everything() {
+    let data = sample();
+    for (lang, words) in [
+        (
+            Lang::En,
+            [
+                "Deeper",
+                "Risks and limits",
+                "Do it again",
+                "The ledger",
+                "Forecast",
+                "Breadth",
+                "95\u{202f}% interval",
+            ],
+        ),
+        (Lang::Zh, ["更深", "风险与局限", "重做一遍", "账本", "预测", "广度", "95% 区间"]),
+    ] {
+        for page in [html(&data, lang), markdown(&data, lang)] {
+            for word in words {
+                assert!(page.contains(word), "{word}");
+            }
+            for figure in ["24.6", "91.2", "+66.7", "+60.4", "&lt; 0.0001", "general-mini"] {
+                assert!(page.contains(figure), "{figure}");
+            }
+        }
+    }
+    // The same structure in both: as many tags, tables, rows and points.
+    let tags = |lang| html(&data, lang).matches('<').count();
+    assert_eq!(tags(Lang::En), tags(Lang::Zh));
+    let han = |c: char| ('\u{4e00}'..='\u{9fff}').contains(&c);
+    assert!(!html(&data, Lang::En).contains(han) && !markdown(&data, Lang::En).contains(han));
+}
+
+#[test]
+fn the_page_asks_nothing_of_the_network() {
+    let page = html(&sample(), Lang::En);
+    for outside in ["http:", "https:", "//", "url(", "@import", "<link", "<script", "src="] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+}
+
+#[test]
+fn each_verdict_has_its_sentence() {
+    let mut data = sample();
+    let check = |data: &ReportData, en: &str, zh: &str| {
+        for (lang, want) in [(Lang::En, en), (Lang::Zh, zh)] {
+            assert!(html(data, lang).contains(want), "{want}");
+        }
+    };
+    check(&data, "It cost a little breadth", "广度略有代价");
+    data.verdict.kind = VerdictKind::NotShown;
+    data.exams[0].paired.ci = [-0.01, 0.02];
+    check(&data, "can be chance", "可能出于偶然");
+    data.exams[0].paired.ci = [0.01, 0.05];
+    check(&data, "not surely the 2.0 points", "不足以确认达到要求的 2.0");
+    data.breadth[0].diff = 0.2;
+    data.verdict.kind = VerdictKind::DeeperButNarrower;
+    check(&data, "became harder", "变难了");
+    data.ledger[0].rows += 1;
+    check(&data, "does not add up", "账不平");
+}
+
+#[test]
+fn the_data_survives_its_file() {
+    let mut data = sample();
+    data.curve.truncate(1); // the reader of JSON may miss the last bit of a long fraction
+    data.curve[0].loss = 2.5;
+    let text = serde_json::to_string(&data).unwrap();
+    assert!(serde_json::from_str::<ReportData>(&text).unwrap() == data);
+}
+
+/// Writes the sample where a browser can look at it: `NURTURE_REPORT_SAMPLE=folder cargo test -- --ignored look`.
+#[test]
+#[ignore = "for eyes, not for machines"]
+fn look_at_the_sample() {
+    let folder =
+        std::path::PathBuf::from(std::env::var("NURTURE_REPORT_SAMPLE").expect("NURTURE_REPORT_SAMPLE"));
+    for lang in Lang::ALL {
+        let name = lang.pick("en", "zh");
+        std::fs::write(folder.join(format!("report.{name}.html")), html(&sample(), lang)).unwrap();
+        std::fs::write(folder.join(format!("report.{name}.md")), markdown(&sample(), lang)).unwrap();
+        std::fs::write(folder.join(format!("recipe.{name}.md")), crate::recipe::markdown(lang)).unwrap();
+    }
+}

@@ -1,0 +1,111 @@
+//! How byte-level vocabularies split a text into words, by the names of `tokenizer.ggml.pre`.
+//!
+//! The name is llama.cpp's; the splitting is that of the model's own `tokenizer.json`. Where both differ (Qwen
+//! composes characters, NFC, and llama.cpp does not) the model's own is right: it was trained so.
+
+use tokenizers::normalizers::unicode::NFC;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::digits::Digits;
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{NormalizerWrapper, PreTokenizerWrapper, SplitDelimiterBehavior};
+
+use crate::error::{Result, TextError};
+
+/// cl100k's pattern as Llama 3 uses it: numbers in groups of three.
+const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// The same with single digits.
+const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// The same with combining marks inside words.
+const QWEN35: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// GPT-2's pattern.
+    Gpt2,
+    /// Each digit alone, then GPT-2's pattern.
+    DigitsGpt2,
+    /// A pattern of its own.
+    Pattern(&'static str),
+}
+
+/// What a name stands for.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    names: &'static [&'static str],
+    way: Way,
+    nfc: bool,
+    /// Words that are pieces are taken whole.
+    ignore_merges: bool,
+    /// The family's tokenizer puts BOS before every text unless the file says otherwise.
+    adds_bos: bool,
+}
+
+const TABLE: [Row; 5] = [
+    Row {
+        names: &["default", "gpt-2", "gpt2", "phi-2", "mpt", "olmo"],
+        way: Way::Gpt2,
+        nfc: false,
+        ignore_merges: false,
+        adds_bos: false,
+    },
+    Row {
+        names: &["smollm", "starcoder", "refact", "codeshell"],
+        way: Way::DigitsGpt2,
+        nfc: false,
+        ignore_merges: false,
+        adds_bos: false,
+    },
+    Row {
+        names: &["llama-bpe", "llama3", "llama-v3"],
+        way: Way::Pattern(LLAMA3),
+        nfc: false,
+        ignore_merges: true,
+        adds_bos: true,
+    },
+    Row { names: &["qwen2"], way: Way::Pattern(QWEN2), nfc: true, ignore_merges: false, adds_bos: false },
+    Row { names: &["qwen35"], way: Way::Pattern(QWEN35), nfc: true, ignore_merges: false, adds_bos: false },
+];
+
+/// The components for a name of `tokenizer.ggml.pre`.
+pub(super) struct Pre {
+    pub(super) normalizer: Option<NormalizerWrapper>,
+    pub(super) pre_tokenizer: PreTokenizerWrapper,
+    pub(super) ignore_merges: bool,
+    pub(super) adds_bos: bool,
+}
+
+/// Looks a name up. A file without the key is older than the key and gets GPT-2's pattern, as `transformers` does.
+pub(super) fn named(name: Option<&str>) -> Result<Pre> {
+    let name = name.unwrap_or("default");
+    let row =
+        TABLE.iter().find(|row| row.names.contains(&name)).ok_or_else(|| TextError::UnknownPreTokenizer {
+            found: name.to_owned(),
+            known: TABLE.iter().flat_map(|row| row.names).copied().collect::<Vec<_>>().join(", "),
+        })?;
+    let gpt2 = PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, true));
+    let pre_tokenizer = match row.way {
+        Way::Gpt2 => gpt2,
+        Way::DigitsGpt2 => sequence(vec![PreTokenizerWrapper::Digits(Digits::new(true)), gpt2]),
+        Way::Pattern(pattern) => {
+            let split =
+                Split::new(SplitPattern::Regex(pattern.to_owned()), SplitDelimiterBehavior::Isolated, false)
+                    .map_err(|e| TextError::Encode(e.to_string()))?;
+            sequence(vec![
+                PreTokenizerWrapper::Split(split),
+                PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, false)),
+            ])
+        }
+    };
+    Ok(Pre {
+        normalizer: row.nfc.then_some(NormalizerWrapper::NFC(NFC)),
+        pre_tokenizer,
+        ignore_merges: row.ignore_merges,
+        adds_bos: row.adds_bos,
+    })
+}
+
+fn sequence(parts: Vec<PreTokenizerWrapper>) -> PreTokenizerWrapper {
+    PreTokenizerWrapper::Sequence(Sequence::new(parts))
+}
