@@ -11,6 +11,7 @@ mod added;
 mod bpe;
 mod bytes;
 mod gguf;
+mod hash;
 mod json;
 mod lookup;
 mod merges;
