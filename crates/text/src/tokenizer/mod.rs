@@ -219,6 +219,9 @@ impl Tokenizer {
     /// tokenizers do by default. Without it they stay ordinary text, and no text whatsoever yields a special token:
     /// this is how anything a user wrote must be encoded (Hugging Face's `split_special_tokens=True`).
     ///
+    /// Bytes for which a vocabulary has neither piece nor unknown token vanish, as they do in Hugging Face's
+    /// tokenizers (SmolLM2 lacks a few control bytes and bytes of unassigned planes).
+    ///
     /// # Errors
     /// Only if a component that came with the file fails.
     pub fn encode(&self, text: &str, parse_special: bool) -> Result<Vec<u32>> {
