@@ -8,6 +8,7 @@
 
 mod compare;
 mod error;
+mod exam;
 mod perplexity;
 mod result;
 mod windows;
@@ -16,6 +17,7 @@ pub mod score;
 pub mod stats;
 pub mod verdict;
 
+pub use exam::{Examinee, Item, SitError};
 pub use compare::{Changed, Comparison, Gain, LabelChange, Paired, Side};
 pub use error::EvalError;
 pub use perplexity::{PerplexityComparison, PerplexityResult, WindowNll};
