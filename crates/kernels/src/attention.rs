@@ -98,6 +98,7 @@ fn stretches(span: &Span, lo: usize, hi: usize, mut f: impl FnMut(usize, usize, 
 }
 
 /// Packs the transpose of key rows into panels `[head_dim][nr]`; columns beyond the keys become 0.
+#[allow(clippy::too_many_arguments)]
 fn pack_transposed(
     span: &Span,
     b: &Block,
@@ -320,16 +321,36 @@ lanes_fn! {
 fn check(s: &AttentionShape, spans: &[Span], t: usize, rows: usize) {
     assert!(s.kv_heads > 0 && s.heads.is_multiple_of(s.kv_heads), "head counts");
     assert!(s.heads / s.kv_heads <= TASK_ROWS, "head group");
+    let inside = |first: usize, count: usize, all: usize| count <= all && first <= all - count;
     for span in spans {
-        assert!(span.row + span.len <= t && span.key_count() >= span.len, "span outside the batch");
-        assert!(span.keys.iter().all(|&(r, n)| r + n <= rows), "keys outside the store");
+        assert!(span.keys.iter().all(|&(r, n)| inside(r, n, rows)), "keys outside the store");
+        assert!(inside(span.row, span.len, t) && span.key_count() >= span.len, "span outside the batch");
+    }
+    // tasks write without locks: no token may be in two spans
+    let mut tokens: Vec<_> = spans.iter().filter(|s| s.len > 0).map(|s| (s.row, s.row + s.len)).collect();
+    tokens.sort_unstable();
+    assert!(tokens.windows(2).all(|pair| pair[0].1 <= pair[1].0), "a token in two spans");
+}
+
+/// Gradients of a tree's keys are written by its own task: no key may be in two trees.
+fn check_trees(trees: &[&[Span]], rows: usize) {
+    let mut owner = vec![None; rows];
+    for (tree, spans) in trees.iter().enumerate() {
+        for &(first, count) in spans.iter().flat_map(|span| &span.keys) {
+            for owner in &mut owner[first..first + count] {
+                assert!(*owner.get_or_insert(tree) == tree, "a key in two trees");
+            }
+        }
     }
 }
 
 /// `o = softmax(scale · q kᵀ + mask) v` for the tokens of all `spans`.
 ///
 /// `q`, `o` `[T, H · head_dim]`; `k`, `v` `[rows, K · head_dim]`; `lse` `[T, H]` (log of the softmax's sum, for the backward
-/// pass) or empty.
+/// pass) or empty. Rows of tokens that no span has are left as they are.
+///
+/// # Panics
+/// If shapes do not fit, a span or its keys lie outside, or a token is in two spans.
 #[allow(clippy::too_many_arguments)]
 pub fn attention_forward(
     pool: &Pool,
@@ -491,7 +512,10 @@ lanes_fn! {
 }
 
 /// The reverse of [`attention_forward`] where the keys are the batch's own rows: writes `dq`, `dk` and `dv`.
-/// A key that several spans see (a shared prefix) receives the sum of their gradients.
+/// A key that several spans see (a shared prefix) receives the sum of their gradients. Rows of `dq` that no span has are left as they are.
+///
+/// # Panics
+/// As [`attention_forward`], and if spans of different trees (or of one, but not side by side) see the same key.
 pub fn attention_backward(
     pool: &Pool,
     s: &AttentionShape,
@@ -512,6 +536,7 @@ pub fn attention_backward(
     dk.fill(0.0);
     dv.fill(0.0);
     let mut trees: Vec<&[Span]> = spans.chunk_by(|a, b| a.tree == b.tree).collect();
+    check_trees(&trees, t);
     trees.sort_by_key(|spans| std::cmp::Reverse(spans.iter().map(|s| s.len * s.key_count()).sum::<usize>()));
     let g = Grads { dq: dq.as_mut_ptr(), dk: dk.as_mut_ptr(), dv: dv.as_mut_ptr() };
     let g = &g;

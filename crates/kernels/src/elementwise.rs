@@ -1,7 +1,7 @@
 //! Operations on single elements: gated activations, rotary positions, sums, embedding rows.
 
 use crate::lanes::{LANES, Lanes, lanes_fn};
-use crate::math::{sigmoid, tanh};
+use crate::math::sigmoid;
 use crate::pool::{Pool, Shares};
 use crate::weight::Weight;
 
@@ -17,32 +17,29 @@ pub enum Activation {
     GeluTanh,
 }
 
-/// sqrt(2 / π)
-const GELU_A: f32 = 0.797_884_6;
+/// 2 sqrt(2 / π)
+const GELU_A: f32 = 1.595_769;
 const GELU_B: f32 = 0.044_715;
 
-/// `(act(x), act'(x))`
+/// `(act(x), act'(x))`. Both are `x σ(u)`: for GELU, ½ (1 + tanh(u / 2)) = σ(u), without the cancellation of 1 + tanh.
 #[inline(always)]
 unsafe fn act<L: Lanes>(kind: Activation, x: L) -> (L, L) {
     // SAFETY: the caller's promise on the instruction set.
     unsafe {
         let one = L::splat(1.0);
-        match kind {
-            Activation::Silu => {
-                let s = sigmoid(x);
-                // σ + x σ (1 - σ)
-                (x.mul(s), x.mul(one.sub(s)).fma(s, s))
-            }
+        // u and its slope
+        let (u, slope) = match kind {
+            Activation::Silu => (x, one),
             Activation::GeluTanh => {
-                let (a, b, half) = (L::splat(GELU_A), L::splat(GELU_B), L::splat(0.5));
-                let xx = x.mul(x);
-                let t = tanh(a.mul(x).mul(b.fma(xx, one)));
-                let slope = a.mul(L::splat(3.0 * GELU_B).fma(xx, one));
-                let y = half.mul(x).mul(one.add(t));
-                let dy = half.mul(one.add(t)).add(half.mul(x).mul(one.sub(t.mul(t))).mul(slope));
-                (y, dy)
+                let (a, b) = (L::splat(GELU_A), L::splat(GELU_B));
+                // beyond |x| = 100 σ is 0 or 1 whatever u is; an infinite slope would make NaN of it
+                let xx = L::splat(1e4).min(x.mul(x));
+                (a.mul(x).mul(b.fma(xx, one)), a.mul(L::splat(3.0 * GELU_B).fma(xx, one)))
             }
-        }
+        };
+        let s = sigmoid(u);
+        // σ + x σ (1 - σ) u'
+        (x.mul(s), x.mul(s).mul(one.sub(s)).fma(slope, s))
     }
 }
 
@@ -166,8 +163,8 @@ pub fn rope(pool: &Pool, rope: &Rope, positions: &[u32], x: &mut [f32], back: bo
     let out = Shares::new(x);
     pool.run(t.div_ceil(TOKENS), |i| {
         let mut angles = vec![(0f32, 0f32); half];
-        for t in i * TOKENS..((i + 1) * TOKENS).min(t) {
-            rope.angles(positions[t], &mut angles);
+        for (t, &position) in positions.iter().enumerate().skip(i * TOKENS).take(TOKENS) {
+            rope.angles(position, &mut angles);
             // SAFETY: tasks own disjoint tokens.
             for head in unsafe { out.at(t * width, width) }.chunks_exact_mut(2 * half) {
                 let (a, b) = head.split_at_mut(half);

@@ -109,7 +109,7 @@ pub(crate) trait Lanes: Copy + 'static {
     /// nearest integer, ties to even
     unsafe fn round_int(self) -> Self::Int;
     unsafe fn int_to_f32(i: Self::Int) -> Self;
-    /// `2^i` for -126 <= i <= 127
+    /// `2^i` for -126 <= i <= 127, infinity for 128
     unsafe fn pow2(i: Self::Int) -> Self;
     unsafe fn load_u8(p: *const u8) -> Self::Int;
     unsafe fn load_i8(p: *const u8) -> Self::Int;

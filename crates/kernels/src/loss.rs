@@ -4,9 +4,13 @@ use crate::lanes::{LANES, Lanes, lanes_fn};
 use crate::math::exp;
 use crate::pool::{Pool, Shares};
 
-/// Largest value and `ln Σ e^x` of a row.
+/// Exponentials that one partial sum takes before it is added to the total: a long vocabulary in f32 needs two levels.
+const PART: usize = 64 * LANES;
+
+/// Largest value `m` of a row and `Σ e^(x - m)`. They stay apart: their sum would round away the digits of the loss
+/// where logits are large.
 #[inline(always)]
-unsafe fn row_lse<L: Lanes>(x: &[f32]) -> f32 {
+unsafe fn max_and_sum<L: Lanes>(x: &[f32]) -> (f32, f32) {
     // SAFETY: chunks of at most 16 values.
     unsafe {
         let mut top = L::splat(f32::NEG_INFINITY);
@@ -16,10 +20,14 @@ unsafe fn row_lse<L: Lanes>(x: &[f32]) -> f32 {
         let max = top.reduce_max();
         let m = L::splat(max);
         let mut sum = L::splat(0.0);
-        for c in x.chunks(LANES) {
-            sum = sum.add(exp(L::load_part(c.as_ptr(), c.len(), f32::NEG_INFINITY).sub(m)));
+        for part in x.chunks(PART) {
+            let mut partial = L::splat(0.0);
+            for c in part.chunks(LANES) {
+                partial = partial.add(exp(L::load_part(c.as_ptr(), c.len(), f32::NEG_INFINITY).sub(m)));
+            }
+            sum = sum.add(partial);
         }
-        max + sum.reduce_add().ln()
+        (max, sum.reduce_add())
     }
 }
 
@@ -27,12 +35,12 @@ unsafe fn row_lse<L: Lanes>(x: &[f32]) -> f32 {
 unsafe fn row_loss_lanes<L: Lanes>(x: &mut [f32], target: u32, weight: f32, grad: bool) -> f32 {
     // SAFETY: the caller's promise.
     unsafe {
-        let lse = row_lse::<L>(x);
-        let loss = lse - x[target as usize];
+        let (max, sum) = max_and_sum::<L>(x);
+        let loss = sum.ln() - (x[target as usize] - max);
         if grad {
-            let (l, w) = (L::splat(lse), L::splat(weight));
+            let (m, w) = (L::splat(max), L::splat(weight / sum));
             for c in x.chunks_mut(LANES) {
-                exp(L::load_part(c.as_ptr(), c.len(), f32::NEG_INFINITY).sub(l))
+                exp(L::load_part(c.as_ptr(), c.len(), f32::NEG_INFINITY).sub(m))
                     .mul(w)
                     .store_part(c.as_mut_ptr(), c.len());
             }
@@ -73,8 +81,9 @@ pub fn cross_entropy(
 #[inline(always)]
 unsafe fn log_softmax_lanes<L: Lanes>(x: &mut [f32]) {
     // SAFETY: the caller's promise.
-    let lse = unsafe { row_lse::<L>(x) };
-    x.iter_mut().for_each(|v| *v -= lse);
+    let (max, sum) = unsafe { max_and_sum::<L>(x) };
+    let log = sum.ln();
+    x.iter_mut().for_each(|v| *v = (*v - max) - log);
 }
 
 lanes_fn! {

@@ -101,6 +101,6 @@ impl Clean {
         let inside =
             self.cuts.partition_point(|&c| c <= range.start) < self.cuts.partition_point(|&c| c < range.end);
         let single = self.text.get(range.clone()).is_some_and(|t| t.chars().count() == 1);
-        !inside && !(single && cut_at(range.start) && cut_at(range.end))
+        !(inside || single && cut_at(range.start) && cut_at(range.end))
     }
 }

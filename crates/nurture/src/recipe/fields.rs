@@ -58,16 +58,16 @@ section! { Data ["The textbooks: what the model learns from.", "教材：模型�
          "分类数据的标签怎样变成模型要写的答案。"];
     system: Option<String> = None, Kind::Text,
         Absent::Means(Text::new("no system turn is added", "不添加系统消息")), "\"You are a careful service desk.\"",
-        ["System prompt put before each example that has none of its own; exams use it too.",
-         "系统提示词，放在没有自带系统消息的样本之前；考试时同样使用。"];
+        ["System prompt put before each example that has none of its own; `{labels}` stands for the list of labels. Exams use it too.",
+         "系统提示词，放在没有自带系统消息的样本之前；`{labels}` 代表标签列表。考试时同样使用。"];
     user: Option<String> = None, Kind::Text,
-        Absent::Means(Text::new("the question alone", "只有问题本身")), "\"Question: {text}\"",
-        ["Template of the user turn; `{text}` is the question. Exams use it too.",
-         "用户消息的模板；`{text}` 是问题。考试时同样使用。"];
+        Absent::Means(Text::new("the question alone", "只有问题本身")), "\"Question: {question}\"",
+        ["Template of the user turn; `{name}` stands for that column or key of the row, `{{` and `}}` for braces. Exams use it too.",
+         "用户消息的模板；`{name}` 代表该行名为 name 的列或键，`{{` 和 `}}` 代表花括号。考试时同样使用。"];
     over_long: OverLong = OverLong::Error, Kind::Choice(OverLong::CHOICES), Absent::Default, "\"drop\"",
         ["What to do with an example of more than `train.max_len` tokens.",
          "样本超过 `train.max_len` 个词元时怎么办。"];
-    on_bad_row: OnBadRow = OnBadRow::Stop, Kind::Choice(OnBadRow::CHOICES), Absent::Default, "\"skip\"",
+    on_bad_row: OnBadRow = OnBadRow::Error, Kind::Choice(OnBadRow::CHOICES), Absent::Default, "\"drop\"",
         ["What to do with a row that cannot be read or has no answer.", "读不懂或没有答案的行怎么办。"];
 } }
 
@@ -81,6 +81,11 @@ section! { Source ["One training file.", "一个训练文件。"] {
         ["Column or key that holds the question.", "存放问题的列名或键名。"];
     answer: Option<String> = None, Kind::Text, COLUMN, "\"category\"",
         ["Column or key that holds the answer or label.", "存放答案或标签的列名或键名。"];
+    options: Vec<String> = Vec::new(), Kind::List(&Kind::Text), Absent::Default, "[\"A\", \"B\", \"C\", \"D\"]",
+        ["Columns or keys that hold the options of a choice: one that holds a list, or one for each. None: found by looking.",
+         "存放选择题选项的列名或键名：一个装列表的，或每个选项一个。不写则自动判断。"];
+    context: Vec<String> = Vec::new(), Kind::List(&Kind::Text), Absent::Default, "[\"passage\"]",
+        ["Columns or keys with material that stands before the question.", "放在问题之前的材料的列名或键名。"];
     system: Option<String> = None, Kind::Text, COLUMN, "\"system\"",
         ["Column or key that holds a row's own system prompt.", "存放该行自带系统提示词的列名或键名。"];
     encoding: Option<Encoding> = None, Kind::Choice(Encoding::CHOICES), COLUMN, "\"gb18030\"",
@@ -176,6 +181,11 @@ section! { Exam ["One exam of the own field.", "一场本领域的考试。"] {
         ["Column or key that holds the question.", "存放问题的列名或键名。"];
     answer: Option<String> = None, Kind::Text, COLUMN, "\"category\"",
         ["Column or key that holds the right answer.", "存放正确答案的列名或键名。"];
+    options: Vec<String> = Vec::new(), Kind::List(&Kind::Text), Absent::Default, "[\"A\", \"B\", \"C\", \"D\"]",
+        ["Columns or keys that hold the options of a choice: one that holds a list, or one for each. None: found by looking.",
+         "存放选择题选项的列名或键名：一个装列表的，或每个选项一个。不写则自动判断。"];
+    context: Vec<String> = Vec::new(), Kind::List(&Kind::Text), Absent::Default, "[\"passage\"]",
+        ["Columns or keys with material that stands before the question.", "放在问题之前的材料的列名或键名。"];
     system: Option<String> = None, Kind::Text, COLUMN, "\"system\"",
         ["Column or key that holds an item's own system prompt.", "存放该题自带系统提示词的列名或键名。"];
     encoding: Option<Encoding> = None, Kind::Choice(Encoding::CHOICES), COLUMN, "\"gb18030\"",
@@ -202,27 +212,34 @@ choices! { /// What happens to over-long examples.
 OverLong {
     Error = "error" ["Stop and say how many and how long.", "停下，并说明有多少、有多长。"];
     Drop = "drop" ["Leave them out; the ledger counts them.", "舍弃；账本里计数。"];
-    Cut = "cut" ["Cut the beginning of the conversation, never the answer; the ledger counts them.",
-        "截去对话的开头，从不截答案；账本里计数。"];
+    Cut = "cut" ["Cut off the end, but never the whole answer; the ledger counts them.",
+        "截去结尾，但不会截掉整个答案；账本里计数。"];
 } }
 
 choices! { /// What happens to bad rows.
 OnBadRow {
-    Stop = "stop" ["Stop at the first one and name file, line and reason.", "遇到第一行就停，说明文件、行号和原因。"];
-    Skip = "skip" ["Leave them out; the ledger counts each with its reason.", "舍弃；账本里逐行记下原因。"];
+    Error = "error" ["Stop at the first one and name file, line and reason.", "遇到第一行就停，说明文件、行号和原因。"];
+    Drop = "drop" ["Leave them out; the ledger counts each with its reason.", "舍弃；账本里逐行记下原因。"];
 } }
 
 choices! { /// What a row of a training file is.
 SourceKind {
-    Conversation = "conversation" ["A list of messages with roles.", "带角色的一串消息。"];
-    Completion = "completion" ["A prompt and its completion.", "提示和它的续写。"];
+    Messages = "messages" ["A list of turns with `role` and `content`.", "一串带 `role` 和 `content` 的消息。"];
+    Sharegpt = "sharegpt" ["A list of turns with `from` and `value`.", "一串带 `from` 和 `value` 的消息。"];
     Instruction = "instruction" ["An instruction, perhaps an input, and an output.", "指令、可选的输入和输出。"];
+    PromptCompletion = "prompt_completion" ["A prompt and its completion.", "提示和它的续写。"];
+    QuestionAnswer = "question_answer" ["A question and its answer, or several right ones.", "问题和答案，正确答案可以有几个。"];
     Label = "label" ["A text and its category.", "一段文字和它的类别。"];
+    Choice = "choice" ["A question, its options, and which one is right.", "问题、选项和正确的那一项。"];
+} later {
+    "text" ["Plain text, for pre-training.", "纯文本，用于预训练。"];
 } }
 
 choices! { /// Character encoding of a file.
 Encoding {
     Utf8 = "utf-8" ["UTF-8, with or without a byte-order mark.", "UTF-8，有无字节序标记都行。"];
+    Utf16Le = "utf-16le" ["UTF-16, low byte first.", "UTF-16，低字节在前。"];
+    Utf16Be = "utf-16be" ["UTF-16, high byte first.", "UTF-16，高字节在前。"];
     Gb18030 = "gb18030" ["GB18030, which contains GBK and GB2312.", "GB18030，包含 GBK 和 GB2312。"];
 } }
 
@@ -280,7 +297,7 @@ ExamKind {
 
 choices! { /// How a free answer is compared.
 Score {
-    Exact = "exact" ["Equal after white space and case are evened out.", "统一空白和大小写后完全相同。"];
+    Exact = "exact" ["The same words, whatever the case and spacing.", "词语相同，不论大小写和空白。"];
     Contains = "contains" ["The right answer occurs in it.", "其中出现正确答案。"];
     TokenF1 = "token_f1" ["Overlap of words (Chinese: characters), from 0 to 1.", "词（中文按字）的重合度，0 到 1。"];
 } }

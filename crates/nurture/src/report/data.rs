@@ -191,6 +191,11 @@ pub struct ExamReport {
     pub stratified: bool,
     /// Different labels; 0 where there are none.
     pub labels: u64,
+    /// Whether answers get a score between wrong and right (token F1): then `accuracy` is the mean score, and
+    /// `paired` compares scores.
+    pub graded: bool,
+    /// Accuracy of always giving the most frequent label.
+    pub majority_accuracy: Option<f64>,
     /// The base model.
     pub base: Mark,
     /// The tuned model.
@@ -235,6 +240,8 @@ pub struct Paired {
     pub only_base: u64,
     /// Items that only the tuned model answered right.
     pub only_tuned: u64,
+    /// The least true gain that so many items find with a probability of 80 %.
+    pub minimum_detectable: Option<f64>,
 }
 
 /// One label taken for another.
@@ -306,6 +313,24 @@ pub struct TextReport {
 }
 
 impl TextReport {
+    /// A comparison as an exam by perplexity gives it, each pair base before tuned; `ratio_ci` is the 95 % interval
+    /// of tuned / base perplexity. Bits per byte are the logarithm of the perplexity, so its interval follows.
+    pub fn new(name: &str, tokens: u64, ppl: [f64; 2], bpb: [f64; 2], ratio_ci: [f64; 2]) -> Self {
+        let bpb_per_nat = bpb[0] / ppl[0].ln();
+        let bytes = tokens as f64 / (bpb_per_nat * std::f64::consts::LN_2);
+        TextReport {
+            name: name.into(),
+            tokens,
+            bytes: bytes.round() as u64, // a cast of what is no number gives 0
+            base_ppl: ppl[0],
+            tuned_ppl: ppl[1],
+            base_bpb: bpb[0],
+            tuned_bpb: bpb[1],
+            diff: bpb[1] - bpb[0],
+            ci: ratio_ci.map(|end| end.ln() * bpb_per_nat),
+        }
+    }
+
     /// Rise of bits per byte relative to the base (0.05 is 5 % worse).
     pub fn rise(&self) -> f64 {
         self.diff / self.base_bpb

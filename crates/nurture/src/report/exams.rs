@@ -40,14 +40,19 @@ fn one(lang: Lang, exam: &ExamReport, blocks: &mut Vec<Block>) {
     let mut rows = vec![
         row(lang.pick("right answers", "答对"), [exam.base, exam.tuned].map(|mark| fmt::count(mark.correct))),
         row(
-            lang.pick("accuracy", "正确率"),
+            if exam.graded {
+                lang.pick("mean score", "平均得分")
+            } else {
+                lang.pick("accuracy", "正确率")
+            },
             [exam.base, exam.tuned].map(|mark| fmt::percent(lang, mark.accuracy)),
         ),
         row(
             lang.pick("95\u{202f}% interval", "95% 区间"),
             [exam.base, exam.tuned].map(|mark| {
                 let [low, high] = mark.ci.map(|end| fmt::percent(lang, end));
-                fmt::range(lang, low, high)
+                // `19.5–30.4 %`: no sign stands here that the dash could be taken for.
+                format!("{}–{high}", low.trim_end_matches(['%', '\u{202f}']))
             }),
         ),
     ];
@@ -56,15 +61,34 @@ fn one(lang: Lang, exam: &ExamReport, blocks: &mut Vec<Block>) {
     }
     blocks.push(Block::Table(Table { head, rows }));
 
+    if let Some(majority) = exam.majority_accuracy {
+        let share = fmt::percent(lang, majority);
+        blocks.push(Block::Note(say!(
+            lang,
+            "Always giving the most frequent label would be right {share} of the time.",
+            "总答最常见的标签，正确率是 {share}。"
+        )));
+    }
     let paired = &exam.paired;
     let (diff, range, p) =
         (fmt::points(paired.diff), fmt::point_range(lang, paired.ci), fmt::p_value(paired.p));
     let (gained, lost) = (fmt::count(paired.only_tuned), fmt::count(paired.only_base));
-    blocks.push(Block::Para(say!(
+    let counts = say!(
         lang,
-        "Item by item: {gained} were right only after the upbringing, {lost} only before it. Difference {diff} points, 95\u{202f}% interval {range}, p {p} (McNemar's exact test).",
-        "逐题比较：{gained} 题只有养成后答对，{lost} 题只有养成前答对。差 {diff} 个百分点，95% 区间 {range}，p {p}（McNemar 精确检验）。"
-    )));
+        "Item by item: {gained} were right only after training, {lost} only before it.",
+        "逐题比较：{gained} 题只有养成后答对，{lost} 题只有养成前答对。"
+    );
+    let test = if exam.graded {
+        lang.pick("scores compared item by item", "逐题比较得分")
+    } else {
+        lang.pick("McNemar's exact test", "McNemar 精确检验")
+    };
+    let difference = say!(
+        lang,
+        " Difference {diff} points, 95\u{202f}% interval {range}, p {p} ({test}).",
+        "差 {diff} 个百分点，95% 区间 {range}，p {p}（{test}）。"
+    );
+    blocks.push(Block::Para(counts + &difference));
 
     if !exam.changed.is_empty() {
         blocks.push(Block::Sub(lang.pick("Answers that changed", "改变了的回答").into()));
@@ -169,7 +193,7 @@ pub(crate) fn breadth(lang: Lang, data: &ReportData) -> Vec<Block> {
         ));
         return blocks;
     }
-    let allowed = fmt::change(lang, data.verdict.max_breadth_loss);
+    let allowed = fmt::percent(lang, data.verdict.max_breadth_loss);
     blocks.push(Block::Para(say!(
         lang,
         "Both models read the same general texts. Bits per byte measure how much they are surprised; a rise of {allowed} was allowed.",

@@ -13,7 +13,7 @@ pub(crate) fn lead(lang: Lang, data: &ReportData) -> Lead {
         VerdictKind::DeeperButNarrower | VerdictKind::NotShown => Tone::Caution,
         VerdictKind::Worse => Tone::Bad,
     };
-    let mut eyebrow = vec![lang.pick("Report of an upbringing", "养成报告").to_string()];
+    let mut eyebrow = vec![lang.pick("Deep model report", "深模型报告").to_string()];
     eyebrow.extend([&data.run, &data.created].into_iter().filter(|part| !part.is_empty()).cloned());
     Lead {
         eyebrow: eyebrow.join(" · "),
@@ -66,6 +66,11 @@ fn on_exam(lang: Lang, data: &ReportData, exam: &ExamReport) -> String {
     let (name, items) = (short(&exam.name, 60), fmt::count(exam.items));
     let (base, tuned) = (fmt::percent(lang, exam.base.accuracy), fmt::percent(lang, exam.tuned.accuracy));
     let (diff, range) = (fmt::points(exam.paired.diff), fmt::point_range(lang, exam.paired.ci));
+    let scores = say!(
+        lang,
+        "On the same {items} items of “{name}” the base scores {base} and the raised model {tuned}: {diff} points (95\u{202f}% interval {range}).",
+        "在“{name}”的同样 {items} 题上，基座得分 {base}，养成后得分 {tuned}：{diff} 个百分点（95% 区间 {range}）。"
+    );
     let facts = say!(
         lang,
         "On the same {items} items of “{name}” the base answers {base} right and the raised model {tuned}: {diff} points (95\u{202f}% interval {range}).",
@@ -85,7 +90,7 @@ fn on_exam(lang: Lang, data: &ReportData, exam: &ExamReport) -> String {
         }
         _ => String::new(),
     };
-    facts + &more
+    if exam.graded { scores + &more } else { facts + &more }
 }
 
 fn on_text(lang: Lang, text: &TextReport) -> String {
@@ -100,11 +105,11 @@ fn on_text(lang: Lang, text: &TextReport) -> String {
 }
 
 fn on_breadth(lang: Lang, data: &ReportData, text: &TextReport) -> String {
-    let (change, allowed) = (rise(lang, text), fmt::change(lang, data.verdict.max_breadth_loss));
+    let (change, allowed) = (rise(lang, text), fmt::percent(lang, data.verdict.max_breadth_loss));
     if !breadth_kept(data, text) {
         return say!(
             lang,
-            "General text became harder for it: {change} bits per byte, where {allowed} was allowed.",
+            "General text became harder for it: bits per byte changed by {change}, where {allowed} was allowed.",
             "通用文本对它变难了：每字节比特数 {change}，允许的上限是 {allowed}。"
         );
     }
@@ -112,27 +117,27 @@ fn on_breadth(lang: Lang, data: &ReportData, text: &TextReport) -> String {
     if low > 0.0 {
         say!(
             lang,
-            "It cost a little breadth: {change} bits per byte on general text, within the {allowed} allowed.",
+            "It cost a little breadth: bits per byte on general text changed by {change}, within the {allowed} allowed.",
             "广度略有代价：通用文本每字节比特数 {change}，在允许的 {allowed} 之内。"
         )
     } else if high < 0.0 {
         say!(
             lang,
-            "General text even became easier: {change} bits per byte.",
+            "General text even became easier: bits per byte changed by {change}.",
             "通用文本反而更容易了：每字节比特数 {change}。"
         )
     } else {
         say!(
             lang,
-            "General text is as easy for it as before: {change} bits per byte.",
-            "通用文本和以前一样容易：每字节比特数 {change}。"
+            "No loss of breadth was seen: bits per byte on general text changed by {change}.",
+            "未见广度损失：通用文本每字节比特数 {change}。"
         )
     }
 }
 
 /// `+0.4 % (−0.1 to +0.9)`.
 pub(crate) fn rise(lang: Lang, text: &TextReport) -> String {
-    let [low, high] = text.rise_ci().map(|end| fmt::points(end));
+    let [low, high] = text.rise_ci().map(fmt::points);
     let (change, range) = (fmt::change(lang, text.rise()), fmt::range(lang, low, high));
     say!(lang, "{change} ({range})", "{change}（{range}）")
 }
@@ -146,7 +151,11 @@ fn tiles(lang: Lang, data: &ReportData, tone: Tone) -> Vec<Tile> {
     if let Some(exam) = main_exam(data) {
         let (diff, range) = (fmt::points(exam.paired.diff), fmt::point_range(lang, exam.paired.ci));
         tiles.push(Tile {
-            label: lang.pick("Depth: right answers", "深度：答对的题").into(),
+            label: if exam.graded {
+                lang.pick("Depth: score", "深度：得分").into()
+            } else {
+                lang.pick("Depth: right answers", "深度：答对的题").into()
+            },
             value: format!(
                 "{} → {}",
                 fmt::percent(lang, exam.base.accuracy),
@@ -167,12 +176,12 @@ fn tiles(lang: Lang, data: &ReportData, tone: Tone) -> Vec<Tile> {
     if let Some(text) = main_breadth(data) {
         let (base, tuned) = (fmt::fixed(text.base_ppl, 2), fmt::fixed(text.tuned_ppl, 2));
         tiles.push(Tile {
-            label: lang.pick("Breadth: bits per byte", "广度：每字节比特数").into(),
+            label: lang.pick("Breadth: bits per byte, general text", "广度：通用文本每字节比特数").into(),
             value: fmt::change(lang, text.rise()),
             note: say!(
                 lang,
-                "general text, less is better; perplexity {base} → {tuned}",
-                "通用文本，越小越好；困惑度 {base} → {tuned}"
+                "less is better; perplexity {base}\u{a0}→\u{a0}{tuned}",
+                "越小越好；困惑度 {base}\u{a0}→\u{a0}{tuned}"
             ),
             tone: if breadth_kept(data, text) { Tone::Plain } else { Tone::Caution },
         });
@@ -180,7 +189,7 @@ fn tiles(lang: Lang, data: &ReportData, tone: Tone) -> Vec<Tile> {
     let (examples, rank, params) =
         (fmt::count(data.train_examples), data.adapter.rank, fmt::many(lang, data.base.params));
     tiles.push(Tile {
-        label: lang.pick("Raised from", "养自").into(),
+        label: lang.pick("Raised from", "基座").into(),
         value: short(&data.base.name, 40),
         note: say!(
             lang,
@@ -193,11 +202,11 @@ fn tiles(lang: Lang, data: &ReportData, tone: Tone) -> Vec<Tile> {
     let memory = fmt::maybe(data.outcome.memory_bytes, fmt::bytes);
     let threads = data.machine.threads;
     tiles.push(Tile {
-        label: lang.pick("Cost", "代价").into(),
+        label: lang.pick("Cost", "开销").into(),
         value: fmt::maybe(seconds, |seconds| fmt::duration(lang, seconds)),
         note: say!(
             lang,
-            "{memory} of memory at most, {threads} threads, no GPU",
+            "{memory} of memory, {threads} threads, no GPU",
             "内存最多 {memory}，{threads} 个线程，不用 GPU"
         ),
         tone: Tone::Plain,
@@ -220,6 +229,14 @@ pub(crate) fn limits(lang: Lang, data: &ReportData) -> Vec<String> {
                 lang,
                 "“{name}”: {items} of {of} items were drawn{how}; the interval says how sure that makes the figure.",
                 "“{name}”：从 {of} 题中抽了 {items} 题{how}；区间说明由此得到的数字有多可靠。"
+            ));
+        }
+        if let Some(least) = exam.paired.minimum_detectable.filter(|least| exam.paired.diff.abs() < *least) {
+            let least = fmt::fixed(least * 100.0, 1);
+            out.push(say!(
+                lang,
+                "“{name}”: so many items find a gain reliably only from about {least} points on.",
+                "“{name}”：这么多题，只有约 {least} 个百分点以上的增益才能可靠地看出来。"
             ));
         }
         if exam.kind == "label" && exam.labels > 0 {
@@ -258,7 +275,7 @@ pub(crate) fn limits(lang: Lang, data: &ReportData) -> Vec<String> {
     } else {
         say!(
             lang,
-            "{name} comes under {licence}; that holds for what was raised from it.",
+            "{name} is under {licence}; its terms apply to the raised model too.",
             "{name} 采用 {licence} 许可；由它养成的模型同样受其约束。"
         )
     });

@@ -2,7 +2,6 @@
 use std::fmt::Write as _;
 
 use super::page::{Block, Cell, Page, Tone, clean};
-use crate::lang::Lang;
 
 /// Text on one line in which nothing acts as markup.
 fn escape(text: &str) -> String {
@@ -45,7 +44,7 @@ fn fenced(language: &str, text: &str) -> String {
     format!("{fence}{language}\n{}\n{fence}\n\n", text.trim_end())
 }
 
-pub(crate) fn render(lang: Lang, page: &Page) -> String {
+pub(crate) fn render(page: &Page) -> String {
     let lead = &page.lead;
     let mut out = format!(
         "# {}\n\n{}\n\n**{}** {}\n\n",
@@ -54,8 +53,7 @@ pub(crate) fn render(lang: Lang, page: &Page) -> String {
         escape(&lead.verdict),
         escape(&lead.sentence)
     );
-    let head = lang.pick("| | | |\n| --- | --- | --- |\n", "| | | |\n| --- | --- | --- |\n");
-    out.push_str(head);
+    out.push_str("| | | |\n| --- | --- | --- |\n");
     for tile in &lead.tiles {
         let _ = writeln!(
             out,

@@ -33,7 +33,7 @@ pub fn html(data: &ReportData, lang: Lang) -> String {
 
 /// The report as markdown.
 pub fn markdown(data: &ReportData, lang: Lang) -> String {
-    markdown::render(lang, &page(lang, data))
+    markdown::render(&page(lang, data))
 }
 
 fn page(lang: Lang, data: &ReportData) -> Page {

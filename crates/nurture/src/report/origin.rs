@@ -9,7 +9,11 @@ pub(crate) fn model(lang: Lang, data: &ReportData) -> Vec<Block> {
     let (base, adapter, machine) = (&data.base, &data.adapter, &data.machine);
     let text = |text: String| Cell::Text(text);
     let scale = if adapter.rslora { lang.pick(", rank-stabilised", "，秩稳定") } else { "" };
-    let (rank, alpha, kind) = (adapter.rank, fmt::short(adapter.alpha), adapter.kind.to_uppercase());
+    let (rank, alpha, kind) = (
+        adapter.rank,
+        fmt::short(adapter.alpha),
+        if adapter.kind == "lora" { "LoRA" } else { &adapter.kind },
+    );
     let share = fmt::percent(lang, adapter.params as f64 / base.params as f64);
     let params = fmt::many(lang, adapter.params);
     let facts = vec![

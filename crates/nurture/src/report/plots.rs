@@ -44,7 +44,7 @@ pub(crate) fn curve(lang: Lang, points: &[CurvePoint]) -> Option<Block> {
         }
         let inside = |tick: &f64| (first..=last).contains(tick) && tick.fract() == 0.0;
         for tick in
-            ticks(first, last.max(first + 1.0), if width > 500.0 { 6 } else { 3 }).into_iter().filter(inside)
+            ticks(first, last.max(first + 1.0), if width > 500.0 { 6 } else { 4 }).into_iter().filter(inside)
         {
             svg.line("axis", [x.at(tick), height - bottom], [x.at(tick), height - bottom + 4.0]);
             svg.text("tick", [x.at(tick), height - bottom + 18.0], Anchor::Middle, &fmt::count(tick as u64));
@@ -86,7 +86,7 @@ pub(crate) fn accuracies(lang: Lang, exams: &[ExamReport]) -> Option<Block> {
         }
         for (index, exam) in exams.iter().enumerate() {
             let top = index as f64 * row;
-            let title = short(&exam.name, (width / 16.0) as usize);
+            let title = fit(&exam.name, width - left);
             svg.text("name", [left, top + 16.0], Anchor::Start, &title);
             for (line, (mark, class)) in
                 [(&exam.base, "base"), (&exam.tuned, "tuned")].into_iter().enumerate()
@@ -165,22 +165,20 @@ pub(crate) fn costs(lang: Lang, forecast: &Cost, outcome: &Cost) -> Option<Block
         _ => String::new(),
     };
     let draw = |width: f64| {
-        let (row, left) = (76.0, if width > 500.0 { 64.0 } else { 56.0 });
-        let right = width - if width > 500.0 { 160.0 } else { 136.0 };
+        let (row, left, right) = (76.0, 64.0, width - 92.0);
         let mut svg = Svg::new(width, row * rows.len() as f64);
         for (index, (name, before, after, show)) in rows.iter().enumerate() {
             let top = index as f64 * row;
-            svg.text("name", [left, top + 14.0], Anchor::Start, name);
+            svg.text("name", [left, top + 14.0], Anchor::Start, &format!("{name}{}", off(*before, *after)));
             let widest = before.unwrap_or(0.0).max(after.unwrap_or(0.0));
             let x = Scale { from: [0.0, widest], to: [left, right] };
             for (line, (value, class)) in [(before, "base"), (after, "tuned")].into_iter().enumerate() {
                 let y = top + 24.0 + 22.0 * line as f64;
-                let note = if line == 1 { off(*before, *after) } else { String::new() };
                 svg.text("tick", [left - 8.0, y + 12.0], Anchor::End, names[line]);
                 if let Some(value) = value {
                     svg.bar(class, [left, y], x.at(*value) - left, 14.0);
                 }
-                let label = fmt::maybe(*value, show) + &note;
+                let label = fmt::maybe(*value, show);
                 svg.text("value", [right + 10.0, y + 12.0], Anchor::Start, &label);
             }
         }
@@ -196,11 +194,22 @@ pub(crate) fn costs(lang: Lang, forecast: &Cost, outcome: &Cost) -> Option<Block
     Some(figure(caption.into(), text, draw))
 }
 
-/// Mean over each point and `reach` neighbours to both sides.
+/// As much of a name as fits into a width, by rough letter widths: a Chinese character is as wide as its height.
+fn fit(name: &str, width: f64) -> String {
+    let mut room = width;
+    let letters = name.chars().take_while(|c| {
+        room -= if *c >= '\u{2e80}' { 14.0 } else { 8.2 };
+        room > 0.0
+    });
+    short(name, letters.count())
+}
+
+/// Mean over each point and up to `reach` neighbours, as many on either side, so that the ends are not bent.
 fn running_mean(points: &[[f64; 2]], reach: usize) -> Vec<[f64; 2]> {
     (0..points.len())
         .map(|index| {
-            let near = &points[index.saturating_sub(reach)..(index + reach + 1).min(points.len())];
+            let reach = reach.min(index).min(points.len() - 1 - index);
+            let near = &points[index - reach..=index + reach];
             [points[index][0], near.iter().map(|p| p[1]).sum::<f64>() / near.len() as f64]
         })
         .collect()

@@ -16,9 +16,18 @@ pub(crate) fn sample() -> ReportData {
         of: 312,
         stratified: true,
         labels: 24,
+        graded: false,
+        majority_accuracy: Some(0.042),
         base: Mark { correct: 59, accuracy: 59.0 / 240.0, ci: [0.195, 0.304], macro_f1: Some(0.212) },
         tuned: Mark { correct: 219, accuracy: 219.0 / 240.0, ci: [0.870, 0.942], macro_f1: Some(0.907) },
-        paired: Paired { diff: 160.0 / 240.0, ci: [0.604, 0.725], p: 1e-38, only_base: 3, only_tuned: 163 },
+        paired: Paired {
+            diff: 160.0 / 240.0,
+            ci: [0.604, 0.725],
+            p: 1e-38,
+            only_base: 3,
+            only_tuned: 163,
+            minimum_detectable: Some(0.151),
+        },
         confusions_base: vec![
             confusion("battery drains", "refund", 9),
             confusion("lost device", "shipping time", 7),
@@ -330,6 +339,30 @@ fn each_verdict_has_its_sentence() {
 }
 
 #[test]
+fn bits_per_byte_follow_from_perplexity() {
+    // 1000 tokens of 4 bytes each: ln 20 nats a token are ln 20 / ln 2 / 4 bits a byte.
+    let bpb = |ppl: f64| ppl.ln() / std::f64::consts::LN_2 / 4.0;
+    let text = TextReport::new("t", 1000, [20.0, 21.0], [bpb(20.0), bpb(21.0)], [1.04, 1.06]);
+    assert_eq!(text.bytes, 4000);
+    assert!(
+        (text.ci[0] - (bpb(20.8) - bpb(20.0))).abs() < 1e-12
+            && text.ci[0] < text.diff
+            && text.diff < text.ci[1]
+    );
+    assert_eq!(TextReport::new("t", 0, [1.0, 1.0], [0.0, 0.0], [1.0, 1.0]).bytes, 0);
+}
+
+#[test]
+fn graded_exams_speak_of_scores() {
+    let mut data = sample();
+    data.exams[0].graded = true;
+    data.exams[0].paired.diff = 0.05;
+    let page = html(&data, Lang::En);
+    assert!(page.contains("the base scores") && page.contains("mean score") && !page.contains("McNemar"));
+    assert!(page.contains("only from about 15.1 points on"));
+}
+
+#[test]
 fn the_data_survives_its_file() {
     let mut data = sample();
     data.curve.truncate(1); // the reader of JSON may miss the last bit of a long fraction
@@ -348,6 +381,17 @@ fn look_at_the_sample() {
         let name = lang.pick("en", "zh");
         std::fs::write(folder.join(format!("report.{name}.html")), html(&sample(), lang)).unwrap();
         std::fs::write(folder.join(format!("report.{name}.md")), markdown(&sample(), lang)).unwrap();
+        let mut long = sample();
+        long.title = "一个很长的标题，用来看看在手机上会不会溢出页面边缘，以及换行是否合适".into();
+        long.exams[0].name =
+            "financial-compliance-and-risk-management-certificate-2026-second-sitting".into();
+        long.exams[0].changed[0].question = "averyveryverylongwordwithoutanyspace".repeat(9) + "\n第二行";
+        long.exams[0].paired.ci = [-0.02, 0.05];
+        long.exams.push(long.exams[0].clone());
+        long.ledger[0].path = "数据/某个很深的文件夹/another-folder/train-part-0001-of-0032.jsonl".into();
+        (long.verdict.kind, long.breadth[0].diff) = (VerdictKind::NotShown, 0.1);
+        long.curve.truncate(9);
+        std::fs::write(folder.join(format!("long.{name}.html")), html(&long, lang)).unwrap();
         std::fs::write(folder.join(format!("recipe.{name}.md")), crate::recipe::markdown(lang)).unwrap();
     }
 }

@@ -6,7 +6,7 @@ use crate::lang::Lang;
 use crate::say;
 
 pub(crate) fn training(lang: Lang, data: &ReportData) -> Vec<Block> {
-    let mut blocks = vec![Block::Section("training", lang.pick("The upbringing", "养成过程").into())];
+    let mut blocks = vec![Block::Section("training", lang.pick("Training", "训练过程").into())];
     blocks.extend(plots::curve(lang, &data.curve));
     if !data.curve.is_empty() {
         blocks.push(Block::Facts(summary(lang, data)));

@@ -11,6 +11,7 @@ mod added;
 mod bpe;
 mod bytes;
 mod gguf;
+mod hash;
 mod json;
 mod lookup;
 mod merges;
@@ -217,6 +218,9 @@ impl Tokenizer {
     /// With `parse_special` the texts of special tokens (`<|im_end|>`) become those tokens, as Hugging Face's
     /// tokenizers do by default. Without it they stay ordinary text, and no text whatsoever yields a special token:
     /// this is how anything a user wrote must be encoded (Hugging Face's `split_special_tokens=True`).
+    ///
+    /// Bytes for which a vocabulary has neither piece nor unknown token vanish, as they do in Hugging Face's
+    /// tokenizers (SmolLM2 lacks a few control bytes and bytes of unassigned planes).
     ///
     /// # Errors
     /// Only if a component that came with the file fails.

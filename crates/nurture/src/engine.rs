@@ -1,0 +1,305 @@
+//! The engine as a library: a model with its tokenizer and template, adapters, chat.
+//!
+//! ```no_run
+//! use nurture::engine::{Model, LoadOptions, Chat};
+//! let model = Model::load("model.gguf".as_ref(), &LoadOptions::default())?;
+//! let mut chat = Chat::new(&model, None, Default::default());
+//! chat.say("Hello!", |piece| {
+//!     print!("{piece}");
+//!     true
+//! })?;
+//! # anyhow::Ok(())
+//! ```
+
+use anyhow::{Context, Result, anyhow, bail};
+use nurture_formats::{GgufFile, HfFolder, ModelFile, adapter as peft, load_adapter};
+use nurture_infer::{Finish, Generator, Sampler, Sampling, StopIds};
+use nurture_model::{Adapter, Cpu, Decoder};
+use nurture_text::{ChatTemplate, Clock, GgufTokenizerKeys, Message, RenderOptions, Renderer, StreamDecoder, Tokenizer};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// How to load a model.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    /// Threads that compute; 0: one for each core that this process may use.
+    pub threads: usize,
+    /// The chat template: a built-in name (`plain`), or the path of a Jinja file. `None`: the model's own.
+    pub template: Option<String>,
+    /// A template with its name, as an adapter records it; wins over the model's own, not over `template`.
+    pub recorded_template: Option<(String, String)>,
+    /// The date that templates may write, `(year, month, day)`. `None`: a template that asks for it is refused.
+    pub today: Option<(u16, u8, u8)>,
+}
+
+/// A model: weights, tokenizer, template, threads.
+#[derive(Debug)]
+pub struct Model {
+    path: PathBuf,
+    cpu: Cpu,
+    decoder: Decoder,
+    renderer: Renderer,
+    licence: Option<String>,
+}
+
+impl Model {
+    /// Loads a GGUF file or a Hugging Face folder.
+    ///
+    /// # Errors
+    /// Anything wrong with the file; a model without a template where none is given.
+    pub fn load(path: &Path, options: &LoadOptions) -> Result<Model> {
+        let threads = match options.threads {
+            0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
+            n => n,
+        };
+        let cpu = Cpu::new(threads);
+        let file = ModelFile::open(path)?;
+        let (tokenizer, licence) = match &file {
+            ModelFile::Gguf(f) => (gguf_tokenizer(f)?, f.metadata().find::<&str>("general.license")?.map(String::from)),
+            ModelFile::Hf(f) => (hf_tokenizer(f)?, None),
+        };
+        let decoder = Decoder::load(&file, cpu.pool())?;
+        if tokenizer.vocab_size() > decoder.config().vocab {
+            bail!(
+                "{}: the tokenizer knows {} tokens, the network only {}",
+                path.display(),
+                tokenizer.vocab_size(),
+                decoder.config().vocab
+            );
+        }
+        let template = choose_template(&tokenizer, options)
+            .with_context(|| format!("the chat template of {}", path.display()))?;
+        let render = RenderOptions {
+            now: options.today.map(|(y, m, d)| Clock::date(y, m, d)),
+            ..RenderOptions::default()
+        };
+        let renderer = Renderer::new(Arc::new(tokenizer), template).with_options(render);
+        Ok(Model { path: path.to_path_buf(), cpu, decoder, renderer, licence })
+    }
+
+    /// The file or folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The processor.
+    pub fn cpu(&self) -> &Cpu {
+        &self.cpu
+    }
+
+    /// The network.
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// Messages to tokens.
+    pub fn renderer(&self) -> &Renderer {
+        &self.renderer
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        self.renderer.tokenizer()
+    }
+
+    /// The licence that the file names.
+    pub fn licence(&self) -> Option<&str> {
+        self.licence.as_deref()
+    }
+
+    /// Loads an adapter in PEFT's format and checks that it fits.
+    ///
+    /// # Errors
+    /// Anything wrong with it; another base.
+    pub fn adapter(&self, dir: &Path) -> Result<Adapter> {
+        Ok(Adapter::load(self.decoder.config(), &load_adapter(dir)?)?)
+    }
+}
+
+/// The adapter folder of a run folder, or the folder itself.
+pub fn adapter_dir(path: &Path) -> PathBuf {
+    let inner = path.join("adapter");
+    if inner.join(peft::CONFIG_NAME).exists() { inner } else { path.to_path_buf() }
+}
+
+/// What Nurture recorded beside an adapter (`nurture.json`), if anything.
+pub fn recorded(dir: &Path) -> Option<serde_json::Value> {
+    serde_json::from_slice(&std::fs::read(dir.join(peft::EXTRA_NAME)).ok()?).ok()
+}
+
+/// The template `(name, source)` that an adapter was trained with.
+pub fn recorded_template(extra: &serde_json::Value) -> Option<(String, String)> {
+    let field = |key: &str| extra.get("template")?.get(key)?.as_str().map(String::from);
+    Some((field("name")?, field("source")?))
+}
+
+fn choose_template(tokenizer: &Tokenizer, options: &LoadOptions) -> Result<ChatTemplate> {
+    if let Some(given) = &options.template {
+        let path = Path::new(given);
+        if path.is_file() {
+            let source = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+            return Ok(ChatTemplate::new(given, source)?);
+        }
+        return Ok(ChatTemplate::named(given)?);
+    }
+    if let Some((name, source)) = &options.recorded_template {
+        return Ok(ChatTemplate::new(name, source)?);
+    }
+    match tokenizer.chat_template() {
+        Some(source) => Ok(ChatTemplate::new("model", source)?),
+        None => ChatTemplate::named("plain").map_err(|e| anyhow!(e)),
+    }
+}
+
+fn gguf_tokenizer(file: &GgufFile) -> Result<Tokenizer> {
+    let meta = file.metadata();
+    let key = |name: &str| format!("tokenizer.ggml.{name}");
+    let strings = |name: &str| -> Result<Option<Vec<String>>> {
+        let found = meta.find::<&nurture_formats::Strings>(&key(name))?;
+        Ok(found.map(|s| s.iter().map(String::from).collect()))
+    };
+    let id = |name: &str| meta.find::<u32>(&key(name));
+    let flag = |name: &str| meta.find::<bool>(&key(name));
+    let tokens = strings("tokens")?.ok_or_else(|| anyhow!("{}: has no tokens", file.path().display()))?;
+    let merges = strings("merges")?;
+    let types = meta.find::<std::borrow::Cow<'_, [i32]>>(&key("token_type"))?;
+    Ok(Tokenizer::from_gguf(&GgufTokenizerKeys {
+        model: meta.str(&key("model"))?,
+        pre: meta.find(&key("pre"))?,
+        tokens: &tokens,
+        scores: meta.find(&key("scores"))?,
+        token_types: types.as_deref(),
+        merges: merges.as_deref(),
+        bos: id("bos_token_id")?,
+        eos: id("eos_token_id")?,
+        unk: id("unknown_token_id")?,
+        pad: id("padding_token_id")?,
+        eot: id("eot_token_id")?,
+        eom: id("eom_token_id")?,
+        add_bos: flag("add_bos_token")?,
+        add_eos: flag("add_eos_token")?,
+        add_space_prefix: flag("add_space_prefix")?,
+        chat_template: meta.find("tokenizer.chat_template")?,
+    })?)
+}
+
+fn hf_tokenizer(folder: &HfFolder) -> Result<Tokenizer> {
+    if folder.tokenizer().is_none() {
+        bail!("{}: has no tokenizer.json", folder.path().display());
+    }
+    Ok(Tokenizer::from_dir(folder.path())?)
+}
+
+/// How a chat answers.
+#[derive(Clone, Debug)]
+pub struct ChatOptions {
+    /// The system turn, if any.
+    pub system: Option<String>,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Most tokens of an answer.
+    pub max_tokens: usize,
+    /// Room for the whole conversation in tokens; 0: the model's own context, at most 8,192.
+    pub context: usize,
+}
+
+impl Default for ChatOptions {
+    fn default() -> ChatOptions {
+        ChatOptions { system: None, sampling: Sampling::default(), max_tokens: 512, context: 0 }
+    }
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reply {
+    /// its text
+    pub text: String,
+    /// why it ended
+    pub finish: Finish,
+    /// its tokens
+    pub tokens: usize,
+    /// prompt tokens that had to be computed
+    pub prefilled: usize,
+}
+
+/// A conversation. Keys and values of earlier turns are kept.
+#[derive(Debug)]
+pub struct Chat<'m> {
+    model: &'m Model,
+    generator: Generator<'m>,
+    sampler: Sampler,
+    max_tokens: usize,
+    messages: Vec<Message>,
+    stop: StopIds,
+}
+
+impl<'m> Chat<'m> {
+    /// A new conversation.
+    pub fn new(model: &'m Model, adapter: Option<&'m Adapter>, options: ChatOptions) -> Chat<'m> {
+        let context = match options.context {
+            0 => model.decoder.config().context.min(8192),
+            n => n,
+        };
+        let stop = StopIds(model.tokenizer().stop_ids().to_vec());
+        Chat {
+            model,
+            generator: Generator::new(&model.decoder, adapter, &model.cpu, context),
+            sampler: Sampler::new(options.sampling),
+            max_tokens: options.max_tokens,
+            messages: options.system.map(|s| Message::new("system", s)).into_iter().collect(),
+            stop,
+        }
+    }
+
+    /// The turns so far.
+    pub fn messages(&self) -> &[Message] {
+        &self.messages
+    }
+
+    /// Says something and hears the answer piece by piece; `each` answers whether to go on.
+    ///
+    /// # Errors
+    /// What the template raises; a conversation that is longer than the context (the turn is then taken back).
+    pub fn say(&mut self, text: &str, each: impl FnMut(&str) -> bool) -> Result<Reply> {
+        self.messages.push(Message::new("user", text));
+        let reply = self.answer(each);
+        match &reply {
+            Ok(r) => self.messages.push(Message::new("assistant", r.text.clone())),
+            Err(_) => _ = self.messages.pop(),
+        }
+        reply
+    }
+
+    fn answer(&mut self, each: impl FnMut(&str) -> bool) -> Result<Reply> {
+        let prompt = self.model.renderer.prompt(&self.messages)?.tokens;
+        complete(self.model, &mut self.generator, &prompt, self.max_tokens, &mut self.sampler, &mut self.stop, each)
+    }
+}
+
+/// Continues `prompt`, decoding pieces that never tear a character.
+///
+/// # Errors
+/// See [`Generator::generate`].
+pub fn complete(
+    model: &Model,
+    generator: &mut Generator<'_>,
+    prompt: &[u32],
+    max_tokens: usize,
+    sampler: &mut Sampler,
+    stop: &mut StopIds,
+    mut each: impl FnMut(&str) -> bool,
+) -> Result<Reply> {
+    let mut stream = StreamDecoder::plain(model.tokenizer());
+    let mut text = String::new();
+    let out = generator.generate(prompt, max_tokens, sampler, stop, |token| {
+        let piece = stream.push(token);
+        text.push_str(&piece);
+        piece.is_empty() || each(&piece)
+    })?;
+    let rest = stream.finish();
+    if !rest.is_empty() {
+        text.push_str(&rest);
+        each(&rest);
+    }
+    Ok(Reply { text, finish: out.finish, tokens: out.tokens.len(), prefilled: out.prefilled })
+}
