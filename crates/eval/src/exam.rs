@@ -1,6 +1,9 @@
 //! Sitting an exam: items in, answers out, the same way for base and tuned model.
 
-use crate::{EvalError, ExamInfo, ExamKind, ExamResult, ItemResult, Mode, Model, PerplexityResult, Window, WindowNll, WindowScheme};
+use crate::{
+    EvalError, ExamInfo, ExamKind, ExamResult, ItemResult, Mode, Model, PerplexityResult, Window, WindowNll,
+    WindowScheme,
+};
 use nurture_infer::{Chooser, Finish, Generator, InferError, Sampler, Sampling, StopIds, Trie};
 use nurture_kernels::cross_entropy;
 use nurture_model::{Adapter, Batch, Buffers, Cpu, Decoder, KvCache, ModelError};
@@ -87,10 +90,17 @@ pub enum SitError {
 
 impl Examinee<'_> {
     /// The tokens of `answer` as the assistant's turn after `messages`, its end token last.
-    fn answer_tokens(&self, id: &str, messages: &[Message], prompt: &[u32], answer: &str) -> Result<Vec<u32>, SitError> {
+    fn answer_tokens(
+        &self,
+        id: &str,
+        messages: &[Message],
+        prompt: &[u32],
+        answer: &str,
+    ) -> Result<Vec<u32>, SitError> {
         let mut whole = messages.to_vec();
         whole.push(Message::new("assistant", answer));
-        let rendered = self.renderer.example(&whole).map_err(|source| SitError::Text { id: id.to_string(), source })?;
+        let rendered =
+            self.renderer.example(&whole).map_err(|source| SitError::Text { id: id.to_string(), source })?;
         let end = rendered.turns.last().map_or(0, |t| t.tokens.end);
         match rendered.tokens.get(..end).and_then(|t| t.strip_prefix(prompt)) {
             Some(tokens) if !tokens.is_empty() => Ok(tokens.to_vec()),
@@ -98,7 +108,13 @@ impl Examinee<'_> {
         }
     }
 
-    fn trie(&self, exam: &str, item: &Item, prompt: &[u32], answers: &[String]) -> Result<(Trie, Vec<usize>), SitError> {
+    fn trie(
+        &self,
+        exam: &str,
+        item: &Item,
+        prompt: &[u32],
+        answers: &[String],
+    ) -> Result<(Trie, Vec<usize>), SitError> {
         let tokens: Vec<Vec<u32>> = answers
             .iter()
             .map(|a| self.answer_tokens(&item.id, &item.messages, prompt, a))

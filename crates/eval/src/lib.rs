@@ -17,9 +17,9 @@ pub mod score;
 pub mod stats;
 pub mod verdict;
 
-pub use exam::{Examinee, Item, SitError};
 pub use compare::{Changed, Comparison, Gain, LabelChange, Paired, Side};
 pub use error::EvalError;
+pub use exam::{Examinee, Item, SitError};
 pub use perplexity::{PerplexityComparison, PerplexityResult, WindowNll};
 pub use result::{ExamFiles, ExamInfo, ExamKind, ExamResult, ItemResult, Mode, Model, Role};
 pub use verdict::Verdict;

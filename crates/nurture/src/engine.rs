@@ -15,7 +15,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use nurture_formats::{GgufFile, HfFolder, ModelFile, adapter as peft, load_adapter};
 use nurture_infer::{Finish, Generator, Sampler, Sampling, StopIds};
 use nurture_model::{Adapter, Cpu, Decoder};
-use nurture_text::{ChatTemplate, Clock, GgufTokenizerKeys, Message, RenderOptions, Renderer, StreamDecoder, Tokenizer};
+use nurture_text::{
+    ChatTemplate, Clock, GgufTokenizerKeys, Message, RenderOptions, Renderer, StreamDecoder, Tokenizer,
+};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -55,7 +57,9 @@ impl Model {
         let cpu = Cpu::new(threads);
         let file = ModelFile::open(path)?;
         let (tokenizer, licence) = match &file {
-            ModelFile::Gguf(f) => (gguf_tokenizer(f)?, f.metadata().find::<&str>("general.license")?.map(String::from)),
+            ModelFile::Gguf(f) => {
+                (gguf_tokenizer(f)?, f.metadata().find::<&str>("general.license")?.map(String::from))
+            }
             ModelFile::Hf(f) => (hf_tokenizer(f)?, None),
         };
         let decoder = Decoder::load(&file, cpu.pool())?;
@@ -272,7 +276,15 @@ impl<'m> Chat<'m> {
 
     fn answer(&mut self, each: impl FnMut(&str) -> bool) -> Result<Reply> {
         let prompt = self.model.renderer.prompt(&self.messages)?.tokens;
-        complete(self.model, &mut self.generator, &prompt, self.max_tokens, &mut self.sampler, &mut self.stop, each)
+        complete(
+            self.model,
+            &mut self.generator,
+            &prompt,
+            self.max_tokens,
+            &mut self.sampler,
+            &mut self.stop,
+            each,
+        )
     }
 }
 

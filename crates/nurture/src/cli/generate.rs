@@ -1,0 +1,118 @@
+//! `nurture generate`: one prompt, one answer.
+
+use std::io::Read as _;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use nurture::engine;
+use nurture::infer::{Finish, Generator, Sampler, StopIds};
+use nurture::lang::Text;
+use nurture::text::Message;
+use serde_json::json;
+
+use super::args::{Arg, Args};
+use super::chat::{self, sampling};
+use super::{Cli, Command, Exit, models};
+
+pub(crate) const COMMAND: Command = Command {
+    name: "generate",
+    about: Text::new("Answer one prompt", "回答一个提示"),
+    more: Text::new(
+        "Examples:\n  nurture generate smollm2-135m-instruct --prompt \"Why is the sky blue?\"\n  \
+         nurture generate gemma-3-270m --raw --prompt \"Once upon a time\"\n  \
+         cat question.txt | nurture generate runs/quickstart --prompt - --json",
+        "例：\n  nurture generate smollm2-135m-instruct --prompt \"Why is the sky blue?\"\n  \
+         nurture generate gemma-3-270m --raw --prompt \"从前有座山，\"\n  \
+         cat question.txt | nurture generate runs/quickstart --prompt - --json",
+    ),
+    args: &[
+        models::MODEL.needed(),
+        Arg::text(
+            "prompt",
+            "TEXT",
+            Text::new("The prompt; `-` reads it from stdin", "提示；`-` 表示从标准输入读取"),
+        )
+        .needed(),
+        Arg::switch(
+            "raw",
+            Text::new("Continue the text itself, without a chat template", "直接续写文本，不用对话模板"),
+        ),
+        Arg::switch("json", Text::new("One JSON object on stdout", "在标准输出给出一个 JSON 对象")),
+        models::ADAPTER,
+        chat::SYSTEM,
+        chat::TEMPERATURE,
+        chat::TOP_P,
+        chat::TOP_K,
+        chat::SEED,
+        chat::MAX_TOKENS,
+        chat::CONTEXT,
+        models::THREADS,
+        models::TEMPLATE,
+    ],
+    run,
+};
+
+fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
+    let prompt = match args.text("prompt").unwrap_or_default() {
+        "-" => {
+            let mut bytes = Vec::new();
+            std::io::stdin().lock().read_to_end(&mut bytes).context("stdin")?;
+            String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']).to_string()
+        }
+        text => text.to_string(),
+    };
+    let begin = Instant::now();
+    let opened = models::open(cli, args)?;
+    let load = begin.elapsed().as_secs_f64();
+    let model = &opened.model;
+    let tokens = if args.switch("raw") {
+        model.renderer().completion(&prompt)?.tokens
+    } else {
+        let system = args.text("system").map(String::from).or_else(|| opened.system.clone());
+        let mut messages: Vec<Message> = system.map(|s| Message::new("system", s)).into_iter().collect();
+        messages.push(Message::new("user", opened.question(&prompt)));
+        model.renderer().prompt(&messages)?.tokens
+    };
+    let context = args.count("context").unwrap_or_else(|| model.decoder().config().context.min(8192));
+    let as_json = args.switch("json");
+    let mut generator = Generator::new(model.decoder(), opened.adapter.as_ref(), model.cpu(), context);
+    let mut stop = StopIds(model.tokenizer().stop_ids().to_vec());
+    let mut sampler = Sampler::new(sampling(args, 0.0));
+    let most = args.count("max-tokens").unwrap_or(512);
+    let _working = cli.interrupt.working();
+    let (begin, mut first) = (Instant::now(), None);
+    let reply = engine::complete(model, &mut generator, &tokens, most, &mut sampler, &mut stop, |piece| {
+        first.get_or_insert_with(|| begin.elapsed().as_secs_f64());
+        if !as_json {
+            cli.out.piece(piece);
+        }
+        !cli.interrupt.raised()
+    })
+    .map_err(|e| chat::explain(cli, e))?;
+    if as_json {
+        let object = json!({
+            "text": reply.text,
+            "finish": finish_name(reply.finish),
+            "prompt_tokens": tokens.len(),
+            "tokens": reply.tokens,
+            "load_s": load,
+            "first_token_s": first,
+            "seconds": begin.elapsed().as_secs_f64(),
+            "model": model.path(),
+            "adapter": opened.adapter_dir,
+        });
+        cli.out.line(&serde_json::to_string_pretty(&object)?);
+    } else {
+        cli.out.piece("\n");
+    }
+    Ok(if reply.finish == Finish::Interrupted { Exit::Interrupted } else { Exit::Done })
+}
+
+fn finish_name(finish: Finish) -> &'static str {
+    match finish {
+        Finish::Stop => "stop",
+        Finish::Length => "length",
+        Finish::Context => "context",
+        Finish::Interrupted => "interrupted",
+    }
+}

@@ -1,0 +1,239 @@
+//! From what the user typed to a model that is ready: name, hub id, path, or the folder of a run.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use nurture::engine::{self, LoadOptions, Model};
+use nurture::formats::adapter as peft;
+use nurture::hub::{Catalogue, Entry, Reference};
+use nurture::lang::Text;
+use nurture::model::Adapter;
+use nurture::say;
+use serde_json::Value;
+
+use super::args::{Arg, Args};
+use super::{Cli, pull};
+
+/// `MODEL`, as every command that needs one takes it.
+pub(crate) const MODEL: Arg = Arg::place(
+    "MODEL",
+    Text::new(
+        "A name of `nurture list` (pulled if needed), a hub id, a .gguf file, a Hugging Face folder, or a run's folder",
+        "`nurture list` 里的名字（需要时自动取）、hub 标识、.gguf 文件、Hugging Face 目录，或某次运行的目录",
+    ),
+);
+/// `--adapter`
+pub(crate) const ADAPTER: Arg = Arg::text(
+    "adapter",
+    "RUN",
+    Text::new(
+        "What was taught: the folder of a run, or a folder in PEFT's format",
+        "教出来的部分：某次运行的目录，或 PEFT 格式的目录",
+    ),
+);
+/// `--threads`
+pub(crate) const THREADS: Arg = Arg::count(
+    "threads",
+    1,
+    Text::new("Threads that compute (otherwise one a core)", "计算线程数（不写时每核一个）"),
+);
+/// `--template`
+pub(crate) const TEMPLATE: Arg = Arg::text(
+    "template",
+    "NAME",
+    Text::new(
+        "Chat template: `plain`, or a Jinja file (otherwise the adapter's or the model's own)",
+        "对话模板：`plain`，或一个 Jinja 文件（不写时用适配器或模型自带的）",
+    ),
+);
+
+/// A file that is here.
+#[derive(Debug)]
+pub(crate) struct Located {
+    pub(crate) path: PathBuf,
+    /// of the whole file, where it is known without reading it
+    pub(crate) sha256: Option<String>,
+    pub(crate) entry: Option<Box<Entry>>,
+}
+
+/// Finds what `text` names; what is not here is pulled.
+///
+/// # Errors
+/// An unknown name, or a pull that failed.
+pub(crate) fn locate(cli: &Cli, text: &str) -> anyhow::Result<Located> {
+    if let Reference::Path(path) = Reference::parse(text, &Catalogue::embedded()?)? {
+        return Ok(Located { path, sha256: None, entry: None });
+    }
+    let pulled = pull::bring(cli, text, false)?;
+    Ok(Located { path: pulled.path, sha256: Some(pulled.sha256), entry: pulled.entry })
+}
+
+/// A model with what was taught to it.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) model: Model,
+    pub(crate) adapter: Option<Adapter>,
+    /// folder of the adapter
+    pub(crate) adapter_dir: Option<PathBuf>,
+    /// system text that the adapter was trained with
+    pub(crate) system: Option<String>,
+    /// what was written around each question in training, with `{text}` in its place
+    pub(crate) user: Option<String>,
+}
+
+impl Opened {
+    /// A question as the model knows them from its training.
+    pub(crate) fn question(&self, text: &str) -> String {
+        self.user.as_ref().map_or_else(|| text.to_string(), |around| around.replace("{text}", text))
+    }
+}
+
+/// Opens `MODEL` with `--adapter`, `--template` and `--threads`.
+///
+/// # Errors
+/// Anything that is missing, damaged or does not fit together.
+pub(crate) fn open(cli: &Cli, args: Args<'_>) -> anyhow::Result<Opened> {
+    let lang = cli.lang;
+    let text = args.text("MODEL").unwrap_or_default();
+    let given = args.text("adapter").map(|run| run_folder(cli, run)).transpose()?;
+    let as_run = taught(Path::new(text)).filter(|_| given.is_none());
+    let dir = given.clone().or_else(|| as_run.clone());
+    let extra = dir.as_deref().and_then(engine::recorded).unwrap_or(Value::Null);
+    let base = match &as_run {
+        Some(dir) => recorded_base(cli, dir, &extra)?,
+        None if is_unfinished_run(Path::new(text)) => bail!(say!(
+            lang,
+            "{text} is a run without an adapter: it is not finished. Go on with `nurture run {text}/recipe.lock.toml`",
+            "{text} 是一次还没有适配器的运行：尚未完成。可用 `nurture run {text}/recipe.lock.toml` 继续"
+        )),
+        None => locate(cli, text)?,
+    };
+    if let Some(dir) = &dir {
+        warn_of_other_base(cli, dir, &extra, &base)?;
+    }
+    let own = |key: &str| extra.get(key).and_then(Value::as_str).map(String::from);
+    let recorded_template = engine::recorded_template(&extra);
+    let catalogued =
+        base.entry.as_ref().and_then(|e| e.template.clone()).filter(|_| recorded_template.is_none());
+    let options = LoadOptions {
+        threads: args.count("threads").unwrap_or(0),
+        template: args.text("template").map(String::from).or(catalogued),
+        recorded_template,
+        today: Some(today()),
+    };
+    let model = Model::load(&base.path, &options)?;
+    let adapter = dir.as_deref().map(|dir| model.adapter(dir)).transpose()?;
+    // with fields other than {text} the pattern belongs to rows of data, not to a conversation
+    let user = own("user").filter(|p| p.contains("{text}") && p.matches('{').count() == 1);
+    Ok(Opened { model, adapter, adapter_dir: dir, system: own("system"), user })
+}
+
+/// The adapter's folder, if `path` is a finished run or such a folder.
+fn taught(path: &Path) -> Option<PathBuf> {
+    let dir = engine::adapter_dir(path);
+    dir.join(peft::CONFIG_NAME).is_file().then_some(dir)
+}
+
+fn is_unfinished_run(path: &Path) -> bool {
+    path.join("recipe.lock.toml").is_file() && taught(path).is_none()
+}
+
+/// What `--adapter` names: a folder, or the name of a run in `runs`.
+fn run_folder(cli: &Cli, text: &str) -> anyhow::Result<PathBuf> {
+    let places = [PathBuf::from(text), Path::new("runs").join(text)];
+    if let Some(dir) = places.iter().find_map(|p| taught(p)) {
+        return Ok(dir);
+    }
+    let name = peft::CONFIG_NAME;
+    bail!(say!(
+        cli.lang,
+        "no adapter in {text}: neither {name} nor a folder adapter/ with it lies there; give the folder of a finished run",
+        "{text} 里没有适配器：既没有 {name}，也没有含它的 adapter/ 目录；请给出一次已完成运行的目录"
+    ))
+}
+
+/// The base that an adapter's record names: its path if that is still there, else its name.
+fn recorded_base(cli: &Cli, dir: &Path, extra: &Value) -> anyhow::Result<Located> {
+    let lang = cli.lang;
+    let base = |key: &str| extra.get("base")?.get(key)?.as_str().map(String::from);
+    if let Some(path) = base("path").map(PathBuf::from).filter(|p| p.exists()) {
+        return Ok(Located { path, sha256: None, entry: None });
+    }
+    let shown = dir.display();
+    match base("name") {
+        Some(name) => locate(cli, &name).with_context(|| {
+            say!(
+                lang,
+                "{shown} was trained on `{name}`, which is not where it was; give the base: nurture chat BASE --adapter {shown}",
+                "{shown} 以 `{name}` 为基座训练，而它已不在原处；请给出基座：nurture chat 基座 --adapter {shown}"
+            )
+        }),
+        None => bail!(say!(
+            lang,
+            "{shown} does not say which base it was trained on; give it: nurture chat BASE --adapter {shown}",
+            "{shown} 没有记录它的基座；请给出：nurture chat 基座 --adapter {shown}"
+        )),
+    }
+}
+
+fn warn_of_other_base(cli: &Cli, dir: &Path, extra: &Value, base: &Located) -> anyhow::Result<()> {
+    let Some(wanted) = extra.get("base").and_then(|b| b.get("sha256")).and_then(Value::as_str) else {
+        return Ok(());
+    };
+    if !base.path.is_file() {
+        return Ok(());
+    }
+    let found = match &base.sha256 {
+        Some(known) => known.clone(),
+        None => pull::sha256(cli, &base.path)?,
+    };
+    if found != wanted {
+        let (dir, path) = (dir.display(), base.path.display());
+        let (found, wanted) = (found.get(..12).unwrap_or(&found), wanted.get(..12).unwrap_or(wanted));
+        cli.out.warn(&say!(
+            cli.lang,
+            "{dir} was trained on another file (sha256 {wanted}…) than {path} ({found}…); answers may be worse than examined",
+            "{dir} 训练时的基座文件（sha256 {wanted}…）与 {path}（{found}…）不同；回答可能不如考试时"
+        ));
+    }
+    Ok(())
+}
+
+/// The date in UTC, for templates that write it.
+fn today() -> (u16, u8, u8) {
+    let seconds =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    civil(seconds / 86_400)
+}
+
+/// Year, month and day of a day since 1970-01-01 in the Gregorian calendar, counted by years that begin in March.
+fn civil(days: u64) -> (u16, u8, u8) {
+    let z = days + 719_468;
+    let (era, of_era) = (z / 146_097, z % 146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let year = year_of_era + 400 * era + u64::from(month <= 2);
+    (year as u16, month as u8, day as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::civil;
+
+    #[test]
+    fn days_become_dates() {
+        for (days, date) in [
+            (0, (1970, 1, 1)),
+            (58, (1970, 2, 28)),
+            (59, (1970, 3, 1)),
+            (11_016, (2000, 2, 29)),
+            (19_782, (2024, 2, 29)),
+            (20_780, (2026, 11, 23)),
+        ] {
+            assert_eq!(civil(days), date, "{days}");
+        }
+    }
+}
