@@ -12,6 +12,7 @@ mod interrupt;
 mod models;
 mod output;
 mod pull;
+mod run;
 
 use std::process::ExitCode;
 
@@ -35,7 +36,8 @@ pub(crate) struct Command {
 }
 
 /// All commands, in the order of the help.
-pub(crate) const COMMANDS: &[Command] = &[chat::COMMAND, generate::COMMAND, pull::COMMAND, help::COMMAND];
+pub(crate) const COMMANDS: &[Command] =
+    &[run::RUN, run::TRAIN, run::EVAL, chat::COMMAND, generate::COMMAND, pull::COMMAND, help::COMMAND];
 
 /// How a command ends when nothing failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +45,6 @@ pub(crate) enum Exit {
     /// What was asked for is done.
     Done,
     /// It is done, and the answer is no.
-    #[allow(dead_code)] // for commands that give a verdict
     Negative,
     /// Ctrl-C stopped it.
     Interrupted,
@@ -131,6 +132,12 @@ fn run(words: Vec<std::ffi::OsString>, lang: Lang, out: Output) -> u8 {
         Ok(Exit::Done) => 0,
         Ok(Exit::Negative) => 3,
         Ok(Exit::Interrupted) => interrupt::EXIT_CODE,
+        Err(e) if e.is::<nurture::pipeline::Stopped>() => {
+            out.note(
+                lang.pick("stopped; the same command goes on from here", "已停下；再次运行同一命令即可继续"),
+            );
+            interrupt::EXIT_CODE
+        }
         Err(e) if e.downcast_ref::<nurture::hub::HubError>().is_some_and(cancelled) => {
             out.note(&e.to_string());
             interrupt::EXIT_CODE
