@@ -85,6 +85,7 @@ impl Arg {
     }
 
     /// It may be there several times.
+    #[allow(dead_code)] // for commands with `--set`
     pub(crate) const fn many(self) -> Arg {
         Arg { many: true, ..self }
     }
@@ -150,7 +151,7 @@ pub(crate) fn build(lang: Lang) -> clap::Command {
         .disable_help_flag(true)
         .disable_version_flag(true)
         .args(COMMON.iter().map(|a| a.clap(lang).global(true).display_order(1000)))
-        .arg(flag("help", 'h', ArgAction::Help, lang.pick("Show this help", "显示本帮助")).global(true))
+        .arg(flag("help", 'h', ArgAction::HelpShort, lang.pick("Show this help", "显示本帮助")).global(true))
         .arg(flag("version", 'V', ArgAction::Version, lang.pick("Show the version", "显示版本")))
         .override_help(overview(lang));
     for command in COMMANDS {
@@ -215,7 +216,7 @@ pub(crate) fn help_of(lang: Lang, name: &str) -> Option<String> {
     // built first: global arguments reach the subcommands only then
     let mut root = build(lang);
     root.build();
-    Some(root.find_subcommand_mut(name)?.render_long_help().to_string())
+    Some(root.find_subcommand_mut(name)?.render_help().to_string())
 }
 
 /// Says what is wrong with a command line, in the language of the user.

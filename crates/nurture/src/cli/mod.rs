@@ -5,13 +5,17 @@
 //! negative, 130 stopped by Ctrl-C.
 
 mod args;
+mod bench;
 mod chat;
+mod doctor;
 mod generate;
 mod help;
 mod interrupt;
+mod list;
 mod models;
 mod output;
 mod pull;
+mod show;
 
 use std::process::ExitCode;
 
@@ -35,7 +39,16 @@ pub(crate) struct Command {
 }
 
 /// All commands, in the order of the help.
-pub(crate) const COMMANDS: &[Command] = &[chat::COMMAND, generate::COMMAND, pull::COMMAND, help::COMMAND];
+pub(crate) const COMMANDS: &[Command] = &[
+    chat::COMMAND,
+    generate::COMMAND,
+    pull::COMMAND,
+    list::COMMAND,
+    show::COMMAND,
+    bench::COMMAND,
+    doctor::COMMAND,
+    help::COMMAND,
+];
 
 /// How a command ends when nothing failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
