@@ -3,8 +3,10 @@
 //! [`engine`] is the way in for Rust programs; the `nurture` command is in `main.rs` and `cli`.
 //! Nothing in this library prints, reads the environment or exits.
 
+pub mod date;
 pub mod engine;
 pub mod lang;
+pub mod pipeline;
 pub mod recipe;
 pub mod report;
 

@@ -85,7 +85,6 @@ impl Arg {
     }
 
     /// It may be there several times.
-    #[allow(dead_code)] // for commands with `--set`
     pub(crate) const fn many(self) -> Arg {
         Arg { many: true, ..self }
     }
@@ -273,7 +272,6 @@ impl<'a> Args<'a> {
     }
 
     /// All texts of an argument that may be there several times.
-    #[allow(dead_code)] // for commands with `--set`
     pub(crate) fn texts(self, name: &str) -> Vec<String> {
         self.0.get_many::<String>(name).into_iter().flatten().cloned().collect()
     }

@@ -15,6 +15,7 @@ mod list;
 mod models;
 mod output;
 mod pull;
+mod run;
 mod show;
 
 use std::process::ExitCode;
@@ -40,6 +41,9 @@ pub(crate) struct Command {
 
 /// All commands, in the order of the help.
 pub(crate) const COMMANDS: &[Command] = &[
+    run::RUN,
+    run::TRAIN,
+    run::EVAL,
     chat::COMMAND,
     generate::COMMAND,
     pull::COMMAND,
@@ -56,7 +60,6 @@ pub(crate) enum Exit {
     /// What was asked for is done.
     Done,
     /// It is done, and the answer is no.
-    #[allow(dead_code)] // for commands that give a verdict
     Negative,
     /// Ctrl-C stopped it.
     Interrupted,
@@ -144,6 +147,12 @@ fn run(words: Vec<std::ffi::OsString>, lang: Lang, out: Output) -> u8 {
         Ok(Exit::Done) => 0,
         Ok(Exit::Negative) => 3,
         Ok(Exit::Interrupted) => interrupt::EXIT_CODE,
+        Err(e) if e.is::<nurture::pipeline::Stopped>() => {
+            out.note(
+                lang.pick("stopped; the same command goes on from here", "已停下；再次运行同一命令即可继续"),
+            );
+            interrupt::EXIT_CODE
+        }
         Err(e) if e.downcast_ref::<nurture::hub::HubError>().is_some_and(cancelled) => {
             out.note(&e.to_string());
             interrupt::EXIT_CODE

@@ -227,37 +227,5 @@ fn warn_of_other_base(cli: &Cli, dir: &Path, extra: &Value, base: &Located) -> a
 pub(crate) fn today() -> (u16, u8, u8) {
     let seconds =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    civil(seconds / 86_400)
-}
-
-/// Year, month and day of a day since 1970-01-01 in the Gregorian calendar, counted by years that begin in March.
-fn civil(days: u64) -> (u16, u8, u8) {
-    let z = days + 719_468;
-    let (era, of_era) = (z / 146_097, z % 146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    let year = year_of_era + 400 * era + u64::from(month <= 2);
-    (year as u16, month as u8, day as u8)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::civil;
-
-    #[test]
-    fn days_become_dates() {
-        for (days, date) in [
-            (0, (1970, 1, 1)),
-            (58, (1970, 2, 28)),
-            (59, (1970, 3, 1)),
-            (11_016, (2000, 2, 29)),
-            (19_782, (2024, 2, 29)),
-            (20_780, (2026, 11, 23)),
-        ] {
-            assert_eq!(civil(days), date, "{days}");
-        }
-    }
+    nurture::date::civil(seconds / 86_400)
 }

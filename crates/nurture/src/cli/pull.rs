@@ -83,7 +83,7 @@ pub(crate) fn sha256(cli: &Cli, path: &std::path::Path) -> anyhow::Result<String
 }
 
 /// A bar on a terminal; elsewhere a line every few seconds.
-struct View {
+pub(crate) struct View {
     out: Output,
     bar: Option<ProgressBar>,
     /// what the bar counts: bytes that arrive, or bytes that are hashed
@@ -95,11 +95,11 @@ struct View {
 const EVERY: Duration = Duration::from_secs(5);
 
 impl View {
-    fn new(out: Output) -> View {
+    pub(crate) fn new(out: Output) -> View {
         View { out, bar: None, counts: "", said: Instant::now() }
     }
 
-    fn show(&mut self, step: &Progress<'_>) {
+    pub(crate) fn show(&mut self, step: &Progress<'_>) {
         let lang = self.out.lang;
         match step {
             Progress::Bytes { done, total } => {
@@ -158,7 +158,7 @@ impl View {
         }
     }
 
-    fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }

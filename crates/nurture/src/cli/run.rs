@@ -1,0 +1,383 @@
+//! `nurture run`, `train` and `eval`: a recipe, stage by stage, told as it happens.
+
+use super::args::{Arg, Args};
+use super::output::Output;
+use super::pull::View;
+use super::{Cli, Command, Exit, Interrupt};
+use anyhow::Context as _;
+use indicatif::{ProgressBar, ProgressStyle};
+use nurture::lang::Text;
+use nurture::pipeline::{self, Context, Done, Event, Mark, Watch};
+use nurture::recipe::{Derived, Recipe};
+use nurture::report::verdict::VerdictKind;
+use nurture::say;
+use nurture::train::Forecast;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+const RECIPE: Arg = Arg::place(
+    "RECIPE",
+    Text::new(
+        "A recipe (`nurture help recipe` explains it), or a run's folder",
+        "配方（见 `nurture help recipe`），或某次运行的目录",
+    ),
+)
+.needed();
+const SET: Arg = Arg::text(
+    "set",
+    "KEY=VALUE",
+    Text::new(
+        "Override a key of the recipe, e.g. --set train.effort=normal; may be given several times",
+        "改写配方里的一个键，如 --set train.effort=normal；可多次给出",
+    ),
+)
+.many();
+const FRESH: Arg = Arg::switch(
+    "fresh",
+    Text::new("Throw away what an earlier run left in the folder", "丢弃之前的运行在该目录里留下的结果"),
+);
+
+const AGAIN: Text = Text::new(
+    "What an earlier run of the same recipe has done is taken up; one that was stopped or killed goes on.\n\
+     Exit code 3: the verdict is not what the recipe asks for.",
+    "同一配方之前完成的部分会沿用；中断的运行会继续。\n退出码 3：结论没有达到配方的要求。",
+);
+
+/// The whole recipe.
+pub(crate) const RUN: Command = Command {
+    name: "run",
+    about: Text::new(
+        "Run a recipe: pull, examine, train, examine, report",
+        "执行配方：拉取、考试、训练、再考、报告",
+    ),
+    more: AGAIN,
+    args: &[RECIPE, SET, FRESH],
+    run: |cli, args| go(cli, args, true, true),
+};
+
+/// Training alone.
+pub(crate) const TRAIN: Command = Command {
+    name: "train",
+    about: Text::new("Only the training of a recipe", "只做配方里的训练"),
+    more: AGAIN,
+    args: &[RECIPE, SET, FRESH],
+    run: |cli, args| go(cli, args, true, false),
+};
+
+/// Examination alone.
+pub(crate) const EVAL: Command = Command {
+    name: "eval",
+    about: Text::new(
+        "Only the exams and the report of a recipe that was trained",
+        "对已训练的配方只做考试和报告",
+    ),
+    more: AGAIN,
+    args: &[RECIPE, SET],
+    run: |cli, args| go(cli, args, false, true),
+};
+
+fn go(cli: &Cli, args: Args<'_>, train: bool, eval: bool) -> anyhow::Result<Exit> {
+    let (began, lang) = (Instant::now(), cli.lang);
+    let cwd = std::env::current_dir().context("the current folder")?;
+    let mut file = PathBuf::from(args.text("RECIPE").unwrap_or_default());
+    if file.is_dir() {
+        file = file.join("recipe.lock.toml");
+    }
+    let sets: Vec<String> = args.texts("set");
+    let loaded = Recipe::load(&file, &sets, &cwd).map_err(|e| anyhow::anyhow!(e.message(lang)))?;
+    let ctx = Context {
+        store: cli.store()?,
+        pull: cli.pull_options(),
+        lang,
+        command: typed(),
+        fresh: args.switch("fresh"),
+        train,
+        eval,
+    };
+    let _working = cli.interrupt.working();
+    let mut teller = Teller::new(cli.out, &cli.interrupt);
+    let done = pipeline::run(&loaded, &ctx, &mut teller);
+    teller.close();
+    let done = done?;
+    let passed = finish(cli.out, &done, &loaded.recipe);
+    cli.out.note(&say!(lang, "took {}", "用时 {}", minutes(began.elapsed().as_secs_f64())));
+    Ok(if passed { Exit::Done } else { Exit::Negative })
+}
+
+/// The command as it was typed, fit to be typed again.
+fn typed() -> String {
+    let quoted = |a: String| {
+        let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@".contains(c);
+        if !a.is_empty() && a.chars().all(plain) { a } else { format!("'{}'", a.replace('\'', "'\\''")) }
+    };
+    let rest = std::env::args().skip(1).map(quoted);
+    std::iter::once("nurture".to_string()).chain(rest).collect::<Vec<_>>().join(" ")
+}
+
+fn finish(out: Output, done: &Done, recipe: &Recipe) -> bool {
+    let lang = out.lang;
+    let dir = shown(&done.dir);
+    out.line("");
+    let Some(report) = &done.report else {
+        out.line(&say!(lang, "adapter: {dir}/adapter", "适配器：{dir}/adapter"));
+        out.line(&say!(lang, "examine it: nurture eval {}", "考它：nurture eval {}", recipe.name()));
+        return true;
+    };
+    let percent = |x: f64| format!("{:.1} %", 100.0 * x);
+    let points = |x: f64| format!("{:+.1}", 100.0 * x);
+    for e in &report.exams {
+        let [low, high] = e.paired.ci.map(points);
+        out.line(&say!(
+            lang,
+            "{}: base {} → tuned {} of {} items; gain {} points, 95 % interval {low} to {high}, p = {}",
+            "{}：基座 {} → 养成后 {}，共 {} 题；增益 {} 个百分点，95% 区间 {low} 到 {high}，p = {}",
+            e.name,
+            percent(e.base.accuracy),
+            percent(e.tuned.accuracy),
+            e.items,
+            points(e.paired.diff),
+            small(e.paired.p),
+        ));
+    }
+    for t in report.depth_texts.iter().chain(&report.breadth) {
+        out.line(&say!(
+            lang,
+            "{}: perplexity {:.2} → {:.2} ({:.3} → {:.3} bits per byte)",
+            "{}：困惑度 {:.2} → {:.2}（每字节 {:.3} → {:.3} 比特）",
+            t.name,
+            t.base_ppl,
+            t.tuned_ppl,
+            t.base_bpb,
+            t.tuned_bpb,
+        ));
+    }
+    out.line("");
+    let word = report.verdict.kind.word().get(lang);
+    let means = match report.verdict.kind {
+        VerdictKind::Deeper => lang.pick(
+            "better in its field beyond doubt, and no narrower than allowed",
+            "在本领域确实更好，且没有超出允许的变窄",
+        ),
+        VerdictKind::DeeperButNarrower => lang.pick(
+            "better in its field, but general text became harder than the recipe allows",
+            "在本领域更好，但通用文本变差超出了配方允许",
+        ),
+        VerdictKind::NotShown => lang.pick(
+            "the exam cannot tell base and tuned model apart, or the gain is smaller than the recipe asks for",
+            "考试分不出基座与养成后的模型，或增益小于配方要求",
+        ),
+        VerdictKind::Worse => lang.pick("worse in its field beyond doubt", "在本领域确实变差"),
+    };
+    out.line(&say!(lang, "VERDICT  {word}: {means}.", "结论  {word}：{means}。"));
+    out.line("");
+    out.line(&say!(
+        lang,
+        "report   {dir}/report.html  (also report.md)",
+        "报告   {dir}/report.html（另有 report.md）"
+    ));
+    out.line(&say!(lang, "chat     nurture chat {dir}", "对话   nurture chat {dir}"));
+    report.verdict.passed()
+}
+
+fn small(p: f64) -> String {
+    if p < 1e-4 { format!("{p:.0e}") } else { format!("{p:.4}") }
+}
+
+fn minutes(seconds: f64) -> String {
+    let s = seconds.round() as u64;
+    match s {
+        0..60 => format!("{s} s"),
+        60..3600 => format!("{} min {:02} s", s / 60, s % 60),
+        _ => format!("{} h {:02} min", s / 3600, s % 3600 / 60),
+    }
+}
+
+/// A path as a reader wants it: from the current folder where it lies below it.
+fn shown(path: &Path) -> String {
+    let cwd = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(&cwd).unwrap_or(path).display().to_string()
+}
+
+/// Tells what happens: with a moving line on a terminal, in plain lines now and then on a pipe.
+struct Teller<'a> {
+    out: Output,
+    interrupt: &'a Interrupt,
+    bar: Option<ProgressBar>,
+    pull: Option<View>,
+    /// when a plain line was last written
+    last: Option<Instant>,
+    /// what the progress line is about
+    about: String,
+    began: Instant,
+    /// steps, seconds and tokens seen, for speed and the time that is left
+    seen: (u64, f64, u64),
+}
+
+impl<'a> Teller<'a> {
+    fn new(out: Output, interrupt: &'a Interrupt) -> Teller<'a> {
+        let began = Instant::now();
+        Teller {
+            out,
+            interrupt,
+            bar: None,
+            pull: None,
+            last: None,
+            about: String::new(),
+            began,
+            seen: (0, 0.0, 0),
+        }
+    }
+
+    fn close(&mut self) {
+        if let Some(mut view) = self.pull.take() {
+            view.end();
+        }
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+        self.about.clear();
+        self.last = None;
+    }
+
+    fn line(&mut self, text: &str) {
+        self.close();
+        self.out.line(text);
+    }
+
+    /// A moving bar on a terminal; on a pipe a line every 20 seconds.
+    fn progress(&mut self, about: &str, done: u64, all: u64, note: &str) {
+        if self.about != about {
+            self.close();
+            self.about = about.to_string();
+            self.began = Instant::now();
+            self.last = Some(Instant::now());
+            if self.out.stderr_tty {
+                let bar = ProgressBar::new(all);
+                if let Ok(style) = ProgressStyle::with_template("  {prefix} [{bar:30}] {pos}/{len} {msg}") {
+                    bar.set_style(style.progress_chars("━╸ "));
+                }
+                bar.set_prefix(about.to_string());
+                self.bar = Some(bar);
+            }
+        }
+        if let Some(bar) = &self.bar {
+            bar.set_position(done);
+            bar.set_message(note.to_string());
+        } else if self.last.is_none_or(|l| l.elapsed() > Duration::from_secs(20)) {
+            self.out.line(&format!("  {about} {done}/{all} {note}"));
+            self.last = Some(Instant::now());
+        }
+    }
+
+    fn values(&mut self, values: &[Derived]) {
+        let lang = self.out.lang;
+        for v in values {
+            let reason = if v.given { lang.pick("(given)", "（给定）") } else { v.reason.get(lang) };
+            self.line(&format!("  {:<24} {:>10}  {reason}", v.key, v.value));
+        }
+    }
+
+    fn forecast(&mut self, f: &Forecast) {
+        let lang = self.out.lang;
+        let gb = f.memory_bytes as f64 / 1e9;
+        let time = f.seconds.map_or_else(|| lang.pick("unknown", "未知").to_string(), minutes);
+        let (steps, tokens) = (f.steps, f.tokens);
+        self.line(&say!(
+            lang,
+            "Forecast: {steps} steps, {tokens} tokens; memory {gb:.2} GB, training {time}",
+            "预测：{steps} 步，{tokens} 个词元；内存 {gb:.2} GB，训练 {time}"
+        ));
+    }
+
+    fn step(&mut self, m: &nurture::train::StepMetrics) {
+        let lang = self.out.lang;
+        self.seen = (self.seen.0 + 1, self.seen.1 + m.seconds, self.seen.2 + m.tokens);
+        let left = self.seen.1 / self.seen.0 as f64 * (m.total_steps - m.step) as f64;
+        let note = say!(
+            lang,
+            "loss {:.3}  rate {:.1e}  {:.0} tok/s  {} left",
+            "损失 {:.3}  学习率 {:.1e}  {:.0} 词元/秒  还需 {}",
+            m.loss,
+            m.rate,
+            m.tok_s,
+            minutes(left),
+        );
+        self.progress(lang.pick("step", "步"), m.step, m.total_steps, &note);
+        if m.step == m.total_steps {
+            self.line(&say!(
+                lang,
+                "  {} steps, last loss {:.3}, {:.0} tokens a second on average",
+                "  共 {} 步，最后损失 {:.3}，平均每秒 {:.0} 个词元",
+                m.step,
+                m.loss,
+                self.seen.2 as f64 / self.seen.1.max(1e-9),
+            ));
+        }
+    }
+
+    fn marked(&mut self, name: &str, mark: Mark) {
+        let lang = self.out.lang;
+        let text = match mark {
+            Mark::Right(right, of) => {
+                let share = 100.0 * right as f64 / of.max(1) as f64;
+                say!(
+                    lang,
+                    "  {name}: {right} of {of} right ({share:.1} %)",
+                    "  {name}：{of} 题对 {right} 题（{share:.1}%）"
+                )
+            }
+            Mark::Score(score, of) => {
+                say!(
+                    lang,
+                    "  {name}: mean score {score:.3} of {of} items",
+                    "  {name}：{of} 题平均分 {score:.3}"
+                )
+            }
+            Mark::Perplexity(p) => say!(lang, "  {name}: perplexity {p:.2}", "  {name}：困惑度 {p:.2}"),
+        };
+        self.line(&text);
+    }
+}
+
+impl Watch for Teller<'_> {
+    fn event(&mut self, event: Event<'_>) {
+        let lang = self.out.lang;
+        match event {
+            Event::Stage(said) => self.line(said.get(lang)),
+            Event::Pull(p) => self.pull.get_or_insert_with(|| View::new(self.out)).show(&p),
+            Event::Base(p) => {
+                let sha = p.sha256.get(..12).unwrap_or_default();
+                let mb = p.bytes as f64 / 1e6;
+                self.line(&format!("  {} ({mb:.0} MB, sha256 {sha}…)", p.path.display()));
+            }
+            Event::Source(s) => {
+                let why = s.schema.as_ref().map(|s| s.why.clone()).unwrap_or_default();
+                self.line(&format!("  {}: {why}", s.file));
+            }
+            Event::Values(values) => self.values(values),
+            Event::Forecast(f) => self.forecast(f),
+            Event::Progress(what, done, all) => {
+                let seconds = self.began.elapsed().as_secs_f64();
+                let left = if done > 0 && self.about == what.get(lang) {
+                    let left = seconds / done as f64 * (all - done) as f64;
+                    say!(lang, "{} left", "还需 {}", minutes(left))
+                } else {
+                    String::new()
+                };
+                self.progress(what.get(lang), done as u64, all as u64, &left);
+            }
+            Event::Step(m) => self.step(m),
+            Event::Reused(said) => self.line(&format!("  {}", said.get(lang))),
+            Event::Marked(name, mark) => self.marked(name, mark),
+            Event::Warning(said) => {
+                self.close();
+                self.out.warn(said.get(lang));
+            }
+            _ => {}
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.interrupt.raised()
+    }
+}

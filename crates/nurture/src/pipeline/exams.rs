@@ -1,0 +1,337 @@
+//! The exams of a run: items drawn once, sat by base and tuned model, every answer kept in a file.
+
+use super::{Event, Mark, Stopped, Training, Tuned, Watch, prepare, sha256, texts, write_json};
+use crate::engine::Model;
+use crate::lang::Said;
+use crate::recipe::{self, InputHash, Recipe, Resolved};
+use crate::said;
+use anyhow::{Context as _, Result};
+use nurture_data::{Example, Fate, Ledger, Overlap, overlap, stratified};
+use nurture_eval::{
+    Comparison, ExamFiles, ExamInfo, ExamResult, Examinee, Item, Mode, Model as Named, PerplexityComparison,
+    PerplexityResult, Role, SitError, stats::Bootstrap,
+};
+use nurture_formats::write_atomic;
+use nurture_hub::Pulled;
+use std::path::{Path, PathBuf};
+
+/// One exam with its items and results.
+#[derive(Debug)]
+pub struct Exam {
+    /// what it is
+    pub info: ExamInfo,
+    /// items as put to the model
+    pub items: Vec<Item>,
+    /// items in the file
+    pub of: usize,
+    /// whether they were drawn evenly
+    pub stratified: bool,
+    /// answers to choose from
+    pub labels: Vec<String>,
+    /// longest free answer
+    pub max_tokens: usize,
+    /// what became of the rows
+    pub ledger: Ledger,
+    /// items that also stand in training, left out
+    pub overlap: Vec<Overlap>,
+    /// results of base and tuned
+    pub results: [Option<ExamResult>; 2],
+}
+
+/// All exams of the own field.
+#[derive(Debug, Default)]
+pub struct Depth {
+    /// in the recipe's order
+    pub exams: Vec<Exam>,
+}
+
+/// Texts whose perplexity is measured.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// own field: `true`; general: `false`
+    pub texts: Vec<(bool, texts::Text)>,
+    /// results of base and tuned, by text
+    pub results: Vec<[Option<PerplexityResult>; 2]>,
+}
+
+/// Draws the items of each exam.
+pub(super) fn draw(
+    r: &Recipe,
+    papers: Vec<prepare::ExamPaper>,
+    resolved: &Resolved,
+    training: &Training,
+    watch: &mut dyn Watch,
+) -> Result<Depth> {
+    let mut exams = Vec::new();
+    let plans = r
+        .eval
+        .depth
+        .iter()
+        .zip(&resolved.exams)
+        .filter(|(e, _)| e.kind != Some(recipe::ExamKind::Perplexity));
+    for (paper, (_, plan)) in papers.into_iter().zip(plans) {
+        let prepare::ExamPaper { name, kind, scorer, max_tokens, mut loaded } = paper;
+        let of = loaded.examples.len();
+        let shared = overlap(&loaded.examples, &training.loaded.examples);
+        let also: std::collections::HashSet<&str> = shared.iter().map(|o| o.exam.as_str()).collect();
+        let mut kept: Vec<Example> = Vec::new();
+        for e in std::mem::take(&mut loaded.examples) {
+            if also.contains(e.id.as_str()) {
+                let _ = loaded.ledger.move_used(e.source, &Fate::Dropped("also_in_training".into()), &e.id);
+            } else {
+                kept.push(e);
+            }
+        }
+        if !shared.is_empty() {
+            let n = shared.len();
+            watch.event(Event::Warning(&said!(
+                "{name}: {n} of {of} items also stand in the training data; they are left out (exam-overlap.json)",
+                "{name}：{of} 题中有 {n} 题也出现在训练数据里，已剔除（exam-overlap.json）"
+            )));
+        }
+        let strata: Vec<&str> = kept.iter().map(|e| if plan.stratified { e.stratum() } else { "" }).collect();
+        let chosen: std::collections::HashSet<usize> =
+            stratified(&strata, plan.items, resolved.seed).into_iter().collect();
+        let drawn: Vec<Example> = kept
+            .into_iter()
+            .enumerate()
+            .filter_map(|(i, e)| {
+                if chosen.contains(&i) {
+                    return Some(e);
+                }
+                let _ = loaded.ledger.move_used(
+                    e.source,
+                    &Fate::Dropped(nurture_data::NOT_SAMPLED.into()),
+                    &e.id,
+                );
+                None
+            })
+            .collect();
+        exams.push(Exam {
+            info: ExamInfo { name, kind, scorer, mode: Mode::Exact },
+            items: prepare::items(&drawn, kind),
+            of,
+            stratified: plan.stratified && drawn.len() < of,
+            labels: loaded.labels.as_ref().map(|l| l.sorted().to_vec()).unwrap_or_default(),
+            max_tokens,
+            ledger: loaded.ledger,
+            overlap: shared,
+            results: [None, None],
+        });
+    }
+    Ok(Depth { exams })
+}
+
+/// Opens the texts of the recipe.
+pub(super) fn texts(r: &Recipe, model: &Model, quick: bool) -> Result<Reading> {
+    // enough windows for an interval, few enough for the quick dial
+    let most = quick.then_some(20);
+    let mut out = Reading::default();
+    let own = r.eval.depth.iter().filter(|e| e.kind == Some(recipe::ExamKind::Perplexity));
+    for exam in own {
+        let name = exam.path.to_string_lossy();
+        out.texts.extend(texts::open(&name, model.tokenizer(), most)?.into_iter().map(|t| (true, t)));
+    }
+    for name in &r.eval.breadth {
+        out.texts.extend(texts::open(name, model.tokenizer(), most)?.into_iter().map(|t| (false, t)));
+    }
+    out.results = out.texts.iter().map(|_| [None, None]).collect();
+    Ok(out)
+}
+
+/// The ledger of the run: training and exams.
+pub(super) fn ledger(t: &Training, depth: &Depth) -> serde_json::Value {
+    let exams: Vec<_> = depth
+        .exams
+        .iter()
+        .map(|e| serde_json::json!({ "exam": e.info.name, "ledger": e.ledger, "overlap": e.overlap.len() }))
+        .collect();
+    serde_json::json!({ "train": t.loaded.ledger, "conflicts": t.loaded.conflicts, "exams": exams })
+}
+
+fn named(model: &Model, pulled: &Pulled, tuned: Tuned<'_>) -> Result<Named> {
+    let name = model.path().file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let role = if tuned.is_some() { Role::Tuned } else { Role::Base };
+    let adapter_sha256 = match tuned {
+        None => None,
+        Some((_, dir)) => Some(adapter_sha256(dir)?),
+    };
+    Ok(Named { role, name, weights_sha256: Some(pulled.sha256.clone()), adapter_sha256 })
+}
+
+/// Hash of an adapter's weights.
+pub(super) fn adapter_sha256(dir: &Path) -> Result<String> {
+    let file = dir.join(nurture_formats::adapter::WEIGHTS_NAME);
+    Ok(sha256(&std::fs::read(&file).with_context(|| file.display().to_string())?))
+}
+
+fn stop(e: SitError) -> anyhow::Error {
+    match e {
+        SitError::Interrupted => Stopped.into(),
+        other => other.into(),
+    }
+}
+
+fn side(tuned: Tuned<'_>) -> (usize, &'static str) {
+    if tuned.is_some() { (1, "tuned") } else { (0, "base") }
+}
+
+impl Depth {
+    /// Sits all exams, or takes up what is there.
+    pub(super) fn sit(
+        &mut self,
+        dir: &Path,
+        model: &Model,
+        pulled: &Pulled,
+        tuned: Tuned<'_>,
+        watch: &mut dyn Watch,
+    ) -> Result<()> {
+        let (at, role) = side(tuned);
+        let folder = dir.join("eval");
+        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        let who = named(model, pulled, tuned)?;
+        if self.exams.iter().any(|e| !e.overlap.is_empty()) {
+            let all: Vec<_> = self.exams.iter().map(|e| (&e.info.name, &e.overlap)).collect();
+            write_json(&dir.join("exam-overlap.json"), &serde_json::json!(all))?;
+        }
+        let examinee = Examinee {
+            decoder: model.decoder(),
+            adapter: tuned.map(|t| t.0),
+            cpu: model.cpu(),
+            renderer: model.renderer(),
+        };
+        for exam in &mut self.exams {
+            let file =
+                |ending: &str| -> PathBuf { folder.join(format!("{}.{role}.{ending}", exam.info.name)) };
+            let old =
+                std::fs::read_to_string(file("json")).ok().zip(std::fs::read_to_string(file("jsonl")).ok());
+            let old =
+                old.and_then(|(summary, items)| ExamResult::from_files(&ExamFiles { summary, items }).ok());
+            let same = |r: &ExamResult| {
+                r.info == exam.info
+                    && r.model == who
+                    && r.items.len() == exam.items.len()
+                    && r.items.iter().zip(&exam.items).all(|(a, b)| a.id == b.id && a.question == b.question)
+            };
+            let result = match old.filter(same) {
+                Some(r) => {
+                    let name = &exam.info.name;
+                    watch.event(Event::Reused(said!("{name}: examined before", "{name}：之前已考")));
+                    r
+                }
+                None => {
+                    let what = Said::new(&exam.info.name, &exam.info.name);
+                    let r = examinee
+                        .sit(
+                            exam.info.clone(),
+                            who.clone(),
+                            &exam.items,
+                            &exam.labels,
+                            exam.max_tokens,
+                            |done, all| {
+                                watch.event(Event::Progress(&what, done, all));
+                                !watch.stopped()
+                            },
+                        )
+                        .map_err(stop)?;
+                    let files = r.to_files()?;
+                    write_atomic(file("jsonl"), files.items.as_bytes())?;
+                    write_atomic(file("json"), files.summary.as_bytes())?;
+                    r
+                }
+            };
+            let graded = result.info.scorer.is_some_and(|s| s.is_graded());
+            let mark = if graded {
+                Mark::Score(result.mean_score, result.n)
+            } else {
+                Mark::Right(result.correct, result.n)
+            };
+            watch.event(Event::Marked(&exam.info.name, mark));
+            exam.results[at] = Some(result);
+        }
+        Ok(())
+    }
+
+    /// Base against tuned, exam by exam.
+    pub fn compare(&self) -> Result<Vec<(&Exam, Comparison)>> {
+        let mut out = Vec::new();
+        for e in &self.exams {
+            if let [Some(base), Some(tuned)] = &e.results {
+                out.push((e, Comparison::new(base, tuned, Bootstrap::default())?));
+            }
+        }
+        Ok(out)
+    }
+}
+
+impl Reading {
+    /// Reads all texts, or takes up what is there.
+    pub(super) fn read(
+        &mut self,
+        dir: &Path,
+        model: &Model,
+        pulled: &Pulled,
+        tuned: Tuned<'_>,
+        watch: &mut dyn Watch,
+    ) -> Result<()> {
+        let (at, role) = side(tuned);
+        let folder = dir.join("eval");
+        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        let who = named(model, pulled, tuned)?;
+        let examinee = Examinee {
+            decoder: model.decoder(),
+            adapter: tuned.map(|t| t.0),
+            cpu: model.cpu(),
+            renderer: model.renderer(),
+        };
+        for ((_, text), results) in self.texts.iter().zip(&mut self.results) {
+            let file = folder.join(format!("{}.{role}.json", text.name));
+            let old: Option<PerplexityResult> = super::read_json(&file);
+            let same = |r: &PerplexityResult| {
+                r.model == who && r.windows == text.scheme && r.per_window.len() == text.windows.len()
+            };
+            let result = match old.filter(same) {
+                Some(r) => {
+                    let name = &text.name;
+                    watch.event(Event::Reused(said!("{name}: read before", "{name}：之前已读")));
+                    r
+                }
+                None => {
+                    let what = Said::new(&text.name, &text.name);
+                    let bytes = |w: &_| text.bytes(model.tokenizer(), w);
+                    let r = examinee
+                        .read(&text.name, who.clone(), text.scheme, &text.windows, bytes, |done, all| {
+                            watch.event(Event::Progress(&what, done, all));
+                            !watch.stopped()
+                        })
+                        .map_err(stop)?;
+                    write_json(&file, &r)?;
+                    r
+                }
+            };
+            watch.event(Event::Marked(&text.name, Mark::Perplexity(result.ppl)));
+            results[at] = Some(result);
+        }
+        Ok(())
+    }
+
+    /// Base against tuned: own field (`true`) or general (`false`).
+    pub fn compare(&self, own: bool) -> Result<Vec<PerplexityComparison>> {
+        let mut out = Vec::new();
+        for ((field, _), results) in self.texts.iter().zip(&self.results) {
+            if let ([Some(base), Some(tuned)], true) = (results, *field == own) {
+                out.push(PerplexityComparison::new(base, tuned, Bootstrap::default())?);
+            }
+        }
+        Ok(out)
+    }
+
+    pub(super) fn inputs(&self) -> impl Iterator<Item = InputHash> + '_ {
+        self.texts.iter().map(|(own, t)| InputHash {
+            role: if *own { "depth" } else { "breadth" }.to_string(),
+            path: t.origin.0.clone(),
+            sha256: sha256(&t.origin.1),
+            bytes: t.origin.1.len() as u64,
+        })
+    }
+}

@@ -1,0 +1,449 @@
+//! The whole recipe, stage by stage: base, textbooks, dial, forecast, exam of the base, training, exam of what was
+//! raised, report. Silent: whoever runs it hears [`Event`]s.
+//!
+//! Each stage leaves its result in the run's folder, whole or not at all; the same recipe again takes up what is there.
+//! `recipe.lock.toml` says what the results belong to; another recipe in the same folder is refused.
+
+mod exams;
+mod facts;
+mod prepare;
+mod report;
+mod texts;
+
+pub use exams::{Depth, Reading};
+pub use prepare::{ExamPaper, Training, items, render};
+
+use crate::engine::{LoadOptions, Model};
+use crate::lang::{Lang, Said};
+use crate::recipe::{self, BaseFacts, Derived, InputHash, Lock, Recipe, Resolved};
+use crate::report::data::ReportData;
+use crate::said;
+use anyhow::{Context as _, Result, anyhow, bail};
+use nurture_data::{SourceFound, TokenExample};
+use nurture_formats::write_atomic;
+use nurture_hub::{Progress as PullProgress, PullOptions, Pulled, Store, pull};
+use nurture_model::{Adapter, LoraSpec, PROJECTIONS};
+use nurture_train::{
+    FORECAST, Forecast, Outcome, RunFiles, RunLength, SequenceShape, StepMetrics, TrainConfig, Trainer,
+    forecast,
+};
+use serde::Serialize;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// What happens, for whoever watches.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A stage begins.
+    Stage(Said),
+    /// The base model is being pulled.
+    Pull(PullProgress<'a>),
+    /// The base model is here.
+    Base(&'a Pulled),
+    /// A data file was looked at.
+    Source(&'a SourceFound),
+    /// Every value of the run with its reason.
+    Values(&'a [Derived]),
+    /// What the run will take.
+    Forecast(&'a Forecast),
+    /// Something is done in part: `(what, done, all)`.
+    Progress(&'a Said, usize, usize),
+    /// A training step.
+    Step(&'a StepMetrics),
+    /// A stage was done by an earlier run of the same recipe.
+    Reused(Said),
+    /// An exam is over: `(name, right, of)`; for texts the perplexity.
+    Marked(&'a str, Mark),
+    /// What the reader must know.
+    Warning(&'a Said),
+}
+
+/// A figure of one exam or text.
+#[derive(Clone, Copy, Debug)]
+pub enum Mark {
+    /// right answers
+    Right(usize, usize),
+    /// mean score, items
+    Score(f64, usize),
+    /// perplexity
+    Perplexity(f64),
+}
+
+/// Whoever watches a run.
+pub trait Watch {
+    /// Hears what happens.
+    fn event(&mut self, event: Event<'_>);
+    /// Whether the run should stop at the next whole step.
+    fn stopped(&self) -> bool;
+}
+
+/// What a run needs to know beside its recipe.
+#[derive(Debug)]
+pub struct Context {
+    /// where models are kept
+    pub store: Store,
+    /// how they are pulled
+    pub pull: PullOptions,
+    /// language of the report
+    pub lang: Lang,
+    /// the command that was typed, for the report
+    pub command: String,
+    /// throw away what an earlier run left in the folder
+    pub fresh: bool,
+    /// train (else only examine what is there)
+    pub train: bool,
+    /// examine and report
+    pub eval: bool,
+}
+
+/// What a run leaves behind.
+#[derive(Debug)]
+pub struct Done {
+    /// the run's folder
+    pub dir: PathBuf,
+    /// what the report says; `None` where nothing was examined
+    pub report: Option<ReportData>,
+    /// what training took
+    pub outcome: Option<Outcome>,
+}
+
+/// The error of a run that was asked to stop.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped; the same command goes on from here")]
+pub struct Stopped;
+
+const LOCK_FILE: &str = "recipe.lock.toml";
+const OUTCOME: &str = "outcome.json";
+
+/// Runs a recipe.
+///
+/// # Errors
+/// Whatever any stage says; [`Stopped`] where the watcher wanted it to stop.
+pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Result<Done> {
+    let began = Instant::now();
+    let r = &loaded.recipe;
+    let dir = r.run_dir();
+    std::fs::create_dir_all(&dir).with_context(|| format!("creating the run's folder {}", dir.display()))?;
+    let _lock = lock_folder(&dir)?;
+
+    watch.event(Event::Stage(said!("Base model", "基座模型")));
+    let pulled = pull(&r.model.base, &ctx.store, &ctx.pull, &mut |p| watch.event(Event::Pull(p)))?;
+    watch.event(Event::Base(&pulled));
+    let template =
+        r.model.template.clone().or_else(|| pulled.entry.as_ref().and_then(|e| e.template.clone()));
+    let options = LoadOptions { threads: r.train.threads.unwrap_or(0), template, ..LoadOptions::default() };
+    let model = Model::load(&pulled.path, &options)?;
+
+    watch.event(Event::Stage(said!("Textbooks", "教材")));
+    let base = BaseFacts { params: model.decoder().parameters(), context: model.decoder().config().context };
+    let training = prepare::training(r, &model, recipe::max_len(r, &base), watch)?;
+    let papers = prepare::exams(r, Some(&training), watch)?;
+    let resolved = recipe::derive(r, &prepare::facts(&training, &papers), &base);
+    let quick = r.train.effort == recipe::Effort::Quick;
+    let mut depth = exams::draw(r, papers, &resolved, &training, watch)?;
+    let texts = exams::texts(r, &model, quick)?;
+    watch.event(Event::Values(&resolved.values));
+
+    let inputs = inputs(r, &texts)?;
+    settle_folder(&dir, loaded, &resolved, &pulled, &inputs, ctx)?;
+    write_json(&dir.join("ledger.json"), &exams::ledger(&training, &depth))?;
+
+    let lora = lora_spec(r, &resolved)?;
+    let config = train_config(&resolved);
+    let shapes: Vec<SequenceShape> = training.tokens.iter().map(SequenceShape::from).collect();
+    let decoder = model.decoder();
+    let threads = model.cpu().pool().threads();
+    let mut plan =
+        forecast(decoder.config(), &lora, &config, &shapes, decoder.weight_bytes() as u64, threads)?;
+    let adapter_dir = dir.join("adapter");
+    let trained = adapter_dir.join(nurture_formats::adapter::CONFIG_NAME).exists();
+    let forecast_file = dir.join(FORECAST);
+    plan = match read_json::<Forecast>(&forecast_file) {
+        // the first forecast is the one that counts: what came later knows more
+        Some(first) if first.tokens == plan.tokens => first,
+        _ => plan.at_speed(facts::training_speed(&model, &lora, &training.tokens, config.micro_tokens)?),
+    };
+    plan.write(&forecast_file)?;
+    watch.event(Event::Forecast(&plan));
+    if let Some(free) = facts::memory_available().filter(|&free| plan.memory_bytes > free && !trained) {
+        bail!(
+            "training needs about {:.1} GB of memory, {:.1} GB are free; lower train.micro_tokens (now {}), train.max_len or the adapter's rank",
+            plan.memory_bytes as f64 / 1e9,
+            free as f64 / 1e9,
+            config.micro_tokens
+        );
+    }
+
+    if ctx.eval {
+        watch.event(Event::Stage(said!("Exam of the base", "基座考试")));
+        depth.sit(&dir, &model, &pulled, None, watch)?;
+    }
+
+    let outcome = if trained {
+        watch.event(Event::Reused(said!("training: done before", "训练：之前已完成")));
+        read_json(&dir.join(OUTCOME))
+    } else if ctx.train {
+        watch.event(Event::Stage(said!("Training", "训练")));
+        let files = RunFiles { folder: dir.clone(), base_sha256: pulled.sha256.clone() };
+        let outcome = train(&model, &lora, &config, training.tokens.clone(), &files, watch, |trainer| {
+            let extra = recorded(r, &training, &pulled, &model);
+            trainer.save_adapter(&adapter_dir, Some(r.model.base.clone()), extra)
+        })?;
+        write_json(&dir.join(OUTCOME), &outcome)?;
+        Some(outcome)
+    } else {
+        bail!("{}: has no adapter yet; nurture train (or run) makes it", dir.display());
+    };
+    if !ctx.eval {
+        return Ok(Done { dir, report: None, outcome });
+    }
+
+    watch.event(Event::Stage(said!("Exam of what was raised", "养成后的考试")));
+    let adapter = model.adapter(&adapter_dir)?;
+    depth.sit(&dir, &model, &pulled, Some((&adapter, &adapter_dir)), watch)?;
+    let mut reading = texts;
+    watch.event(Event::Stage(said!("Breadth: general text", "广度：通用文本")));
+    reading.read(&dir, &model, &pulled, None, watch)?;
+    reading.read(&dir, &model, &pulled, Some((&adapter, &adapter_dir)), watch)?;
+
+    watch.event(Event::Stage(said!("Report", "报告")));
+    let data = report::put_together(&report::Parts {
+        dir: &dir,
+        loaded,
+        ctx,
+        pulled: &pulled,
+        model: &model,
+        lora: &lora,
+        adapter: &adapter,
+        training: &training,
+        resolved: &resolved,
+        depth: &depth,
+        reading: &reading,
+        forecast: &plan,
+        outcome: outcome.as_ref(),
+        inputs: &inputs,
+        seconds: began.elapsed().as_secs_f64(),
+    })?;
+    write_json(&dir.join("report.json"), &data)?;
+    write_atomic(dir.join("report.md"), crate::report::markdown(&data, ctx.lang).as_bytes())?;
+    write_atomic(dir.join("report.html"), crate::report::html(&data, ctx.lang).as_bytes())?;
+    Ok(Done { dir, report: Some(data), outcome })
+}
+
+/// Two runs in one folder would spoil each other.
+fn lock_folder(dir: &Path) -> Result<File> {
+    let path = dir.join(".lock");
+    let file = File::create(&path).with_context(|| path.display().to_string())?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => bail!(
+            "{}: another run is working in this folder; wait for it, or give this one a name of its own: --set run.name=NAME",
+            dir.display()
+        ),
+        Err(std::fs::TryLockError::Error(e)) => Err(e).with_context(|| path.display().to_string()),
+    }
+}
+
+/// Names of everything that a run writes into its folder.
+const OWN: [&str; 12] = [
+    LOCK_FILE,
+    "adapter",
+    "checkpoints",
+    "eval",
+    "metrics.jsonl",
+    "ledger.json",
+    FORECAST,
+    OUTCOME,
+    "report.json",
+    "report.md",
+    "report.html",
+    "exam-overlap.json",
+];
+
+/// Writes the lock file, or checks that the folder belongs to the very same run.
+fn settle_folder(
+    dir: &Path,
+    loaded: &recipe::Loaded,
+    resolved: &Resolved,
+    pulled: &Pulled,
+    inputs: &[InputHash],
+    ctx: &Context,
+) -> Result<()> {
+    let text = recipe::lock(
+        &loaded.recipe,
+        resolved,
+        Lock {
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            base_sha256: pulled.sha256.clone(),
+            base_file: pulled.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+            recipe_sha256: sha256(loaded.text.as_bytes()),
+            overrides: loaded.overrides.clone(),
+            inputs: inputs.to_vec(),
+            ..Lock::default()
+        },
+    )?;
+    let path = dir.join(LOCK_FILE);
+    if ctx.fresh {
+        for name in OWN {
+            let old = dir.join(name);
+            let gone = if old.is_dir() { std::fs::remove_dir_all(&old) } else { std::fs::remove_file(&old) };
+            match gone {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(e).with_context(|| format!("removing {}", old.display()));
+                }
+                _ => {}
+            }
+        }
+    }
+    if let Ok(old) = std::fs::read_to_string(&path) {
+        // what does not change the result may differ: the words of the recipe, and the number of threads
+        let core = |t: &str| -> Vec<String> {
+            t.lines()
+                .filter(|l| {
+                    !["recipe_sha256", "threads", "version"].iter().any(|k| l.starts_with(&format!("{k} =")))
+                })
+                .map(String::from)
+                .collect()
+        };
+        let (a, b) = (core(&old), core(&text));
+        if a != b {
+            let differ = (0..a.len().max(b.len())).find(|&i| a.get(i) != b.get(i)).unwrap_or(0);
+            let line = |v: &[String]| v.get(differ).cloned().unwrap_or_else(|| "(nothing)".into());
+            bail!(
+                "{}: holds another run: then {:?}, now {:?}. Give this one a name of its own (--set run.name=NAME), or throw the old one away (--fresh)",
+                dir.display(),
+                line(&a),
+                line(&b)
+            );
+        }
+    }
+    Ok(write_atomic(path, text.as_bytes())?)
+}
+
+fn lora_spec(r: &Recipe, resolved: &Resolved) -> Result<LoraSpec> {
+    let a = r.train.adapter.as_ref().ok_or_else(|| anyhow!("train.adapter is missing"))?;
+    let names = a.modules();
+    let targets = PROJECTIONS.into_iter().filter(|p| names.contains(&p.name())).collect();
+    Ok(LoraSpec { rank: a.rank, alpha: resolved.alpha, rslora: a.rslora, targets })
+}
+
+fn train_config(r: &Resolved) -> TrainConfig {
+    TrainConfig {
+        length: RunLength::Steps(r.steps as u64),
+        batch: r.batch,
+        micro_tokens: r.micro_tokens,
+        rate: r.rate,
+        warmup: r.warmup_steps as u64,
+        schedule: match r.schedule {
+            recipe::Schedule::Cosine => nurture_train::Schedule::Cosine,
+            recipe::Schedule::Linear => nurture_train::Schedule::Linear,
+            recipe::Schedule::Constant => nurture_train::Schedule::Constant,
+        },
+        weight_decay: r.weight_decay,
+        clip: r.clip,
+        seed: r.seed,
+        checkpoint_every: r.checkpoint_every as u64,
+        ..TrainConfig::default()
+    }
+}
+
+/// What an adapter must remember to be used as it was trained.
+fn recorded(
+    r: &Recipe,
+    t: &Training,
+    pulled: &Pulled,
+    model: &Model,
+) -> serde_json::Map<String, serde_json::Value> {
+    let template = model.renderer().template();
+    let system = r.data.system.as_ref().map(|s| {
+        let labels = t.loaded.labels.as_ref().map(|l| l.sorted().join(", ")).unwrap_or_default();
+        s.replace("{labels}", &labels)
+    });
+    // a path is kept as it was given, so that equal recipes give equal bytes
+    let mut extra = serde_json::Map::new();
+    extra.insert("base".into(), json!({ "name": r.model.base, "sha256": pulled.sha256 }));
+    extra.insert("template".into(), json!({ "name": template.name(), "source": template.source() }));
+    extra.insert("system".into(), json!(system));
+    extra.insert("user".into(), json!(r.data.user));
+    extra.insert("labels".into(), json!(t.loaded.labels.as_ref().map(|l| l.sorted().to_vec())));
+    extra
+}
+
+fn train(
+    model: &Model,
+    lora: &LoraSpec,
+    config: &TrainConfig,
+    tokens: Vec<TokenExample>,
+    files: &RunFiles,
+    watch: &mut dyn Watch,
+    save: impl FnOnce(&Trainer<'_>) -> Result<(), nurture_train::TrainError>,
+) -> Result<Outcome> {
+    let mut trainer =
+        Trainer::resume(model.cpu(), model.decoder(), lora.clone(), config.clone(), tokens, files)?;
+    let said = |w: &nurture_train::Warning| Said::new(w.to_string(), w.to_string());
+    for w in trainer.warnings() {
+        watch.event(Event::Warning(&said(w)));
+    }
+    let before = trainer.warnings().len();
+    if trainer.steps_done() > 0 {
+        let (done, all) = (trainer.steps_done(), trainer.total_steps());
+        watch.event(Event::Reused(said!(
+            "goes on after step {done} of {all}",
+            "从第 {done} 步继续，共 {all} 步"
+        )));
+    }
+    let outcome = trainer.run(|m| {
+        watch.event(Event::Step(m));
+        if watch.stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    for w in trainer.warnings().iter().skip(before) {
+        watch.event(Event::Warning(&said(w)));
+    }
+    if !outcome.finished {
+        return Err(Stopped.into());
+    }
+    save(&trainer)?;
+    Ok(outcome)
+}
+
+/// Hashes of everything that goes in.
+fn inputs(r: &Recipe, texts: &Reading) -> Result<Vec<InputHash>> {
+    let mut out = Vec::new();
+    let mut add = |role: &str, path: &Path| -> Result<()> {
+        let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+        out.push(InputHash {
+            role: role.to_string(),
+            path: path.display().to_string(),
+            sha256: sha256(&bytes),
+            bytes: bytes.len() as u64,
+        });
+        Ok(())
+    };
+    r.data.train.iter().try_for_each(|s| add("train", &s.path))?;
+    r.eval.depth.iter().try_for_each(|e| add("depth", &e.path))?;
+    out.extend(texts.inputs());
+    out.sort();
+    Ok(out)
+}
+
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let mut text = serde_json::to_vec_pretty(value)?;
+    text.push(b'\n');
+    Ok(write_atomic(path, &text)?)
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+}
+
+/// An adapter with its folder.
+pub(crate) type Tuned<'a> = Option<(&'a Adapter, &'a Path)>;

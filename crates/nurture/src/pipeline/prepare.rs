@@ -1,0 +1,289 @@
+//! Prepare: files to examples to token sequences, every row accounted for.
+
+use super::{Event, Watch};
+use crate::engine::Model;
+use crate::recipe::{self, DataFacts, Recipe};
+use anyhow::{Context, Result, bail};
+use nurture_data::{
+    Answer, ChoiceStyle, Example, Fields, LabelForm, LengthPolicy, LoadOptions, Loaded, Mapping, OnBadRow,
+    OverLong, PromptTemplate, SchemaKind, SourceSpec, TokenExample, fit_lengths, load_exam, load_training,
+};
+use nurture_eval::{ExamKind, Item, score::Scorer};
+use std::path::Path;
+
+/// Training data, ready for the network.
+#[derive(Debug)]
+pub struct Training {
+    /// what was read
+    pub loaded: Loaded,
+    /// token sequences with their loss masks
+    pub tokens: Vec<TokenExample>,
+    /// tokens and trained tokens of each source
+    pub per_source: Vec<(u64, u64)>,
+}
+
+/// An exam, before its items are drawn.
+#[derive(Debug)]
+pub struct ExamPaper {
+    /// its name
+    pub name: String,
+    /// how it is answered
+    pub kind: ExamKind,
+    /// how free answers are compared
+    pub scorer: Option<Scorer>,
+    /// longest free answer
+    pub max_tokens: usize,
+    /// what was read
+    pub loaded: Loaded,
+}
+
+fn word<T: serde::de::DeserializeOwned>(word: &str) -> Option<T> {
+    serde_json::from_value(serde_json::Value::String(word.to_string())).ok()
+}
+
+/// How the recipe wants data to be read.
+pub(super) fn load_options(r: &Recipe) -> LoadOptions {
+    LoadOptions {
+        on_bad_row: word(r.data.on_bad_row.word()).unwrap_or(OnBadRow::Error),
+        labels: word(r.data.labels.word()).unwrap_or(LabelForm::AsIs),
+        template: PromptTemplate {
+            system: r.data.system.clone(),
+            user: r.data.user.clone(),
+            choices: ChoiceStyle::default(),
+        },
+        ..LoadOptions::default()
+    }
+}
+
+struct Columns<'a> {
+    kind: Option<SchemaKind>,
+    user: &'a Option<String>,
+    answer: &'a Option<String>,
+    options: &'a [String],
+    context: &'a [String],
+    system: &'a Option<String>,
+    encoding: Option<recipe::Encoding>,
+}
+
+fn spec(path: &Path, c: Columns<'_>) -> Result<SourceSpec> {
+    let mut spec = SourceSpec::new(path);
+    spec.encoding = c.encoding.and_then(|e| word(e.word()));
+    let many = |names: &[String]| match names {
+        [] => None,
+        [one] => Some(Fields::One(one.clone())),
+        more => Some(Fields::Many(more.to_vec())),
+    };
+    let named = c.user.is_some() || c.answer.is_some() || !c.options.is_empty() || !c.context.is_empty();
+    if named || c.system.is_some() || c.kind.is_some() {
+        let kind = match c.kind {
+            Some(kind) => kind,
+            None if !c.options.is_empty() => SchemaKind::Choice,
+            None => bail!(
+                "{}: columns are named but not what a row is: add kind = \"label\" (or question_answer, choice, messages …)",
+                path.display()
+            ),
+        };
+        let mut m = Mapping::new(kind);
+        m.user = c.user.clone();
+        m.system = c.system.clone();
+        m.options = many(c.options);
+        m.context = many(c.context);
+        match kind {
+            SchemaKind::Label => m.label = c.answer.clone(),
+            _ => m.answer = c.answer.clone(),
+        }
+        // a kind alone says how to look, not where: the columns are then still found by looking
+        if named || c.system.is_some() {
+            spec.mapping = Some(m);
+        }
+    }
+    Ok(spec)
+}
+
+/// Reads and renders the training files.
+///
+/// # Errors
+/// Whatever a file, a row or the template says; see the recipe's policies.
+pub(super) fn training(r: &Recipe, model: &Model, max_len: usize, watch: &mut dyn Watch) -> Result<Training> {
+    let specs = r
+        .data
+        .train
+        .iter()
+        .map(|s| {
+            spec(
+                &s.path,
+                Columns {
+                    kind: s.kind.and_then(|k| word(k.word())),
+                    user: &s.user,
+                    answer: &s.answer,
+                    options: &s.options,
+                    context: &s.context,
+                    system: &s.system,
+                    encoding: s.encoding,
+                },
+            )
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let mut loaded = load_training(&specs, &load_options(r))?;
+    for s in &loaded.sources {
+        watch.event(Event::Source(s));
+    }
+    let mut tokens = Vec::with_capacity(loaded.examples.len());
+    for e in &loaded.examples {
+        tokens.push(render(model, e)?);
+    }
+    let policy = LengthPolicy {
+        max_tokens: max_len,
+        over_long: word(r.data.over_long.word()).unwrap_or(OverLong::Error),
+        allow_untrained: false,
+    };
+    let tokens = fit_lengths(tokens, policy, &mut loaded.ledger)?;
+    if tokens.is_empty() {
+        bail!("no training example is left; the ledger says why: {}", reasons(&loaded));
+    }
+    let mut per_source = vec![(0, 0); loaded.sources.len()];
+    for t in &tokens {
+        if let Some(s) = per_source.get_mut(t.source) {
+            s.0 += t.tokens.len() as u64;
+            s.1 += t.trained_tokens() as u64;
+        }
+    }
+    Ok(Training { loaded, tokens, per_source })
+}
+
+fn reasons(loaded: &Loaded) -> String {
+    let dropped = loaded.ledger.total().dropped;
+    dropped.iter().map(|(reason, n)| format!("{reason} {n}")).collect::<Vec<_>>().join(", ")
+}
+
+/// One example as tokens with their mask.
+///
+/// # Errors
+/// What the template raises, with the example's place.
+pub fn render(model: &Model, e: &Example) -> Result<TokenExample> {
+    let rendered = match e.text() {
+        Some(text) => model.renderer().completion(text),
+        None => model.renderer().example(&e.with_answer()),
+    }
+    .with_context(|| e.id.clone())?;
+    Ok(TokenExample {
+        id: e.id.clone(),
+        source: e.source,
+        tokens: rendered.tokens,
+        trained: rendered.trained,
+    })
+}
+
+/// What the dial needs to know of the data.
+pub(super) fn facts(t: &Training, exams: &[ExamPaper]) -> DataFacts {
+    DataFacts {
+        train_examples: t.tokens.len(),
+        train_tokens: t.tokens.iter().map(|e| e.tokens.len()).sum(),
+        trained_tokens: t.tokens.iter().map(TokenExample::trained_tokens).sum(),
+        longest_tokens: t.tokens.iter().map(|e| e.tokens.len()).max().unwrap_or(0),
+        labels: t.loaded.labels.as_ref().map_or(0, |l| l.len()),
+        exam_items: exams.iter().map(|e| e.loaded.examples.len()).collect(),
+    }
+}
+
+/// Reads the exams of the recipe.
+///
+/// # Errors
+/// Whatever a file or row says; an exam whose rows are of different kinds.
+pub(super) fn exams(
+    r: &Recipe,
+    training: Option<&Training>,
+    watch: &mut dyn Watch,
+) -> Result<Vec<ExamPaper>> {
+    let labels = training.and_then(|t| t.loaded.labels.as_ref());
+    let mut out: Vec<ExamPaper> = Vec::new();
+    for exam in r.eval.depth.iter().filter(|e| e.kind != Some(recipe::ExamKind::Perplexity)) {
+        let kind = match exam.kind {
+            Some(recipe::ExamKind::Label) => Some(SchemaKind::Label),
+            Some(recipe::ExamKind::Choice) if !exam.options.is_empty() => Some(SchemaKind::Choice),
+            Some(recipe::ExamKind::Free) if exam.user.is_some() => Some(SchemaKind::QuestionAnswer),
+            _ => None,
+        };
+        let spec = spec(
+            &exam.path,
+            Columns {
+                kind,
+                user: &exam.user,
+                answer: &exam.answer,
+                options: &exam.options,
+                context: &exam.context,
+                system: &exam.system,
+                encoding: exam.encoding,
+            },
+        )?;
+        let loaded = load_exam(&[spec], &load_options(r), labels)?;
+        loaded.sources.iter().for_each(|s| watch.event(Event::Source(s)));
+        let found = kind_of(&exam.path, &loaded.examples)?;
+        let wanted = match exam.kind {
+            None => found,
+            Some(recipe::ExamKind::Free) => ExamKind::Free,
+            // a set of labels is a choice whose options are the same for all
+            Some(_) if found == ExamKind::Free => bail!(
+                "{}: the recipe calls it a {} exam, but its rows hold free answers; set kind = \"free\" or name the columns",
+                exam.path.display(),
+                exam.kind.map_or("", |k| k.word())
+            ),
+            Some(_) => found,
+        };
+        let base = exam.name.clone().unwrap_or_else(|| stem(&exam.path));
+        let mut name = base.clone();
+        let mut n = 1;
+        while out.iter().any(|e| e.name == name) {
+            n += 1;
+            name = format!("{base}-{n}");
+        }
+        let scorer = (wanted == ExamKind::Free).then_some(match exam.score {
+            recipe::Score::Exact => Scorer::Exact,
+            recipe::Score::Contains => Scorer::Contains,
+            recipe::Score::TokenF1 => Scorer::TokenF1,
+        });
+        out.push(ExamPaper { name, kind: wanted, scorer, max_tokens: exam.max_tokens, loaded });
+    }
+    Ok(out)
+}
+
+pub(super) fn stem(path: &Path) -> String {
+    path.file_stem().map_or_else(|| "exam".into(), |s| s.to_string_lossy().into_owned())
+}
+
+fn kind_of(path: &Path, examples: &[Example]) -> Result<ExamKind> {
+    let kind = |e: &Example| match &e.answer {
+        Answer::Label(_) => Ok(ExamKind::Label),
+        Answer::Choice { .. } => Ok(ExamKind::Choice),
+        Answer::Free(_) => Ok(ExamKind::Free),
+        Answer::Chat if e.expected().is_some() => Ok(ExamKind::Free),
+        _ => bail!("{}: item {} has no answer to compare with", path.display(), e.id),
+    };
+    let first = examples.first().map_or(Ok(ExamKind::Free), kind)?;
+    for e in examples {
+        if kind(e)? != first {
+            bail!("{}: item {} asks for another kind of answer than the first item", path.display(), e.id);
+        }
+    }
+    Ok(first)
+}
+
+/// Items as they are put to the model.
+pub fn items(examples: &[Example], kind: ExamKind) -> Vec<Item> {
+    examples
+        .iter()
+        .map(|e| {
+            let messages = e.prompt().to_vec();
+            let question = messages.iter().rev().find(|m| m.role == "user").map(|m| m.content.clone());
+            let gold = match &e.answer {
+                Answer::Free(all) => all.clone(),
+                _ => e.expected().map(String::from).into_iter().collect(),
+            };
+            let options = match &e.answer {
+                Answer::Choice { options, .. } if kind == ExamKind::Choice => options.clone(),
+                _ => Vec::new(),
+            };
+            Item { id: e.id.clone(), question: question.unwrap_or_default(), messages, gold, options }
+        })
+        .collect()
+}

@@ -1,0 +1,269 @@
+//! Fills the report from everything that the stages left.
+
+use super::exams::{Depth, Exam, Reading, adapter_sha256};
+use super::{Context, Training, facts};
+use crate::engine::Model;
+use crate::lang::Said;
+use crate::recipe::{self, InputHash, Resolved};
+use crate::report::data::*;
+use crate::report::verdict::judge;
+use crate::said;
+use anyhow::Result;
+use nurture_data::SourceLedger;
+use nurture_eval::{Comparison, ExamKind, PerplexityComparison};
+use nurture_hub::Pulled;
+use nurture_model::{Adapter, LoraSpec};
+use nurture_train::{Forecast, METRICS, Outcome, read_metrics};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+pub(super) struct Parts<'a> {
+    pub(super) dir: &'a Path,
+    pub(super) loaded: &'a recipe::Loaded,
+    pub(super) ctx: &'a Context,
+    pub(super) pulled: &'a Pulled,
+    pub(super) model: &'a Model,
+    pub(super) lora: &'a LoraSpec,
+    pub(super) adapter: &'a Adapter,
+    pub(super) training: &'a Training,
+    pub(super) resolved: &'a Resolved,
+    pub(super) depth: &'a Depth,
+    pub(super) reading: &'a Reading,
+    pub(super) forecast: &'a Forecast,
+    pub(super) outcome: Option<&'a Outcome>,
+    pub(super) inputs: &'a [InputHash],
+    pub(super) seconds: f64,
+}
+
+pub(super) fn put_together(p: &Parts<'_>) -> Result<ReportData> {
+    let r = &p.loaded.recipe;
+    let decoder = p.model.decoder();
+    let exams: Vec<ExamReport> = p.depth.compare()?.iter().map(|(e, c)| exam(e, c, p.resolved)).collect();
+    let depth_texts: Vec<TextReport> = p.reading.compare(true)?.iter().map(text).collect();
+    let breadth: Vec<TextReport> = p.reading.compare(false)?.iter().map(text).collect();
+    let verdict = judge(&exams, &depth_texts, &breadth, r.eval.min_gain, r.eval.max_breadth_loss);
+    let metrics = read_metrics(p.dir.join(METRICS)).unwrap_or_default();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let entry = p.pulled.entry.as_ref();
+    let dtypes: Vec<String> = decoder.dtypes().iter().map(|(t, n)| format!("{t} ×{n}")).collect();
+    let mut warnings = Vec::new();
+    if p.training.loaded.conflicts.count > 0 {
+        let n = p.training.loaded.conflicts.count;
+        warnings.push(said!(
+            "{n} training rows ask the same as an earlier row and answer differently",
+            "有 {n} 行训练数据与之前的行问题相同而答案不同"
+        ));
+    }
+    for e in &p.depth.exams {
+        if !e.overlap.is_empty() {
+            let (n, name) = (e.overlap.len(), &e.info.name);
+            warnings.push(said!(
+                "{name}: {n} items also stood in the training data and were left out",
+                "{name}：有 {n} 题也在训练数据中，已剔除"
+            ));
+        }
+    }
+    Ok(ReportData {
+        title: String::new(),
+        run: r.name().to_string(),
+        created: crate::date::utc(now),
+        version: env!("CARGO_PKG_VERSION").to_string(),
+        base: BaseInfo {
+            name: r.model.base.clone(),
+            file: p.pulled.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+            sha256: p.pulled.sha256.clone(),
+            dtypes: dtypes.join(", "),
+            params: decoder.parameters(),
+            licence: entry
+                .map(|e| e.licence.clone())
+                .or(p.model.licence().map(String::from))
+                .unwrap_or_default(),
+            template: p.model.renderer().template().name().to_string(),
+        },
+        adapter: AdapterInfo {
+            kind: "lora".into(),
+            rank: p.lora.rank as u64,
+            alpha: p.lora.alpha,
+            rslora: p.lora.rslora,
+            targets: p.lora.targets.iter().map(|t| t.name().to_string()).collect(),
+            params: p.adapter.parameters() as u64,
+            path: "adapter/adapter_model.safetensors".into(),
+            sha256: adapter_sha256(&p.dir.join("adapter"))?,
+        },
+        machine: MachineInfo {
+            cpu: facts::cpu_name(),
+            threads: p.model.cpu().pool().threads() as u64,
+            isa: nurture_kernels::isa().name().to_string(),
+        },
+        recipe: p.loaded.text.clone(),
+        overrides: p.loaded.overrides.clone(),
+        derived: p.resolved.values.clone(),
+        ledger: ledger(p),
+        curve: metrics
+            .iter()
+            .map(|m| CurvePoint {
+                step: m.step,
+                loss: m.loss,
+                rate: m.rate,
+                grad_norm: m.grad_norm,
+                tok_s: m.tok_s,
+            })
+            .collect(),
+        forecast: Cost {
+            memory_bytes: Some(p.forecast.memory_bytes as f64),
+            seconds: p.forecast.seconds,
+            total_seconds: None,
+        },
+        outcome: Cost {
+            memory_bytes: p.outcome.and_then(|o| o.peak_rss).map(|b| b as f64),
+            seconds: p.outcome.map(|o| o.seconds),
+            total_seconds: Some(p.seconds),
+        },
+        trained_tokens: p.outcome.map_or(0, |o| o.tokens),
+        train_examples: p.training.tokens.len() as u64,
+        exams,
+        depth_texts,
+        breadth,
+        verdict,
+        commands: commands(p),
+        inputs: p.inputs.to_vec(),
+        warnings,
+    })
+}
+
+fn commands(p: &Parts<'_>) -> Vec<Command> {
+    let dir = p.dir.display();
+    vec![
+        Command { does: said!("repeat the run", "重复这次运行"), text: p.ctx.command.clone() },
+        Command {
+            does: said!("repeat it from the lock file, in a folder of its own", "用锁文件在新文件夹里重复"),
+            text: format!(
+                "nurture run {dir}/recipe.lock.toml --set run.name={}-again",
+                p.loaded.recipe.name()
+            ),
+        },
+        Command { does: said!("talk to the model", "和模型对话"), text: format!("nurture chat {dir}") },
+    ]
+}
+
+fn exam(e: &Exam, c: &Comparison, resolved: &Resolved) -> ExamReport {
+    let _ = resolved;
+    let graded = c.info.scorer.is_some_and(|s| s.is_graded());
+    let mark = |s: &nurture_eval::Side, macro_f1: Option<f64>| Mark {
+        correct: s.correct as u64,
+        accuracy: if graded { s.mean_score } else { s.accuracy },
+        ci: match (graded, s.mean_score_ci) {
+            (true, Some(i)) => [i.low, i.high],
+            _ => [s.accuracy_ci.low, s.accuracy_ci.high],
+        },
+        macro_f1,
+    };
+    let f1 = |i: usize| e.results[i].as_ref().and_then(|r| r.macro_f1);
+    let gain = c.gain();
+    let confusions = |s: &nurture_eval::Side| {
+        s.confusions
+            .iter()
+            .map(|c| Confusion { gold: c.gold.clone(), predicted: c.answer.clone(), count: c.count as u64 })
+            .collect()
+    };
+    ExamReport {
+        name: c.info.name.clone(),
+        kind: match c.info.kind {
+            ExamKind::Label => "label",
+            ExamKind::Choice => "choice",
+            ExamKind::Free => "free",
+        }
+        .into(),
+        mode: "exact".into(),
+        items: c.n as u64,
+        of: e.of as u64,
+        stratified: e.stratified,
+        labels: if c.info.kind == ExamKind::Label { e.labels.len() as u64 } else { 0 },
+        graded,
+        majority_accuracy: c.majority_accuracy,
+        base: mark(&c.base, f1(0)),
+        tuned: mark(&c.tuned, f1(1)),
+        paired: Paired {
+            diff: gain.diff,
+            ci: [gain.ci.low, gain.ci.high],
+            p: gain.p,
+            only_base: c.paired.only_base as u64,
+            only_tuned: c.paired.only_tuned as u64,
+            minimum_detectable: c.paired.minimum_detectable,
+        },
+        confusions_base: confusions(&c.base),
+        confusions_tuned: confusions(&c.tuned),
+        changed: c
+            .changed
+            .iter()
+            .map(|x| Changed {
+                question: x.question.clone(),
+                gold: x.gold.join(" | "),
+                base: x.base_answer.clone(),
+                tuned: x.tuned_answer.clone(),
+                base_right: x.base_score >= 1.0,
+                tuned_right: x.tuned_score >= 1.0,
+            })
+            .collect(),
+        per_label: c
+            .labels
+            .iter()
+            .map(|l| LabelRow {
+                label: l.label.clone(),
+                items: l.support as u64,
+                base_correct: (l.base_recall * l.support as f64).round() as u64,
+                tuned_correct: (l.tuned_recall * l.support as f64).round() as u64,
+            })
+            .collect(),
+    }
+}
+
+fn text(c: &PerplexityComparison) -> TextReport {
+    let bpb = [c.base_bits_per_byte.unwrap_or(f64::NAN), c.tuned_bits_per_byte.unwrap_or(f64::NAN)];
+    let ci = [c.ratio_ci.low, c.ratio_ci.high];
+    TextReport::new(&c.name, c.tokens_scored as u64, [c.base, c.tuned], bpb, ci)
+}
+
+fn ledger(p: &Parts<'_>) -> Vec<LedgerSource> {
+    let mut out = Vec::new();
+    for (s, tokens) in p.training.loaded.ledger.sources.iter().zip(&p.training.per_source) {
+        out.push(source(s, "train", *tokens));
+    }
+    for e in &p.depth.exams {
+        out.extend(e.ledger.sources.iter().map(|s| source(s, "depth", (0, 0))));
+    }
+    out
+}
+
+fn source(s: &SourceLedger, role: &str, tokens: (u64, u64)) -> LedgerSource {
+    let none = || Said::default();
+    let mut buckets = vec![
+        LedgerBucket { fate: said!("used", "使用"), reason: none(), count: s.used },
+        LedgerBucket { fate: said!("duplicate", "重复"), reason: none(), count: s.duplicate },
+        LedgerBucket { fate: said!("cut", "截短"), reason: none(), count: s.cut },
+        LedgerBucket { fate: said!("held out", "留出"), reason: none(), count: s.held_out },
+    ];
+    buckets.extend(s.dropped.iter().map(|(reason, &count)| LedgerBucket {
+        fate: said!("dropped", "舍弃"),
+        reason: reason_text(reason),
+        count,
+    }));
+    buckets.retain(|b| b.count > 0);
+    LedgerSource {
+        path: s.source.clone(),
+        role: role.into(),
+        rows: s.rows,
+        buckets,
+        tokens: tokens.0,
+        trained_tokens: tokens.1,
+    }
+}
+
+fn reason_text(reason: &str) -> Said {
+    match reason {
+        "not_sampled" => said!("not drawn for this exam", "本次考试未抽中"),
+        "also_in_training" => said!("also in the training data", "训练数据中也有"),
+        "too_long" => said!("longer than train.max_len", "长于 train.max_len"),
+        other => Said::new(other.replace('_', " "), other.replace('_', " ")),
+    }
+}

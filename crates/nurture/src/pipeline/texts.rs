@@ -1,0 +1,106 @@
+//! Texts whose perplexity is measured: general ones that ship with the project, and the user's own.
+
+use anyhow::{Context, Result, bail};
+use nurture_eval::{Window, WindowScheme, strided_windows};
+use nurture_text::Tokenizer;
+use std::path::Path;
+
+/// The general text that ships with the project, by language.
+const GENERAL: [(&str, &str); 2] = [
+    ("general-en", include_str!("../../../../samples/general/en.txt")),
+    ("general-zh", include_str!("../../../../samples/general/zh.txt")),
+];
+
+/// Parts documents in the general texts.
+const BETWEEN: &str = "=====";
+
+/// Tokens of a window.
+const WINDOW: usize = 256;
+
+/// A text, cut into windows for one tokenizer.
+#[derive(Debug)]
+pub struct Text {
+    /// its name
+    pub name: String,
+    /// where it comes from, for the lock file: path (or name) and bytes
+    pub origin: (String, Vec<u8>),
+    /// tokens of each document
+    documents: Vec<Vec<u32>>,
+    /// its windows
+    pub windows: Vec<Window>,
+    /// how it was cut
+    pub scheme: WindowScheme,
+}
+
+impl Text {
+    fn new(
+        name: &str,
+        origin: String,
+        content: &str,
+        tokenizer: &Tokenizer,
+        most: Option<usize>,
+    ) -> Result<Text> {
+        let documents = content
+            .split('\n')
+            .collect::<Vec<_>>()
+            .split(|line| line.trim_end() == BETWEEN)
+            .map(|lines| lines.join("\n").trim().to_string())
+            .filter(|d| !d.is_empty())
+            .map(|d| tokenizer.encode(&d, false))
+            .collect::<Result<Vec<_>, _>>()
+            .with_context(|| origin.clone())?;
+        let bos = tokenizer.bos();
+        let mut windows = strided_windows(&documents, WINDOW, bos).with_context(|| origin.clone())?;
+        if let Some(most) = most.filter(|&m| m < windows.len()) {
+            // spread over the whole text, so that every kind of document is in it
+            let n = windows.len();
+            let keep: Vec<usize> = (0..most).map(|i| i * n / most).collect();
+            let mut at = 0;
+            windows.retain(|_| {
+                at += 1;
+                keep.binary_search(&(at - 1)).is_ok()
+            });
+        }
+        let scheme = WindowScheme::Strided { n_ctx: WINDOW };
+        let origin = (origin, content.as_bytes().to_vec());
+        Ok(Text { name: name.to_string(), origin, documents, windows, scheme })
+    }
+
+    /// Bytes of the text of a window's scored tokens.
+    pub fn bytes(&self, tokenizer: &Tokenizer, w: &Window) -> usize {
+        let tokens = self.documents.get(w.document).and_then(|d| d.get(w.source.clone())).unwrap_or(&[]);
+        tokens.iter().filter_map(|&t| tokenizer.token_bytes(t)).map(|b| b.len()).sum()
+    }
+
+    /// Tokens that go through the network to read it once.
+    pub fn tokens(&self) -> usize {
+        self.windows.iter().map(|w| w.tokens.len()).sum()
+    }
+}
+
+/// The texts that a name or path of the recipe stands for: `general-mini` is both general texts. `most`: at most so
+/// many windows of each.
+///
+/// # Errors
+/// An unknown name, a file that cannot be read or is not UTF-8, a text that is too short.
+pub(super) fn open(name: &str, tokenizer: &Tokenizer, most: Option<usize>) -> Result<Vec<Text>> {
+    if name == "general-mini" {
+        return GENERAL
+            .iter()
+            .map(|(n, text)| Text::new(n, format!("general-mini/{n}"), text, tokenizer, most))
+            .collect();
+    }
+    let path = Path::new(name);
+    if !path.exists() {
+        bail!("{name}: no such text; give the path of a UTF-8 text file, or general-mini");
+    }
+    let bytes = std::fs::read(path).with_context(|| name.to_string())?;
+    let content = match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(e) => bail!(
+            "{name}: not UTF-8 (byte {}); convert it, e.g. iconv -f gb18030 -t utf-8",
+            e.utf8_error().valid_up_to()
+        ),
+    };
+    Ok(vec![Text::new(&super::prepare::stem(path), name.to_string(), &content, tokenizer, most)?])
+}

@@ -1,0 +1,167 @@
+//! How to train: every value that the result depends on, beside the base, the adapter's shape and the examples.
+
+use crate::divergence::Divergence;
+use crate::error::TrainError;
+use crate::schedule::Schedule;
+use serde::{Deserialize, Serialize};
+
+/// How long to train.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunLength {
+    /// Optimiser steps.
+    Steps(u64),
+    /// Passes over the examples; a fraction is a part of a pass, rounded to whole steps (at least one).
+    Epochs(f64),
+}
+
+/// The settings of supervised fine-tuning.
+///
+/// A step learns from `batch` sequences. Each trained token of the step weighs the same, one over their number, so
+/// that the step does not depend on how it is cut into micro-batches.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// How long.
+    pub length: RunLength,
+    /// Sequences of one optimiser step.
+    pub batch: usize,
+    /// Most tokens computed at once. Sequences stand behind each other without padding and do not see each other;
+    /// a step with more tokens is done in several micro-batches.
+    pub micro_tokens: usize,
+    /// Peak learning rate.
+    pub rate: f64,
+    /// Steps of warm-up.
+    pub warmup: u64,
+    /// How the rate falls after it.
+    pub schedule: Schedule,
+    /// Decays of AdamW's two moments.
+    pub betas: (f64, f64),
+    /// Added to the root of AdamW's second moment.
+    pub eps: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Largest norm of all gradients together; larger ones are scaled down to it. 0: no clipping.
+    pub clip: f64,
+    /// Seed of the adapter's first values and of the order of the examples.
+    pub seed: u64,
+    /// Steps between two checkpoints (there is always one at the end). 0: only at the end.
+    pub checkpoint_every: u64,
+    /// When the loss counts as climbing.
+    pub divergence: Divergence,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        TrainConfig {
+            length: RunLength::Epochs(1.0),
+            batch: 16,
+            micro_tokens: 2048,
+            rate: 1e-3,
+            warmup: 0,
+            schedule: Schedule::Cosine,
+            betas: (0.9, 0.999),
+            eps: 1e-8,
+            weight_decay: 0.0,
+            clip: 1.0,
+            seed: 0,
+            checkpoint_every: 50,
+            divergence: Divergence::default(),
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Optimiser steps for so many examples.
+    pub fn total_steps(&self, examples: usize) -> u64 {
+        let per_epoch = examples.div_ceil(self.batch.max(1)).max(1);
+        match self.length {
+            RunLength::Steps(steps) => steps,
+            RunLength::Epochs(epochs) => ((epochs * per_epoch as f64).round() as u64).max(1),
+        }
+    }
+
+    /// Refuses values that cannot be meant.
+    ///
+    /// # Errors
+    /// [`TrainError::Setting`] with the key.
+    pub fn check(&self) -> Result<(), TrainError> {
+        let refuse = |key, problem: String| Err(TrainError::Setting { key, problem });
+        let range = |key, value: f64, low: f64, high: f64| {
+            if (low..=high).contains(&value) {
+                return Ok(());
+            }
+            refuse(key, format!("{value} is not in {low}..{high}"))
+        };
+        match self.length {
+            RunLength::Steps(0) => return refuse("length", "0 steps: nothing to do".into()),
+            RunLength::Steps(_) => {}
+            RunLength::Epochs(epochs) if epochs > 0.0 && epochs <= 1e6 => {}
+            RunLength::Epochs(epochs) => return refuse("length", format!("{epochs} epochs")),
+        }
+        if self.batch == 0 {
+            return refuse("batch", "0: a step needs at least one sequence".into());
+        }
+        if self.micro_tokens < 2 {
+            return refuse(
+                "micro_tokens",
+                format!("{}: a sequence has at least 2 tokens", self.micro_tokens),
+            );
+        }
+        if self.rate == 0.0 {
+            return refuse("rate", "0: nothing would be learnt".into());
+        }
+        range("rate", self.rate, 0.0, 10.0)?;
+        range("betas", self.betas.0, 0.0, 1.0 - 1e-9)?;
+        range("betas", self.betas.1, 0.0, 1.0 - 1e-9)?;
+        range("eps", self.eps, 1e-30, 1.0)?;
+        range("weight_decay", self.weight_decay, 0.0, 100.0)?;
+        range("clip", self.clip, 0.0, f64::MAX)?;
+        range("divergence.rise", self.divergence.rise, 0.0, f64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn length_in_steps() {
+        let config = |length| TrainConfig { length, batch: 16, ..TrainConfig::default() };
+        assert_eq!(config(RunLength::Epochs(3.0)).total_steps(100), 21);
+        assert_eq!(config(RunLength::Epochs(0.5)).total_steps(100), 4);
+        assert_eq!(config(RunLength::Epochs(0.001)).total_steps(100), 1);
+        assert_eq!(config(RunLength::Steps(5)).total_steps(100), 5);
+    }
+
+    #[test]
+    fn odd_values_are_named() {
+        let cases: [(&str, fn(&mut TrainConfig)); 9] = [
+            ("length", |c| c.length = RunLength::Steps(0)),
+            ("length", |c| c.length = RunLength::Epochs(f64::NAN)),
+            ("batch", |c| c.batch = 0),
+            ("micro_tokens", |c| c.micro_tokens = 0),
+            ("rate", |c| c.rate = f64::NAN),
+            ("rate", |c| c.rate = 0.0),
+            ("betas", |c| c.betas.1 = 1.0),
+            ("eps", |c| c.eps = 0.0),
+            ("clip", |c| c.clip = -1.0),
+        ];
+        for (key, spoil) in cases {
+            let mut config = TrainConfig::default();
+            config.check().unwrap();
+            spoil(&mut config);
+            let error = config.check().unwrap_err();
+            assert!(matches!(error, TrainError::Setting { key: found, .. } if found == key), "{error}");
+        }
+    }
+
+    #[test]
+    fn written_as_json_and_back() {
+        let config = TrainConfig { length: RunLength::Steps(7), ..TrainConfig::default() };
+        let text = serde_json::to_string(&config).unwrap();
+        assert!(text.contains(r#""length":{"steps":7}"#), "{text}");
+        assert_eq!(serde_json::from_str::<TrainConfig>(&text).unwrap(), config);
+        assert!(serde_json::from_str::<TrainConfig>(r#"{"ratte": 1}"#).is_err());
+    }
+}

@@ -1,0 +1,49 @@
+//! What examples must fulfil before a run begins.
+
+use crate::error::TrainError;
+use nurture_data::{BatchPlan, PlanConfig, PlanError, TokenExample};
+use nurture_model::Config;
+
+use crate::config::TrainConfig;
+
+/// Refuses what the network cannot take or nothing can be learnt from, by the id of the first such example.
+pub(crate) fn check(c: &Config, config: &TrainConfig, examples: &[TokenExample]) -> Result<(), TrainError> {
+    if examples.is_empty() {
+        return Err(TrainError::NoExamples);
+    }
+    for example in examples {
+        let id = || example.id.clone();
+        let (tokens, flags) = (example.tokens.len(), example.trained.len());
+        if tokens != flags {
+            return Err(TrainError::Mask { id: id(), tokens, flags });
+        }
+        if let Some(&token) = example.tokens.iter().find(|&&token| token as usize >= c.vocab) {
+            return Err(TrainError::Token { id: id(), token, vocab: c.vocab });
+        }
+        if tokens > c.context {
+            return Err(TrainError::BeyondContext { id: id(), tokens, context: c.context });
+        }
+        if tokens > config.micro_tokens {
+            return Err(TrainError::BeyondMicroBatch { id: id(), tokens, micro_tokens: config.micro_tokens });
+        }
+        if example.trained_tokens() == 0 {
+            return Err(TrainError::Untrained { id: id() });
+        }
+    }
+    Ok(())
+}
+
+/// The plan of a run over sequences of these lengths.
+pub(crate) fn plan(config: &TrainConfig, lengths: Vec<usize>) -> Result<BatchPlan, PlanError> {
+    let per_epoch = lengths.len().div_ceil(config.batch.max(1)).max(1) as u64;
+    let epochs = config.total_steps(lengths.len()).div_ceil(per_epoch);
+    BatchPlan::new(
+        lengths,
+        PlanConfig {
+            epochs: u32::try_from(epochs).unwrap_or(u32::MAX),
+            batch: config.batch,
+            pack_tokens: config.micro_tokens,
+            seed: config.seed,
+        },
+    )
+}

@@ -1,0 +1,143 @@
+//! What a run will take, before it begins: memory buffer by buffer, operations, and time where a speed is known.
+
+use crate::config::TrainConfig;
+use crate::error::TrainError;
+use crate::examples::plan;
+use crate::flops::FlopsPerToken;
+use nurture_data::TokenExample;
+use nurture_formats::write_atomic;
+use nurture_model::{Config, LoraSpec, TrainingShape, memory_table};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// Name of the file in the run's folder.
+pub const FORECAST: &str = "forecast.json";
+
+/// What a forecast needs to know of an example.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SequenceShape {
+    /// Its tokens.
+    pub tokens: usize,
+    /// Those of them that carry loss.
+    pub trained: usize,
+}
+
+impl From<&TokenExample> for SequenceShape {
+    fn from(example: &TokenExample) -> Self {
+        SequenceShape { tokens: example.tokens.len(), trained: example.trained_tokens() }
+    }
+}
+
+/// A row of the memory table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForecastRow {
+    /// What it is.
+    pub name: String,
+    /// Its bytes.
+    pub bytes: u64,
+}
+
+/// The forecast of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Forecast {
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Micro-batches.
+    pub micro_batches: u64,
+    /// Tokens computed, repeated passes counted.
+    pub tokens: u64,
+    /// Those of them that carry loss.
+    pub trained_tokens: u64,
+    /// Tokens of the largest micro-batch.
+    pub largest_micro_batch: u64,
+    /// The memory table.
+    pub memory: Vec<ForecastRow>,
+    /// Its sum: the peak to expect.
+    pub memory_bytes: u64,
+    /// Useful operations of the whole run; see [`FlopsPerToken`].
+    pub flop: f64,
+    /// Speed in useful operations that the estimate of the time stands on, GFLOP/s.
+    pub gflops: Option<f64>,
+    /// Seconds of training, where a speed is known. Nothing is ever derived from it.
+    pub seconds: Option<f64>,
+}
+
+/// Forecasts a run over sequences of these shapes.
+///
+/// `base_bytes` is what the base's weights take in memory (`Decoder::weight_bytes`).
+///
+/// # Errors
+/// Settings that cannot be used, no sequences, or one that no micro-batch holds.
+pub fn forecast(
+    c: &Config,
+    lora: &LoraSpec,
+    config: &TrainConfig,
+    sequences: &[SequenceShape],
+    base_bytes: u64,
+    threads: usize,
+) -> Result<Forecast, TrainError> {
+    config.check()?;
+    if sequences.is_empty() {
+        return Err(TrainError::NoExamples);
+    }
+    let plan = plan(config, sequences.iter().map(|s| s.tokens).collect())?;
+    let steps = config.total_steps(sequences.len());
+    let mut shape = TrainingShape { tokens: 0, loss_rows: 0, longest: 0, threads, base_bytes };
+    let (mut micro_batches, mut tokens, mut trained_tokens, mut flop) = (0u64, 0u64, 0u64, 0f64);
+    for step in plan.steps(0).take(usize::try_from(steps).unwrap_or(usize::MAX)) {
+        for pack in &step.packs {
+            let all = || pack.iter().filter_map(|&i| sequences.get(i));
+            let here: usize = all().map(|s| s.tokens).sum();
+            let loss: usize = all().map(|s| s.trained).sum();
+            shape.tokens = shape.tokens.max(here);
+            shape.loss_rows = shape.loss_rows.max(loss);
+            shape.longest = shape.longest.max(all().map(|s| s.tokens).max().unwrap_or(0));
+            micro_batches += 1;
+            tokens += here as u64;
+            trained_tokens += loss as u64;
+            flop += all().map(|s| FlopsPerToken::sequence(c, s.tokens, s.trained)).sum::<f64>();
+        }
+    }
+    let mut memory: Vec<ForecastRow> = memory_table(c, lora, &shape)
+        .into_iter()
+        .map(|row| ForecastRow { name: row.name.to_string(), bytes: row.bytes })
+        .collect();
+    // an id and a flag a token, and the text of the example's own id with its bookkeeping
+    let examples = sequences.iter().map(|s| 5 * s.tokens as u64 + 128).sum();
+    memory.push(ForecastRow { name: "examples".to_string(), bytes: examples });
+    Ok(Forecast {
+        steps,
+        micro_batches,
+        tokens,
+        trained_tokens,
+        largest_micro_batch: shape.tokens as u64,
+        memory_bytes: memory.iter().map(|row| row.bytes).sum(),
+        memory,
+        flop,
+        gflops: None,
+        seconds: None,
+    })
+}
+
+impl Forecast {
+    /// With an estimate of the time from a speed that was measured, in useful GFLOP/s (a short calibration).
+    pub fn at_speed(mut self, gflops: f64) -> Forecast {
+        if gflops > 0.0 && gflops.is_finite() {
+            self.gflops = Some(gflops);
+            self.seconds = Some(self.flop * 1e-9 / gflops);
+        }
+        self
+    }
+
+    /// Writes it as JSON, whole or not at all.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<(), TrainError> {
+        let path = path.as_ref();
+        let mut text =
+            serde_json::to_vec_pretty(self).map_err(|e| TrainError::io(path, "writing", e.into()))?;
+        text.push(b'\n');
+        Ok(write_atomic(path, &text)?)
+    }
+}

@@ -1,0 +1,85 @@
+//! What a run is: its settings, its examples, its base. Only the same run is resumed.
+
+use crate::config::TrainConfig;
+use crate::digest::Digest;
+use nurture_data::TokenExample;
+use nurture_model::LoraSpec;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// The identity of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Identity {
+    /// settings and the adapter's shape, as JSON
+    pub(crate) config: String,
+    /// SHA-256 of `config`
+    pub(crate) config_sha256: String,
+    /// SHA-256 of all tokens and masks in order
+    pub(crate) data_sha256: String,
+    /// as the caller gave it
+    pub(crate) base_sha256: String,
+}
+
+impl Identity {
+    pub(crate) fn new(
+        config: &TrainConfig,
+        lora: &LoraSpec,
+        examples: &[TokenExample],
+        base_sha256: &str,
+    ) -> Identity {
+        let targets: Vec<&str> = lora.targets.iter().map(|p| p.name()).collect();
+        let lora =
+            json!({ "rank": lora.rank, "alpha": lora.alpha, "rslora": lora.rslora, "targets": targets });
+        let config = json!({ "train": config, "lora": lora }).to_string();
+        let mut digest = Digest::default();
+        digest.part(config.as_bytes());
+        let config_sha256 = digest.hex();
+        let mut digest = Digest::default();
+        digest.count(examples.len());
+        for example in examples {
+            digest.words(&example.tokens, u32::to_le_bytes);
+            digest.words(&example.trained, |flag| [u8::from(flag)]);
+        }
+        Identity { config, config_sha256, data_sha256: digest.hex(), base_sha256: base_sha256.to_string() }
+    }
+
+    /// What differs between an earlier run and this one, for people.
+    pub(crate) fn differences(&self, now: &Identity) -> Vec<String> {
+        let mut out = Vec::new();
+        for (what, was, is) in [
+            ("base model (sha256)", &self.base_sha256, &now.base_sha256),
+            ("training data (sha256 of the tokens)", &self.data_sha256, &now.data_sha256),
+        ] {
+            if was != is {
+                out.push(format!("{what}: was {was}, is {is}"));
+            }
+        }
+        if self.config != now.config {
+            let parse = |text: &str| serde_json::from_str(text).unwrap_or(Value::Null);
+            let before = out.len();
+            settings("", &parse(&self.config), &parse(&now.config), &mut out);
+            if out.len() == before {
+                out.push("settings (in their spelling)".to_string());
+            }
+        }
+        out
+    }
+}
+
+/// Lists the leaves in which two JSON trees differ.
+fn settings(path: &str, was: &Value, is: &Value, out: &mut Vec<String>) {
+    match (was, is) {
+        (Value::Object(a), Value::Object(b)) => {
+            for key in a.keys().chain(b.keys()).collect::<BTreeSet<_>>() {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                let get =
+                    |m: &serde_json::Map<String, Value>| m.get(key.as_str()).cloned().unwrap_or(Value::Null);
+                settings(&path, &get(a), &get(b), out);
+            }
+        }
+        _ if was != is => out.push(format!("{path}: was {was}, is {is}")),
+        _ => {}
+    }
+}

@@ -1,0 +1,160 @@
+//! One optimiser step: all micro-batches, the checks, clipping, AdamW.
+
+use crate::config::TrainConfig;
+use crate::error::TrainError;
+use nurture_data::TokenExample;
+use nurture_formats::lora_names;
+use nurture_kernels::{AdamW, adamw, sum_of_squares};
+use nurture_model::{Adapter, AdapterGrads, Cpu, Decoder, TrainBatch, TrainBuffers};
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Update {
+    /// Mean loss per trained token, nats, before the update.
+    pub loss: f64,
+    /// Norm of all gradients together, before clipping.
+    pub grad_norm: f64,
+    /// Tokens computed.
+    pub tokens: u64,
+    /// Those of them that carry loss.
+    pub trained_tokens: u64,
+}
+
+/// An adapter that learns: its values, gradients and moments, and the buffers of the passes.
+#[derive(Debug)]
+pub struct Learner<'a> {
+    cpu: &'a Cpu,
+    model: &'a Decoder,
+    pub(crate) adapter: Adapter,
+    gradients: AdapterGrads,
+    /// AdamW's two moments, in the order of `Adapter::iter`
+    pub(crate) moments: [AdapterGrads; 2],
+    buffers: TrainBuffers,
+}
+
+impl<'a> Learner<'a> {
+    /// A learner with moments of zero.
+    pub fn new(cpu: &'a Cpu, model: &'a Decoder, adapter: Adapter) -> Self {
+        let zeros = AdapterGrads::zeros(&adapter);
+        Learner {
+            cpu,
+            model,
+            gradients: zeros.clone(),
+            moments: [zeros.clone(), zeros],
+            adapter,
+            buffers: TrainBuffers::default(),
+        }
+    }
+
+    /// The adapter as it stands.
+    pub fn adapter(&self) -> &Adapter {
+        &self.adapter
+    }
+
+    /// The gradients of the last step, before clipping.
+    pub fn gradients(&self) -> &AdapterGrads {
+        &self.gradients
+    }
+
+    /// Learns from the sequences of `packs`, one pack a micro-batch: step number `step` (from 1) at learning rate
+    /// `rate`. Of `config` only the constants of the optimiser and the clipping count.
+    ///
+    /// The loss is the mean over the trained tokens of all packs. On an error the adapter is unchanged.
+    ///
+    /// # Errors
+    /// A loss or gradient that is not finite, or gradients that are all zero, with step and tensor; a token beyond
+    /// the vocabulary.
+    pub fn update(
+        &mut self,
+        config: &TrainConfig,
+        step: u64,
+        rate: f64,
+        packs: &[Vec<&TokenExample>],
+    ) -> Result<Update, TrainError> {
+        let (loss, tokens, trained_tokens) = self.pass(step, rate, packs)?;
+        let grad_norm = self.norm(step, rate)?;
+        // as PyTorch's clip_grad_norm_
+        let clipped = if config.clip > 0.0 { (config.clip / (grad_norm + 1e-6)).min(1.0) } else { 1.0 };
+        self.apply(&AdamW {
+            rate,
+            beta1: config.betas.0,
+            beta2: config.betas.1,
+            eps: config.eps,
+            weight_decay: config.weight_decay,
+            step,
+            grad_scale: clipped,
+        });
+        Ok(Update { loss, grad_norm, tokens, trained_tokens })
+    }
+
+    /// Forward and backward through all packs; `(mean loss, tokens, trained tokens)`.
+    fn pass(
+        &mut self,
+        step: u64,
+        rate: f64,
+        packs: &[Vec<&TokenExample>],
+    ) -> Result<(f64, u64, u64), TrainError> {
+        let all = || packs.iter().flatten();
+        let trained: usize = all().map(|e| e.trained_tokens()).sum();
+        if trained == 0 {
+            return Err(TrainError::NoExamples);
+        }
+        let weight = (1.0 / trained as f64) as f32;
+        self.gradients.clear();
+        let mut sum = 0f64;
+        for pack in packs {
+            let mut batch = TrainBatch::default();
+            pack.iter().for_each(|e| batch.push(&e.tokens, &e.trained, weight));
+            let losses =
+                self.model.train(self.cpu, &self.adapter, &batch, &mut self.buffers, &mut self.gradients)?;
+            for (row, &loss) in batch.losses.iter().zip(&losses) {
+                if !loss.is_finite() {
+                    let spans = batch.batch.spans.iter().zip(pack);
+                    let id = spans.take_while(|(s, _)| s.row <= row.row).last().map(|(_, e)| e.id.clone());
+                    return Err(TrainError::LossNotFinite { step, id: id.unwrap_or_default(), loss, rate });
+                }
+                sum += f64::from(loss);
+            }
+        }
+        let tokens: usize = all().map(|e| e.tokens.len()).sum();
+        Ok((sum / trained as f64, tokens as u64, trained as u64))
+    }
+
+    /// The norm of all gradients, which must be numbers and not all zero.
+    fn norm(&self, step: u64, rate: f64) -> Result<f64, TrainError> {
+        let mut squares = 0f64;
+        for ((module, _), (da, db)) in self.adapter.iter().zip(self.gradients.iter()) {
+            for (first, gradient) in [(true, da), (false, db)] {
+                // squares of finite f32 values cannot overflow in f64
+                let sum = sum_of_squares(self.cpu.pool(), gradient);
+                if !sum.is_finite() {
+                    let (a, b) = lora_names(&module);
+                    return Err(TrainError::GradientNotFinite {
+                        step,
+                        tensor: if first { a } else { b },
+                        rate,
+                    });
+                }
+                squares += sum;
+            }
+        }
+        if squares == 0.0 {
+            return Err(TrainError::ZeroGradient { step });
+        }
+        Ok(squares.sqrt())
+    }
+
+    fn apply(&mut self, c: &AdamW) {
+        let pool = self.cpu.pool();
+        let [m, v] = &mut self.moments;
+        let moments = m.iter_mut().zip(v.iter_mut());
+        for ((pair, (da, db)), ((ma, mb), (va, vb))) in
+            self.adapter.iter_mut().zip(self.gradients.iter()).zip(moments)
+        {
+            pair.update(|a, b| {
+                adamw(pool, c, a, da, ma, va);
+                adamw(pool, c, b, db, mb, vb);
+            });
+        }
+    }
+}

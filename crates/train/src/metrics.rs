@@ -1,0 +1,137 @@
+//! `metrics.jsonl`: one line a step, each step once, whatever happened in between.
+
+use crate::error::TrainError;
+use nurture_formats::write_atomic;
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// Name of the file in the run's folder.
+pub const METRICS: &str = "metrics.jsonl";
+
+/// One line of `metrics.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepMetrics {
+    /// Step, from 1.
+    pub step: u64,
+    /// Steps of the run.
+    pub total_steps: u64,
+    /// Pass over the examples, from 1.
+    pub epoch: u32,
+    /// Mean loss per trained token, nats, before the step's update.
+    pub loss: f64,
+    /// Learning rate.
+    pub rate: f64,
+    /// Norm of all gradients together, before clipping.
+    pub grad_norm: f64,
+    /// Tokens of the step.
+    pub tokens: u64,
+    /// Those of them that carry loss.
+    pub trained_tokens: u64,
+    /// Seconds that the step took.
+    pub seconds: f64,
+    /// Tokens a second.
+    pub tok_s: f64,
+    /// Memory of the process, bytes, where the system tells it.
+    pub rss_bytes: Option<u64>,
+    /// Whether the loss climbs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub diverging: bool,
+}
+
+/// The file, open for more lines.
+#[derive(Debug)]
+pub(crate) struct MetricsFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl MetricsFile {
+    /// Opens the file of a run that has done `steps` steps; lines of later steps, and what is no line, go.
+    pub(crate) fn open(path: PathBuf, steps: u64) -> Result<MetricsFile, TrainError> {
+        let old = read_bytes(&path)?;
+        let mut kept: Vec<u8> = Vec::new();
+        for (line, _) in lines(&old).into_iter().filter(|(_, m)| m.step <= steps) {
+            kept.extend_from_slice(line);
+            kept.push(b'\n');
+        }
+        if kept != old {
+            write_atomic(&path, &kept)?;
+        }
+        let file = OpenOptions::new().append(true).create(true).open(&path);
+        let file = file.map_err(|e| TrainError::io(&path, "opening", e))?;
+        Ok(MetricsFile { path, file })
+    }
+
+    /// Appends a line, in one write.
+    pub(crate) fn append(&mut self, metrics: &StepMetrics) -> Result<(), TrainError> {
+        let failed = |e| TrainError::io(&self.path, "appending a line", e);
+        let mut line = serde_json::to_vec(metrics).map_err(|e| failed(e.into()))?;
+        line.push(b'\n');
+        self.file.write_all(&line).and_then(|()| self.file.flush()).map_err(failed)
+    }
+
+    /// Makes the lines so far survive a power cut.
+    pub(crate) fn sync(&self) -> Result<(), TrainError> {
+        self.file.sync_data().map_err(|e| TrainError::io(&self.path, "flushing", e))
+    }
+}
+
+/// The metrics of a run so far. A last line that is not finished (yet) is left out.
+///
+/// # Errors
+/// The file cannot be read. A file that is not there has no lines.
+pub fn read_metrics(path: impl AsRef<Path>) -> Result<Vec<StepMetrics>, TrainError> {
+    Ok(lines(&read_bytes(path.as_ref())?).into_iter().map(|(_, metrics)| metrics).collect())
+}
+
+fn read_bytes(path: &Path) -> Result<Vec<u8>, TrainError> {
+    match std::fs::read(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        read => read.map_err(|e| TrainError::io(path, "reading", e)),
+    }
+}
+
+fn lines(bytes: &[u8]) -> Vec<(&[u8], StepMetrics)> {
+    let split = bytes.split(|b| *b == b'\n');
+    split.filter_map(|line| Some((line, serde_json::from_slice(line).ok()?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(step: u64) -> StepMetrics {
+        StepMetrics {
+            step,
+            total_steps: 9,
+            epoch: 1,
+            loss: 1.5,
+            rate: 1e-3,
+            grad_norm: 2.0,
+            tokens: 10,
+            trained_tokens: 5,
+            seconds: 0.5,
+            tok_s: 20.0,
+            rss_bytes: None,
+            diverging: false,
+        }
+    }
+
+    #[test]
+    fn each_step_stands_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(METRICS);
+        let mut file = MetricsFile::open(path.clone(), 0).unwrap();
+        (1..=5).for_each(|step| file.append(&line(step)).unwrap());
+        drop(file);
+        // killed in the middle of a line
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"step\":6,\"lo").unwrap();
+        assert_eq!(read_metrics(&path).unwrap().len(), 5);
+        let mut file = MetricsFile::open(path.clone(), 3).unwrap();
+        (4..=6).for_each(|step| file.append(&line(step)).unwrap());
+        let steps: Vec<u64> = read_metrics(&path).unwrap().iter().map(|m| m.step).collect();
+        assert_eq!(steps, [1, 2, 3, 4, 5, 6]);
+    }
+}

@@ -1,0 +1,345 @@
+//! The loop: plan, step, metrics, checkpoint; and how it goes on after it was killed.
+
+use crate::checkpoint::{self, CHECKPOINTS, Loaded, State};
+use crate::config::TrainConfig;
+use crate::divergence::{LossWatch, OnDivergence};
+use crate::error::{TrainError, Warning};
+use crate::examples;
+use crate::identity::Identity;
+use crate::learner::Learner;
+use crate::metrics::{METRICS, MetricsFile, StepMetrics};
+use crate::process::{peak_rss, rss};
+use nurture_data::{BatchPlan, TokenExample};
+use nurture_formats::save_adapter;
+use nurture_model::{Adapter, Cpu, Decoder, LoraSpec};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Where a run keeps its files, and what it must be told about its base.
+#[derive(Clone, Debug)]
+pub struct RunFiles {
+    /// The run's folder: `metrics.jsonl` and `checkpoints/` appear in it.
+    pub folder: PathBuf,
+    /// SHA-256 of the base model's file: a run is only resumed on the same base.
+    pub base_sha256: String,
+}
+
+/// What a run took.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Steps done, those before a resume included.
+    pub steps: u64,
+    /// Whether these are all.
+    pub finished: bool,
+    /// Tokens computed.
+    pub tokens: u64,
+    /// Those of them that carry loss.
+    pub trained_tokens: u64,
+    /// Seconds of the steps that count (work lost to a kill is not among them).
+    pub seconds: f64,
+    /// Loss of the last step.
+    pub last_loss: f64,
+    /// Most memory that this process occupied, bytes, where the system tells it.
+    pub peak_rss: Option<u64>,
+}
+
+/// A run of supervised fine-tuning of a LoRA adapter.
+#[derive(Debug)]
+pub struct Trainer<'a> {
+    learner: Learner<'a>,
+    config: TrainConfig,
+    lora: LoraSpec,
+    examples: Vec<TokenExample>,
+    plan: BatchPlan,
+    total: u64,
+    identity: Identity,
+    checkpoints: PathBuf,
+    metrics: MetricsFile,
+    warnings: Vec<Warning>,
+    // what a checkpoint keeps beside the learner
+    done: u64,
+    tokens: (u64, u64),
+    seconds: f64,
+    last_loss: f64,
+    watch: LossWatch,
+    /// step of the newest checkpoint
+    saved: Option<u64>,
+}
+
+impl<'a> Trainer<'a> {
+    /// Begins a run.
+    ///
+    /// # Errors
+    /// Settings or examples that cannot be used (named); a folder that holds checkpoints already; the disk.
+    pub fn new(
+        cpu: &'a Cpu,
+        model: &'a Decoder,
+        lora: LoraSpec,
+        config: TrainConfig,
+        examples: Vec<TokenExample>,
+        files: &RunFiles,
+    ) -> Result<Self, TrainError> {
+        if !checkpoint::list(&files.folder.join(CHECKPOINTS))?.is_empty() {
+            return Err(TrainError::AlreadyBegun { folder: files.folder.clone() });
+        }
+        Self::build(cpu, model, lora, config, examples, files, |_| Ok((None, Vec::new())))
+    }
+
+    /// Goes on with a run from its newest whole checkpoint, or begins it where there is none: see
+    /// [`Trainer::warnings`]. The arguments must be those that the run was begun with; the threads may differ.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`]; [`TrainError::Changed`] names each setting that differs, other data, or another base.
+    pub fn resume(
+        cpu: &'a Cpu,
+        model: &'a Decoder,
+        lora: LoraSpec,
+        config: TrainConfig,
+        examples: Vec<TokenExample>,
+        files: &RunFiles,
+    ) -> Result<Self, TrainError> {
+        Self::build(cpu, model, lora, config, examples, files, |folder| {
+            checkpoint::sweep(folder)?;
+            checkpoint::newest(folder)
+        })
+    }
+
+    fn build(
+        cpu: &'a Cpu,
+        model: &'a Decoder,
+        lora: LoraSpec,
+        config: TrainConfig,
+        examples: Vec<TokenExample>,
+        files: &RunFiles,
+        find: impl FnOnce(&Path) -> Result<(Option<Loaded>, Vec<Warning>), TrainError>,
+    ) -> Result<Self, TrainError> {
+        config.check()?;
+        check_lora(&lora)?;
+        examples::check(model.config(), &config, &examples)?;
+        let identity = Identity::new(&config, &lora, &examples, &files.base_sha256);
+        let total = config.total_steps(examples.len());
+        let plan = examples::plan(&config, examples.iter().map(|e| e.tokens.len()).collect())?;
+        let mut learner = Learner::new(cpu, model, Adapter::new(model.config(), &lora, config.seed));
+        std::fs::create_dir_all(&files.folder)
+            .map_err(|e| TrainError::io(&files.folder, "creating the folder", e))?;
+        let checkpoints = files.folder.join(CHECKPOINTS);
+        let (found, mut warnings) = find(&checkpoints)?;
+        if let Some(found) = &found {
+            let differences = found.state.identity.differences(&identity);
+            if !differences.is_empty() {
+                return Err(TrainError::Changed { checkpoint: found.path.clone(), differences });
+            }
+            found.restore(&mut learner.adapter, &mut learner.moments).map_err(|problem| {
+                TrainError::Changed { checkpoint: found.path.clone(), differences: vec![problem] }
+            })?;
+        } else if !warnings.is_empty() {
+            warnings.push(Warning::FromTheBeginning { folder: files.folder.clone() });
+        }
+        let state = found.map(|f| f.state);
+        let done = state.as_ref().map_or(0, |s| s.step);
+        Ok(Trainer {
+            learner,
+            config,
+            lora,
+            examples,
+            plan,
+            total,
+            identity,
+            checkpoints,
+            metrics: MetricsFile::open(files.folder.join(METRICS), done)?,
+            warnings,
+            done,
+            tokens: state.as_ref().map_or((0, 0), |s| (s.tokens, s.trained_tokens)),
+            seconds: state.as_ref().map_or(0.0, State::seconds),
+            last_loss: state.as_ref().map_or(0.0, State::last_loss),
+            watch: state.as_ref().map(State::watch).unwrap_or_default(),
+            saved: state.map(|s| s.step),
+        })
+    }
+
+    /// Steps done.
+    pub fn steps_done(&self) -> u64 {
+        self.done
+    }
+
+    /// Steps of the run.
+    pub fn total_steps(&self) -> u64 {
+        self.total
+    }
+
+    /// What the owner should hear: broken checkpoints, a climbing loss.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// The learner: adapter and last gradients.
+    pub fn learner(&self) -> &Learner<'a> {
+        &self.learner
+    }
+
+    /// The examples, in the order in which they were given.
+    pub fn examples(&self) -> &[TokenExample] {
+        &self.examples
+    }
+
+    /// Goes through all steps that are left. `on_step` hears of each one and may break off; then, as at the end,
+    /// a checkpoint is written.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn run(
+        &mut self,
+        mut on_step: impl FnMut(&StepMetrics) -> ControlFlow<()>,
+    ) -> Result<Outcome, TrainError> {
+        while let Some(metrics) = self.step()? {
+            if on_step(&metrics).is_break() {
+                break;
+            }
+        }
+        self.checkpoint()?;
+        Ok(self.outcome())
+    }
+
+    /// One step: all its micro-batches and the update, a line of metrics, and a checkpoint where one is due.
+    /// `None` when all steps are done.
+    ///
+    /// # Errors
+    /// A loss or gradient that is not finite, gradients that are all zero, a climbing loss (where the settings say
+    /// so), each with the step; the disk. Nothing that was saved before is lost.
+    pub fn step(&mut self) -> Result<Option<StepMetrics>, TrainError> {
+        if self.done >= self.total {
+            return Ok(None);
+        }
+        let Some(plan) = self.plan.step(self.done) else { return Ok(None) };
+        let began = Instant::now();
+        let step = self.done + 1;
+        let rate = self.config.rate * self.config.schedule.factor(step, self.total, self.config.warmup);
+        let packs: Vec<Vec<&TokenExample>> =
+            plan.packs.iter().map(|p| p.iter().filter_map(|&i| self.examples.get(i)).collect()).collect();
+        let update = self.learner.update(&self.config, step, rate, &packs)?;
+        let seconds = began.elapsed().as_secs_f64();
+        let climbing = self.watch.see(&self.config.divergence, update.loss);
+        let metrics = StepMetrics {
+            step,
+            total_steps: self.total,
+            epoch: plan.epoch + 1,
+            loss: update.loss,
+            rate,
+            grad_norm: update.grad_norm,
+            tokens: update.tokens,
+            trained_tokens: update.trained_tokens,
+            seconds,
+            tok_s: update.tokens as f64 / seconds.max(1e-9),
+            rss_bytes: rss(),
+            diverging: climbing.is_some(),
+        };
+        self.metrics.append(&metrics)?;
+        self.done = step;
+        self.tokens = (self.tokens.0 + update.tokens, self.tokens.1 + update.trained_tokens);
+        self.seconds += seconds;
+        self.last_loss = update.loss;
+        if let Some(mean) = climbing {
+            self.climbing(step, mean)?;
+        }
+        let every = self.config.checkpoint_every;
+        if step == self.total || (every > 0 && step.is_multiple_of(every)) {
+            self.checkpoint()?;
+        }
+        Ok(Some(metrics))
+    }
+
+    fn climbing(&mut self, step: u64, mean: f64) -> Result<(), TrainError> {
+        let best = self.watch.best.unwrap_or(mean);
+        if self.config.divergence.action == OnDivergence::Stop {
+            let window = self.config.divergence.window;
+            return Err(TrainError::Diverged { step, mean, best, window });
+        }
+        if !self.warnings.iter().any(|w| matches!(w, Warning::Diverging { .. })) {
+            self.warnings.push(Warning::Diverging { step, mean, best });
+        }
+        Ok(())
+    }
+
+    /// Writes a checkpoint of the steps done, unless there is one.
+    ///
+    /// # Errors
+    /// The disk; the older checkpoints are then untouched.
+    pub fn checkpoint(&mut self) -> Result<(), TrainError> {
+        if self.saved == Some(self.done) || self.done == 0 {
+            return Ok(());
+        }
+        self.metrics.sync()?;
+        let state = State::new(
+            self.identity.clone(),
+            self.done,
+            self.tokens,
+            self.seconds,
+            self.last_loss,
+            &self.watch,
+        );
+        checkpoint::save(&self.checkpoints, &state, &self.learner.adapter, &self.learner.moments)?;
+        self.saved = Some(self.done);
+        Ok(())
+    }
+
+    /// What the run took so far.
+    pub fn outcome(&self) -> Outcome {
+        Outcome {
+            steps: self.done,
+            finished: self.done >= self.total,
+            tokens: self.tokens.0,
+            trained_tokens: self.tokens.1,
+            seconds: self.seconds,
+            last_loss: self.last_loss,
+            peak_rss: peak_rss(),
+        }
+    }
+
+    /// Saves the adapter as a PEFT folder. `base` is the name of the base model that PEFT shall look for;
+    /// `nurture.json` takes the identity of the run and the keys of `extra`. Equal runs give equal bytes.
+    ///
+    /// # Errors
+    /// The disk, or a folder that holds something else.
+    pub fn save_adapter(
+        &self,
+        folder: impl AsRef<Path>,
+        base: Option<String>,
+        extra: Map<String, Value>,
+    ) -> Result<(), TrainError> {
+        let mut notes = Map::new();
+        let id = &self.identity;
+        for (key, value) in [
+            ("base_sha256", json!(id.base_sha256)),
+            ("config_sha256", json!(id.config_sha256)),
+            ("data_sha256", json!(id.data_sha256)),
+            ("steps", json!(self.done)),
+            ("total_steps", json!(self.total)),
+        ] {
+            notes.insert(key.to_string(), value);
+        }
+        notes.extend(extra);
+        let tensors = self.learner.adapter.tensors();
+        let config = self.lora.peft_config(base);
+        Ok(save_adapter(folder, &config, &tensors, Some(&Value::Object(notes)))?)
+    }
+}
+
+/// Largest rank that is accepted: far above any in use.
+const MAX_RANK: usize = 1 << 14;
+
+fn check_lora(lora: &LoraSpec) -> Result<(), TrainError> {
+    let refuse = |key, problem: String| Err(TrainError::Setting { key, problem });
+    if lora.rank == 0 || lora.rank > MAX_RANK {
+        return refuse("adapter.rank", format!("{} is not in 1..{MAX_RANK}", lora.rank));
+    }
+    if !(lora.alpha.is_finite() && lora.alpha > 0.0) {
+        return refuse("adapter.alpha", format!("{}: a positive number is expected", lora.alpha));
+    }
+    if lora.targets.is_empty() {
+        return refuse("adapter.targets", "none: no projection would carry an adapter".to_string());
+    }
+    Ok(())
+}
