@@ -16,6 +16,7 @@
 
 mod adamw;
 mod attention;
+mod ceilings;
 mod elementwise;
 mod lanes;
 mod linear;
@@ -31,6 +32,7 @@ pub mod dtype;
 
 pub use adamw::{AdamW, adamw, sum_of_squares};
 pub use attention::{AttentionBackward, AttentionShape, Span, attention_backward, attention_forward};
+pub use ceilings::{Int8Path, fma_rate, int8_rate, read_rate};
 pub use dtype::{DType, f16_to_f32};
 pub use elementwise::{Activation, Rope, add, add_assign, embed, gated_backward, gated_forward, rope};
 pub use lanes::{Isa, detect_isa, force_isa, isa};
