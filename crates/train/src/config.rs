@@ -136,7 +136,8 @@ mod tests {
 
     #[test]
     fn odd_values_are_named() {
-        let cases: [(&str, fn(&mut TrainConfig)); 9] = [
+        type Spoil = fn(&mut TrainConfig);
+        let cases: [(&str, Spoil); 9] = [
             ("length", |c| c.length = RunLength::Steps(0)),
             ("length", |c| c.length = RunLength::Epochs(f64::NAN)),
             ("batch", |c| c.batch = 0),

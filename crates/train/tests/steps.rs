@@ -197,15 +197,16 @@ fn examples_and_settings_that_cannot_be_used_are_named() {
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is written");
         error.to_string()
     };
+    type Spoil = fn(&mut TokenExample, usize);
     let wide = TrainConfig { micro_tokens: 1 << 20, ..config() };
-    let spoilt = |spoil: fn(&mut TokenExample, usize)| {
+    let spoilt = |spoil: Spoil| {
         let mut all = examples(5);
         spoil(&mut all[3], context);
         all
     };
     let with = |examples| begin(examples, wide.clone(), lora());
     assert!(with(vec![]).contains("no training examples"));
-    let cases: [(fn(&mut TokenExample, usize), &str); 5] = [
+    let cases: [(Spoil, &str); 5] = [
         (
             |e, context| {
                 e.tokens = vec![1; context + 1];
