@@ -14,8 +14,12 @@
 //! * **Gradients.** Parameter gradients are added to (`+=`), activation gradients are overwritten (`=`), the
 //!   gradient of the residual stream is added to (`+=`).
 
+// register tiles index several small arrays by the same row and column; iterators would hide the shape
+#![allow(clippy::needless_range_loop)]
+
 mod adamw;
 mod attention;
+mod ceilings;
 mod elementwise;
 mod lanes;
 mod linear;
@@ -31,6 +35,7 @@ pub mod dtype;
 
 pub use adamw::{AdamW, adamw, sum_of_squares};
 pub use attention::{AttentionBackward, AttentionShape, Span, attention_backward, attention_forward};
+pub use ceilings::{Int8Path, fma_rate, int8_rate, read_rate};
 pub use dtype::{DType, f16_to_f32};
 pub use elementwise::{Activation, Rope, add, add_assign, embed, gated_backward, gated_forward, rope};
 pub use lanes::{Isa, detect_isa, force_isa, isa};

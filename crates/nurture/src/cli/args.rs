@@ -150,7 +150,7 @@ pub(crate) fn build(lang: Lang) -> clap::Command {
         .disable_help_flag(true)
         .disable_version_flag(true)
         .args(COMMON.iter().map(|a| a.clap(lang).global(true).display_order(1000)))
-        .arg(flag("help", 'h', ArgAction::Help, lang.pick("Show this help", "显示本帮助")).global(true))
+        .arg(flag("help", 'h', ArgAction::HelpShort, lang.pick("Show this help", "显示本帮助")).global(true))
         .arg(flag("version", 'V', ArgAction::Version, lang.pick("Show the version", "显示版本")))
         .override_help(overview(lang));
     for command in COMMANDS {
@@ -215,7 +215,7 @@ pub(crate) fn help_of(lang: Lang, name: &str) -> Option<String> {
     // built first: global arguments reach the subcommands only then
     let mut root = build(lang);
     root.build();
-    Some(root.find_subcommand_mut(name)?.render_long_help().to_string())
+    Some(root.find_subcommand_mut(name)?.render_help().to_string())
 }
 
 /// Says what is wrong with a command line, in the language of the user.
@@ -272,7 +272,6 @@ impl<'a> Args<'a> {
     }
 
     /// All texts of an argument that may be there several times.
-    #[allow(dead_code)] // for commands with `--set`
     pub(crate) fn texts(self, name: &str) -> Vec<String> {
         self.0.get_many::<String>(name).into_iter().flatten().cloned().collect()
     }

@@ -5,14 +5,18 @@
 //! negative, 130 stopped by Ctrl-C.
 
 mod args;
+mod bench;
 mod chat;
+mod doctor;
 mod generate;
 mod help;
 mod interrupt;
+mod list;
 mod models;
 mod output;
 mod pull;
 mod run;
+mod show;
 
 use std::process::ExitCode;
 
@@ -36,8 +40,19 @@ pub(crate) struct Command {
 }
 
 /// All commands, in the order of the help.
-pub(crate) const COMMANDS: &[Command] =
-    &[run::RUN, run::TRAIN, run::EVAL, chat::COMMAND, generate::COMMAND, pull::COMMAND, help::COMMAND];
+pub(crate) const COMMANDS: &[Command] = &[
+    run::RUN,
+    run::TRAIN,
+    run::EVAL,
+    chat::COMMAND,
+    generate::COMMAND,
+    pull::COMMAND,
+    list::COMMAND,
+    show::COMMAND,
+    bench::COMMAND,
+    doctor::COMMAND,
+    help::COMMAND,
+];
 
 /// How a command ends when nothing failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use nurture::engine::{self, LoadOptions, Model};
 use nurture::formats::adapter as peft;
 use nurture::hub::{Catalogue, Entry, Reference};
 use nurture::lang::Text;
-use nurture::model::Adapter;
+use nurture::model::{Adapter, Config, LoraSpec, PROJECTIONS, TrainingShape, memory_table};
 use nurture::say;
 use serde_json::Value;
 
@@ -128,6 +128,30 @@ pub(crate) fn open(cli: &Cli, args: Args<'_>) -> anyhow::Result<Opened> {
     Ok(Opened { model, adapter, adapter_dir: dir, system: own("system"), user })
 }
 
+/// Threads that compute: as many as asked for, or one for each core that this process may use.
+pub(crate) fn threads(asked: usize) -> usize {
+    if asked > 0 { asked } else { std::thread::available_parallelism().map_or(1, |n| n.get()) }
+}
+
+/// A LoRA of this rank on all projections, alpha twice the rank.
+pub(crate) fn spec(rank: usize) -> LoraSpec {
+    LoraSpec { rank, alpha: 2.0 * rank as f64, rslora: false, targets: PROJECTIONS.to_vec() }
+}
+
+/// Peak memory of LoRA training in bytes by the memory table, for sequences of `longest` tokens in micro-batches of
+/// `tokens`, with a loss at every position.
+pub(crate) fn lora_memory(
+    c: &Config,
+    base_bytes: u64,
+    lora: &LoraSpec,
+    threads: usize,
+    longest: usize,
+    tokens: usize,
+) -> u64 {
+    let shape = TrainingShape { tokens, loss_rows: tokens, longest, threads, base_bytes };
+    memory_table(c, lora, &shape).iter().map(|row| row.bytes).sum()
+}
+
 /// The adapter's folder, if `path` is a finished run or such a folder.
 fn taught(path: &Path) -> Option<PathBuf> {
     let dir = engine::adapter_dir(path);
@@ -200,7 +224,7 @@ fn warn_of_other_base(cli: &Cli, dir: &Path, extra: &Value, base: &Located) -> a
 }
 
 /// The date in UTC, for templates that write it.
-fn today() -> (u16, u8, u8) {
+pub(crate) fn today() -> (u16, u8, u8) {
     let seconds =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
     nurture::date::civil(seconds / 86_400)
