@@ -96,8 +96,8 @@ pub enum DataError {
     },
     /// One row cannot be used and the policy is to stop.
     #[error(
-        "{file}:{line}: {problem}; repair the row, or set on_bad_row = \"drop\" to leave such rows out (each one is \
-         then listed in the ledger)"
+        "{file}:{line}: {problem}; repair the row, or set data.on_bad_row = \"drop\" to leave such rows out (each \
+         one is then listed in the ledger)"
     )]
     BadRow {
         /// The file as it is named in ids.

@@ -67,8 +67,8 @@ pub enum TokenError {
     },
     /// Rows above the limit under `over_long = "error"`.
     #[error(
-        "{count} of {rows} rows are longer than {max_tokens} tokens, the longest {longest} ({ids}); raise max_tokens, \
-         or set over_long = \"cut\" or \"drop\""
+        "{count} of {rows} rows are longer than {max_tokens} tokens, the longest {longest} ({ids}); raise \
+         train.max_len, or set data.over_long = \"cut\" or \"drop\""
     )]
     TooLong {
         /// How many rows.
@@ -85,7 +85,7 @@ pub enum TokenError {
     /// Rows whose prompt alone fills the limit, so that cutting leaves nothing to learn.
     #[error(
         "the prompt alone fills {max_tokens} tokens in {count} of {rows} rows ({ids}), so that cutting leaves nothing \
-         to learn; raise max_tokens, shorten the prompts, or set over_long = \"drop\""
+         to learn; raise train.max_len, shorten the prompts, or set data.over_long = \"drop\""
     )]
     PromptTooLong {
         /// How many rows.
@@ -99,8 +99,8 @@ pub enum TokenError {
     },
     /// Rows in which no token carries loss.
     #[error(
-        "{count} of {rows} rows have no trained token ({ids}): nothing can be learnt from them; repair them, or set \
-         allow_untrained = true to leave them out"
+        "{count} of {rows} rows have no trained token ({ids}): nothing can be learnt from them; give each one \
+         an answer, or take it out"
     )]
     Untrained {
         /// How many rows.

@@ -14,6 +14,9 @@
 //! * **Gradients.** Parameter gradients are added to (`+=`), activation gradients are overwritten (`=`), the
 //!   gradient of the residual stream is added to (`+=`).
 
+// register tiles index several small arrays by the same row and column; iterators would hide the shape
+#![allow(clippy::needless_range_loop)]
+
 mod adamw;
 mod attention;
 mod ceilings;

@@ -167,7 +167,7 @@ impl Weight {
         }
     }
 
-    /// The name of the first row that holds a value which is not finite, if any (a broken file shows here).
+    /// The number of the first row that holds a value which is not finite, if any (a broken file shows here).
     pub fn first_row_not_finite(&self, pool: &Pool) -> Option<usize> {
         let found = std::sync::atomic::AtomicUsize::new(usize::MAX);
         pool.run(self.tiles(), |t| {
@@ -175,8 +175,8 @@ impl Weight {
             for j in 0..self.runs() {
                 // SAFETY: as in `row_into`.
                 unsafe { decode_run(self.dtype, self.tile(t).as_ptr(), j, run.as_mut_ptr(), LANES) };
-                // x - x is 0 for finite values and NaN otherwise; the sum stays 0 only if all are finite
-                if run.iter().map(|x| x - x).sum::<f32>() != 0.0 {
+                // x · 0 is 0 for finite values and NaN otherwise; the sum stays 0 only if all are finite
+                if run.iter().map(|x| x * 0.0).sum::<f32>() != 0.0 {
                     let lane =
                         (0..LANES).find(|l| (0..RUN).any(|k| !run[k * LANES + l].is_finite())).unwrap_or(0);
                     found.fetch_min(t * TILE_ROWS + lane, std::sync::atomic::Ordering::Relaxed);

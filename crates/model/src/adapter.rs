@@ -243,11 +243,14 @@ pub(crate) fn floats(
     }
 }
 
+/// `(dA, dB)` of one pair.
+type PairGrad = (Vec<f32>, Vec<f32>);
+
 /// Gradients of an adapter, in the order of [`Adapter::iter`].
 #[derive(Clone, Debug)]
 pub struct AdapterGrads {
     /// `(dA [R, D], dB [N, R])` of each projection of each layer
-    pub(crate) pairs: Vec<[Option<(Vec<f32>, Vec<f32>)>; 7]>,
+    pub(crate) pairs: Vec<[Option<PairGrad>; 7]>,
 }
 
 impl AdapterGrads {

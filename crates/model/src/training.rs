@@ -36,10 +36,8 @@ impl TrainBatch {
         let row = self.batch.len();
         let tree = self.batch.spans.len();
         self.batch.push(tokens, 0, vec![(row, tokens.len())], tree);
-        for i in 1..tokens.len() {
-            if trained.get(i) == Some(&true) {
-                self.losses.push(LossRow { row: row + i - 1, target: tokens[i], weight });
-            }
+        for (i, (&target, _)) in tokens.iter().zip(trained).enumerate().skip(1).filter(|(_, (_, on))| **on) {
+            self.losses.push(LossRow { row: row + i - 1, target, weight });
         }
     }
 }

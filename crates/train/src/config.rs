@@ -27,7 +27,7 @@ pub struct TrainConfig {
     /// Sequences of one optimiser step.
     pub batch: usize,
     /// Most tokens computed at once. Sequences stand behind each other without padding and do not see each other;
-    /// a step with more tokens is done in several micro-batches.
+    /// a step with more tokens is done in several micro-batches. Memory grows with it, hardly speed.
     pub micro_tokens: usize,
     /// Peak learning rate.
     pub rate: f64,
@@ -56,7 +56,7 @@ impl Default for TrainConfig {
         TrainConfig {
             length: RunLength::Epochs(1.0),
             batch: 16,
-            micro_tokens: 2048,
+            micro_tokens: 1024,
             rate: 1e-3,
             warmup: 0,
             schedule: Schedule::Cosine,
@@ -136,7 +136,8 @@ mod tests {
 
     #[test]
     fn odd_values_are_named() {
-        let cases: [(&str, fn(&mut TrainConfig)); 9] = [
+        type Spoil = fn(&mut TrainConfig);
+        let cases: [(&str, Spoil); 9] = [
             ("length", |c| c.length = RunLength::Steps(0)),
             ("length", |c| c.length = RunLength::Epochs(f64::NAN)),
             ("batch", |c| c.batch = 0),

@@ -158,3 +158,32 @@ impl<'a> Learner<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nurture_formats::ModelFile;
+    use nurture_model::{LoraSpec, PROJECTIONS};
+
+    #[test]
+    fn a_gradient_that_is_no_number_is_named() {
+        let cpu = Cpu::new(1);
+        let file = ModelFile::open(nurture_testing::repository("crates/model/tests/goldens/qwen3")).unwrap();
+        let model = Decoder::load(&file, cpu.pool()).unwrap();
+        let lora = LoraSpec { rank: 2, alpha: 4.0, rslora: false, targets: PROJECTIONS.to_vec() };
+        let spoilt = |value: f32| {
+            let mut learner = Learner::new(&cpu, &model, Adapter::new(model.config(), &lora, 1));
+            let last = learner.gradients.iter_mut().nth(9).unwrap().1;
+            last[last.len() - 1] = value;
+            learner.norm(7, 1e-3)
+        };
+        for value in [f32::NAN, f32::INFINITY] {
+            let Err(TrainError::GradientNotFinite { step: 7, tensor, .. }) = spoilt(value) else {
+                panic!("{value} is not seen");
+            };
+            assert_eq!(tensor, "base_model.model.model.layers.1.self_attn.v_proj.lora_B.weight");
+        }
+        // the largest number is one
+        assert_eq!(spoilt(f32::MAX).unwrap(), f64::from(f32::MAX));
+    }
+}

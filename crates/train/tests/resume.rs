@@ -12,8 +12,11 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+/// Files of a folder, by name.
+type Files = BTreeMap<String, Vec<u8>>;
+
 /// Every file of a folder with its bytes.
-fn bytes(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+fn bytes(folder: &Path) -> Files {
     let read =
         |e: std::fs::DirEntry| (e.file_name().into_string().unwrap(), std::fs::read(e.path()).unwrap());
     std::fs::read_dir(folder).unwrap().map(|e| read(e.unwrap())).collect()
@@ -24,14 +27,14 @@ fn resume<'a>(cpu: &'a Cpu, model: &'a Decoder, folder: &Path) -> Trainer<'a> {
 }
 
 /// Runs to the end and gives the adapter's files.
-fn finish(trainer: &mut Trainer<'_>, folder: &Path) -> BTreeMap<String, Vec<u8>> {
+fn finish(trainer: &mut Trainer<'_>, folder: &Path) -> Files {
     let outcome = trainer.run(|_| ControlFlow::Continue(())).unwrap();
     assert!(outcome.finished && outcome.steps == 30, "{outcome:?}");
     trainer.save_adapter(folder.join("adapter"), Some("base".into()), Map::new()).unwrap();
     bytes(&folder.join("adapter"))
 }
 
-fn uninterrupted(threads: usize) -> (BTreeMap<String, Vec<u8>>, Vec<(u64, f64, f64)>) {
+fn uninterrupted(threads: usize) -> (Files, Vec<(u64, f64, f64)>) {
     let dir = tempfile::tempdir().unwrap();
     let cpu = Cpu::new(threads);
     let model = tiny(&cpu);
@@ -47,7 +50,7 @@ fn curve(folder: &Path) -> Vec<(u64, f64, f64)> {
 }
 
 fn steps(trainer: &mut Trainer<'_>, count: usize) {
-    (0..count).for_each(|_| drop(trainer.step().unwrap().unwrap()));
+    (0..count).for_each(|_| assert!(trainer.step().unwrap().is_some()));
 }
 
 fn checkpoint_names(folder: &Path) -> Vec<String> {

@@ -116,7 +116,7 @@ fn clipping_scales_the_gradient_and_not_its_report() {
 }
 
 #[test]
-fn a_gradient_that_is_no_number_is_named() {
+fn a_loss_that_is_no_number_is_named() {
     let cpu = Cpu::new(2);
     let model = tiny(&cpu);
     let examples = examples(6);
@@ -134,23 +134,6 @@ fn a_gradient_that_is_no_number_is_named() {
     let text = error.to_string();
     assert!(text.starts_with("step 9: the loss of example tiny.jsonl:1 is"), "{text}");
     assert!(learner.adapter().tensors().concat_values() == before, "the adapter is unchanged");
-
-    // B zero, A beyond all bounds: the loss is fine, h = x Aᵀ overflows only on the way back.
-    let mut at = 0;
-    let adapter = Adapter::build(model.config(), |_, p| {
-        at += 1;
-        let (d, n) = p.shape(model.config());
-        let a = if at == 3 { 3e38 } else { 0.01 };
-        Some((2, 1.0, vec![a; 2 * d], vec![0.0; 2 * n]))
-    });
-    let mut learner = Learner::new(&cpu, &model, adapter);
-    match learner.update(&config(), 9, 1e-3, &packs(&examples, &[6])) {
-        Err(TrainError::GradientNotFinite { step: 9, tensor, .. }) => {
-            assert_eq!(tensor, "base_model.model.model.layers.0.self_attn.v_proj.lora_B.weight");
-        }
-        Err(TrainError::LossNotFinite { step: 9, .. }) => {} // inf · 0 already spoils the forward pass
-        other => panic!("{other:?}"),
-    }
 }
 
 trait ConcatValues {
@@ -214,15 +197,16 @@ fn examples_and_settings_that_cannot_be_used_are_named() {
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is written");
         error.to_string()
     };
+    type Spoil = fn(&mut TokenExample, usize);
     let wide = TrainConfig { micro_tokens: 1 << 20, ..config() };
-    let spoilt = |spoil: fn(&mut TokenExample, usize)| {
+    let spoilt = |spoil: Spoil| {
         let mut all = examples(5);
         spoil(&mut all[3], context);
         all
     };
     let with = |examples| begin(examples, wide.clone(), lora());
     assert!(with(vec![]).contains("no training examples"));
-    let cases: [(fn(&mut TokenExample, usize), &str); 5] = [
+    let cases: [(Spoil, &str); 5] = [
         (
             |e, context| {
                 e.tokens = vec![1; context + 1];

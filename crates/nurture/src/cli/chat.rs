@@ -1,7 +1,7 @@
 //! `nurture chat`: a conversation on a terminal, or one answer a line on a pipe.
 
 use std::io::BufRead;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use nurture::engine::{Chat, ChatOptions, Reply};
@@ -52,8 +52,8 @@ pub(crate) const TEMPERATURE: Arg = Arg::number(
     0.0,
     100.0,
     Text::new(
-        "0: always the likeliest token; otherwise higher is freer (0.3 in chat, 0 with an adapter and in generate)",
-        "0：总取最可能的词元；越大越随意（对话 0.3；带适配器或 generate 时 0）",
+        "0 (the default): always the likeliest token; higher is freer",
+        "0（默认）：总取最可能的词元；越大越随意",
     ),
 );
 pub(crate) const TOP_P: Arg = Arg::number(
@@ -84,9 +84,9 @@ pub(crate) const CONTEXT: Arg = Arg::count(
 );
 
 /// How tokens are chosen, from the command line.
-pub(crate) fn sampling(args: Args<'_>, temperature: f32) -> Sampling {
+pub(crate) fn sampling(args: Args<'_>) -> Sampling {
     Sampling {
-        temperature: args.number("temperature").map_or(temperature, |t| t as f32),
+        temperature: args.number("temperature").map_or(0.0, |t| t as f32),
         top_p: args.number("top-p").map_or(0.9, |p| p as f32),
         top_k: args.count("top-k").unwrap_or(0),
         seed: args.count("seed").unwrap_or(0) as u64,
@@ -98,7 +98,11 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
     let opened = models::open(cli, args)?;
     let options = ChatOptions {
         system: args.text("system").map(String::from).or_else(|| opened.system.clone()),
-        sampling: sampling(args, if opened.adapter.is_some() { 0.0 } else { 0.3 }),
+        // small models repeat themselves in a free chat; an adapter answers as it was examined
+        sampling: Sampling {
+            repeat_penalty: if opened.adapter.is_some() { 1.0 } else { 1.1 },
+            ..sampling(args)
+        },
         max_tokens: args.count("max-tokens").unwrap_or(512),
         context: args.count("context").unwrap_or(0),
     };
@@ -301,14 +305,9 @@ fn read_turn(cli: &Cli, keys: &Receiver<String>) -> Option<String> {
         };
         lines.push(line);
         let mut pasted = false;
-        loop {
-            match keys.recv_timeout(PASTE) {
-                Ok(line) => {
-                    lines.push(line);
-                    pasted = true;
-                }
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-            }
+        while let Ok(line) = keys.recv_timeout(PASTE) {
+            lines.push(line);
+            pasted = true;
         }
         // the last line of a pasted text may still wait for its Enter in the terminal
         if !goes_on && !pasted {

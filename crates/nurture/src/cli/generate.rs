@@ -77,7 +77,7 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
     let as_json = args.switch("json");
     let mut generator = Generator::new(model.decoder(), opened.adapter.as_ref(), model.cpu(), context);
     let mut stop = StopIds(model.tokenizer().stop_ids().to_vec());
-    let mut sampler = Sampler::new(sampling(args, 0.0));
+    let mut sampler = Sampler::new(sampling(args));
     let most = args.count("max-tokens").unwrap_or(512);
     let _working = cli.interrupt.working();
     let (begin, mut first) = (Instant::now(), None);

@@ -90,7 +90,8 @@ fn go(cli: &Cli, args: Args<'_>, train: bool, eval: bool) -> anyhow::Result<Exit
         pull: cli.pull_options(),
         lang,
         command: typed(),
-        fresh: args.switch("fresh"),
+        // an examination throws nothing away, and has no such switch
+        fresh: train && args.switch("fresh"),
         train,
         eval,
     };
@@ -120,7 +121,7 @@ fn finish(out: Output, done: &Done, recipe: &Recipe) -> bool {
     out.line("");
     let Some(report) = &done.report else {
         out.line(&say!(lang, "adapter: {dir}/adapter", "适配器：{dir}/adapter"));
-        out.line(&say!(lang, "examine it: nurture eval {}", "考它：nurture eval {}", recipe.name()));
+        out.line(&say!(lang, "examine it: nurture eval {dir}", "考它：nurture eval {dir}"));
         return true;
     };
     let percent = |x: f64| format!("{:.1} %", 100.0 * x);

@@ -23,7 +23,7 @@ pub(super) fn training_speed(
     // spread over the data, so that lengths are mixed as they will be
     let step = (tokens.len() / 16).max(1);
     for e in tokens.iter().step_by(step) {
-        if batch.batch.len() > 0 && batch.batch.len() + e.tokens.len() > micro_tokens.min(768) {
+        if !batch.batch.is_empty() && batch.batch.len() + e.tokens.len() > micro_tokens.min(768) {
             break;
         }
         batch.push(&e.tokens, &e.trained, 1.0);

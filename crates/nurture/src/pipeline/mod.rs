@@ -6,6 +6,7 @@
 
 mod exams;
 mod facts;
+mod folder;
 mod prepare;
 mod report;
 mod texts;
@@ -15,7 +16,7 @@ pub use prepare::{ExamPaper, Training, items, render};
 
 use crate::engine::{LoadOptions, Model};
 use crate::lang::{Lang, Said};
-use crate::recipe::{self, BaseFacts, Derived, InputHash, Lock, Recipe, Resolved};
+use crate::recipe::{self, BaseFacts, Derived, InputHash, Recipe, Resolved};
 use crate::report::data::ReportData;
 use crate::said;
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -30,7 +31,6 @@ use nurture_train::{
 use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -117,7 +117,6 @@ pub struct Done {
 #[error("stopped; the same command goes on from here")]
 pub struct Stopped;
 
-const LOCK_FILE: &str = "recipe.lock.toml";
 const OUTCOME: &str = "outcome.json";
 
 /// Runs a recipe.
@@ -128,8 +127,7 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     let began = Instant::now();
     let r = &loaded.recipe;
     let dir = r.run_dir();
-    std::fs::create_dir_all(&dir).with_context(|| format!("creating the run's folder {}", dir.display()))?;
-    let _lock = lock_folder(&dir)?;
+    let _taken = folder::take(&dir)?;
 
     watch.event(Event::Stage(said!("Base model", "基座模型")));
     let pulled = pull(&r.model.base, &ctx.store, &ctx.pull, &mut |p| watch.event(Event::Pull(p)))?;
@@ -150,7 +148,7 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     watch.event(Event::Values(&resolved.values));
 
     let inputs = inputs(r, &texts)?;
-    settle_folder(&dir, loaded, &resolved, &pulled, &inputs, ctx)?;
+    let begun_before = folder::settle(&dir, loaded, &resolved, &pulled, &inputs, ctx, watch)?;
     write_json(&dir.join("ledger.json"), &exams::ledger(&training, &depth))?;
 
     let lora = lora_spec(r, &resolved)?;
@@ -179,7 +177,7 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
         );
     }
 
-    if ctx.eval {
+    if ctx.eval && !depth.exams.is_empty() {
         watch.event(Event::Stage(said!("Exam of the base", "基座考试")));
         depth.sit(&dir, &model, &pulled, None, watch)?;
     }
@@ -191,10 +189,11 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
         watch.event(Event::Stage(said!("Training", "训练")));
         let files = RunFiles { folder: dir.clone(), base_sha256: pulled.sha256.clone() };
         let outcome = train(&model, &lora, &config, training.tokens.clone(), &files, watch, |trainer| {
+            // the adapter last: once it is there, training counts as done
+            write_json(&dir.join(OUTCOME), &trainer.outcome())?;
             let extra = recorded(r, &training, &pulled, &model);
-            trainer.save_adapter(&adapter_dir, Some(r.model.base.clone()), extra)
+            Ok(trainer.save_adapter(&adapter_dir, Some(r.model.base.clone()), extra)?)
         })?;
-        write_json(&dir.join(OUTCOME), &outcome)?;
         Some(outcome)
     } else {
         bail!("{}: has no adapter yet; nurture train (or run) makes it", dir.display());
@@ -203,11 +202,15 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
         return Ok(Done { dir, report: None, outcome });
     }
 
-    watch.event(Event::Stage(said!("Exam of what was raised", "养成后的考试")));
+    if !depth.exams.is_empty() {
+        watch.event(Event::Stage(said!("Exam of what was raised", "养成后的考试")));
+    }
     let adapter = model.adapter(&adapter_dir)?;
     depth.sit(&dir, &model, &pulled, Some((&adapter, &adapter_dir)), watch)?;
     let mut reading = texts;
-    watch.event(Event::Stage(said!("Breadth: general text", "广度：通用文本")));
+    if !reading.texts.is_empty() {
+        watch.event(Event::Stage(said!("Reading: perplexity of texts", "阅读：文本的困惑度")));
+    }
     reading.read(&dir, &model, &pulled, None, watch)?;
     reading.read(&dir, &model, &pulled, Some((&adapter, &adapter_dir)), watch)?;
 
@@ -227,102 +230,16 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
         forecast: &plan,
         outcome: outcome.as_ref(),
         inputs: &inputs,
-        seconds: began.elapsed().as_secs_f64(),
+        seconds: match begun_before {
+            false => Some(began.elapsed().as_secs_f64()),
+            // the time of a run done in several goes is not known; of one that was done, it stands in its report
+            true => read_json::<ReportData>(&dir.join("report.json")).and_then(|r| r.outcome.total_seconds),
+        },
     })?;
     write_json(&dir.join("report.json"), &data)?;
     write_atomic(dir.join("report.md"), crate::report::markdown(&data, ctx.lang).as_bytes())?;
     write_atomic(dir.join("report.html"), crate::report::html(&data, ctx.lang).as_bytes())?;
     Ok(Done { dir, report: Some(data), outcome })
-}
-
-/// Two runs in one folder would spoil each other.
-fn lock_folder(dir: &Path) -> Result<File> {
-    let path = dir.join(".lock");
-    let file = File::create(&path).with_context(|| path.display().to_string())?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => bail!(
-            "{}: another run is working in this folder; wait for it, or give this one a name of its own: --set run.name=NAME",
-            dir.display()
-        ),
-        Err(std::fs::TryLockError::Error(e)) => Err(e).with_context(|| path.display().to_string()),
-    }
-}
-
-/// Names of everything that a run writes into its folder.
-const OWN: [&str; 12] = [
-    LOCK_FILE,
-    "adapter",
-    "checkpoints",
-    "eval",
-    "metrics.jsonl",
-    "ledger.json",
-    FORECAST,
-    OUTCOME,
-    "report.json",
-    "report.md",
-    "report.html",
-    "exam-overlap.json",
-];
-
-/// Writes the lock file, or checks that the folder belongs to the very same run.
-fn settle_folder(
-    dir: &Path,
-    loaded: &recipe::Loaded,
-    resolved: &Resolved,
-    pulled: &Pulled,
-    inputs: &[InputHash],
-    ctx: &Context,
-) -> Result<()> {
-    let text = recipe::lock(
-        &loaded.recipe,
-        resolved,
-        Lock {
-            version: env!("CARGO_PKG_VERSION").to_string(),
-            base_sha256: pulled.sha256.clone(),
-            base_file: pulled.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
-            recipe_sha256: sha256(loaded.text.as_bytes()),
-            overrides: loaded.overrides.clone(),
-            inputs: inputs.to_vec(),
-            ..Lock::default()
-        },
-    )?;
-    let path = dir.join(LOCK_FILE);
-    if ctx.fresh {
-        for name in OWN {
-            let old = dir.join(name);
-            let gone = if old.is_dir() { std::fs::remove_dir_all(&old) } else { std::fs::remove_file(&old) };
-            match gone {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(e).with_context(|| format!("removing {}", old.display()));
-                }
-                _ => {}
-            }
-        }
-    }
-    if let Ok(old) = std::fs::read_to_string(&path) {
-        // what does not change the result may differ: the words of the recipe, and the number of threads
-        let core = |t: &str| -> Vec<String> {
-            t.lines()
-                .filter(|l| {
-                    !["recipe_sha256", "threads", "version"].iter().any(|k| l.starts_with(&format!("{k} =")))
-                })
-                .map(String::from)
-                .collect()
-        };
-        let (a, b) = (core(&old), core(&text));
-        if a != b {
-            let differ = (0..a.len().max(b.len())).find(|&i| a.get(i) != b.get(i)).unwrap_or(0);
-            let line = |v: &[String]| v.get(differ).cloned().unwrap_or_else(|| "(nothing)".into());
-            bail!(
-                "{}: holds another run: then {:?}, now {:?}. Give this one a name of its own (--set run.name=NAME), or throw the old one away (--fresh)",
-                dir.display(),
-                line(&a),
-                line(&b)
-            );
-        }
-    }
-    Ok(write_atomic(path, text.as_bytes())?)
 }
 
 fn lora_spec(r: &Recipe, resolved: &Resolved) -> Result<LoraSpec> {
@@ -381,7 +298,7 @@ fn train(
     tokens: Vec<TokenExample>,
     files: &RunFiles,
     watch: &mut dyn Watch,
-    save: impl FnOnce(&Trainer<'_>) -> Result<(), nurture_train::TrainError>,
+    save: impl FnOnce(&Trainer<'_>) -> Result<()>,
 ) -> Result<Outcome> {
     let mut trainer =
         Trainer::resume(model.cpu(), model.decoder(), lora.clone(), config.clone(), tokens, files)?;

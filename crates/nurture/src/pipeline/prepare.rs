@@ -45,6 +45,7 @@ fn word<T: serde::de::DeserializeOwned>(word: &str) -> Option<T> {
 pub(super) fn load_options(r: &Recipe) -> LoadOptions {
     LoadOptions {
         on_bad_row: word(r.data.on_bad_row.word()).unwrap_or(OnBadRow::Error),
+        on_unknown_label: word(r.data.on_bad_row.word()).unwrap_or(OnBadRow::Error),
         labels: word(r.data.labels.word()).unwrap_or(LabelForm::AsIs),
         template: PromptTemplate {
             system: r.data.system.clone(),

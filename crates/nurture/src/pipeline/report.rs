@@ -32,7 +32,8 @@ pub(super) struct Parts<'a> {
     pub(super) forecast: &'a Forecast,
     pub(super) outcome: Option<&'a Outcome>,
     pub(super) inputs: &'a [InputHash],
-    pub(super) seconds: f64,
+    /// seconds of the whole run, where one command did it all
+    pub(super) seconds: Option<f64>,
 }
 
 pub(super) fn put_together(p: &Parts<'_>) -> Result<ReportData> {
@@ -117,7 +118,7 @@ pub(super) fn put_together(p: &Parts<'_>) -> Result<ReportData> {
         outcome: Cost {
             memory_bytes: p.outcome.and_then(|o| o.peak_rss).map(|b| b as f64),
             seconds: p.outcome.map(|o| o.seconds),
-            total_seconds: Some(p.seconds),
+            total_seconds: p.seconds,
         },
         trained_tokens: p.outcome.map_or(0, |o| o.tokens),
         train_examples: p.training.tokens.len() as u64,

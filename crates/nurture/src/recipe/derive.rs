@@ -25,7 +25,7 @@ pub struct Dial {
 
 /// The dial, one row a setting.
 pub const DIALS: [Dial; 3] = [
-    Dial { effort: Effort::Quick, tokens: 120e3, min_epochs: 0.0, max_epochs: 4.0, exam_items: Some(400) },
+    Dial { effort: Effort::Quick, tokens: 180e3, min_epochs: 0.0, max_epochs: 4.0, exam_items: Some(400) },
     Dial { effort: Effort::Normal, tokens: 700e3, min_epochs: 0.0, max_epochs: 6.0, exam_items: None },
     Dial { effort: Effort::Thorough, tokens: 700e3, min_epochs: 3.0, max_epochs: 8.0, exam_items: None },
 ];

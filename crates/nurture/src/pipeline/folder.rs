@@ -1,0 +1,285 @@
+//! The run's folder: whose it is, what in it may be taken up, and what a killed run left unfinished.
+
+use super::{Context, Event, Watch, sha256};
+use crate::recipe::{self, InputHash, Lock, Resolved};
+use crate::said;
+use anyhow::{Context as _, Result, bail};
+use nurture_formats::write_atomic;
+use nurture_hub::Pulled;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::Path;
+
+/// Says what the results in the folder belong to.
+pub(super) const LOCK_FILE: &str = "recipe.lock.toml";
+
+/// Everything that a run writes beside the lock file. The adapter's configuration stands first: while it is there,
+/// training counts as done.
+const RESULTS: [&str; 12] = [
+    "adapter/adapter_config.json",
+    "adapter",
+    "checkpoints",
+    "eval",
+    "metrics.jsonl",
+    "ledger.json",
+    nurture_train::FORECAST,
+    super::OUTCOME,
+    "report.json",
+    "report.md",
+    "report.html",
+    "exam-overlap.json",
+];
+
+/// What may differ between two commands of one run: what the result does not depend on.
+const FREE: [&str; 5] = ["lock.version", "lock.recipe_sha256", "lock.overrides", "run.dir", "train.threads"];
+
+/// Gates of the verdict: they change what is said of the results, not the results.
+const GATES: [&str; 2] = ["eval.min_gain", "eval.max_breadth_loss"];
+
+/// Takes the folder for this process: two runs in one would spoil each other.
+pub(super) fn take(dir: &Path) -> Result<File> {
+    fs::create_dir_all(dir).with_context(|| format!("creating the run's folder {}", dir.display()))?;
+    let path = dir.join(".lock");
+    let file = File::create(&path).with_context(|| path.display().to_string())?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => bail!(
+            "{}: another run is working in this folder; wait for it, or give this one a name of its own: --set run.name=NAME",
+            dir.display()
+        ),
+        Err(fs::TryLockError::Error(e)) => return Err(e).with_context(|| path.display().to_string()),
+    }
+    sweep(dir)?;
+    sweep(&dir.join("eval"))?;
+    Ok(file)
+}
+
+/// Removes what a killed run left half written: nobody else writes here while the folder is taken.
+fn sweep(dir: &Path) -> Result<()> {
+    let Ok(entries) = fs::read_dir(dir) else { return Ok(()) };
+    for path in entries.filter_map(|e| Some(e.ok()?.path())) {
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        if name.starts_with(".nurture-") && name.ends_with(".tmp") {
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn remove(path: &Path) -> Result<()> {
+    let gone = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match gone {
+        Err(e) if e.kind() != ErrorKind::NotFound => {
+            Err(e).with_context(|| format!("removing {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes the lock file, or checks that the folder belongs to the very same run. Answers whether an earlier command
+/// has worked on this run.
+///
+/// Other exams on the same training are sat again; anything else that differs is refused.
+pub(super) fn settle(
+    dir: &Path,
+    loaded: &recipe::Loaded,
+    resolved: &Resolved,
+    pulled: &Pulled,
+    inputs: &[InputHash],
+    ctx: &Context,
+    watch: &mut dyn Watch,
+) -> Result<bool> {
+    let text = recipe::lock(
+        &loaded.recipe,
+        resolved,
+        Lock {
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            base_sha256: pulled.sha256.clone(),
+            base_file: pulled.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+            recipe_sha256: sha256(loaded.text.as_bytes()),
+            overrides: loaded.overrides.clone(),
+            inputs: inputs.to_vec(),
+            ..Lock::default()
+        },
+    )?;
+    let path = dir.join(LOCK_FILE);
+    if ctx.fresh {
+        // the lock file last: whatever a kill leaves half removed still says whose it is
+        RESULTS.iter().try_for_each(|name| remove(&dir.join(name)))?;
+        remove(&path)?;
+    }
+    let old = match fs::read_to_string(&path) {
+        Ok(old) => old,
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            if let Some(name) = RESULTS.iter().find(|name| dir.join(name).exists()) {
+                bail!(
+                    "{}: holds {name}, but no {LOCK_FILE} that says what it belongs to. Give this run a name of its own (--set run.name=NAME), or throw the old files away (--fresh)",
+                    dir.display()
+                );
+            }
+            write_atomic(path, text.as_bytes())?;
+            return Ok(false);
+        }
+        Err(e) => return Err(e).with_context(|| path.display().to_string()),
+    };
+    let differ = differences(&leaves(&old, &path)?, &leaves(&text, &path)?);
+    let (exams, training): (Vec<_>, Vec<_>) = differ.iter().partition(|d| d.of_exams);
+    if let Some(d) = training.first() {
+        bail!(
+            "{}: holds another run: {} was {}, now it is {}{}. Give this one a name of its own (--set run.name=NAME), or throw the old one away (--fresh)",
+            dir.display(),
+            d.what,
+            d.was,
+            d.is,
+            match training.len() {
+                1 => String::new(),
+                n => format!(" (and {} more)", n - 1),
+            },
+        );
+    }
+    if let Some(d) = exams.first() {
+        let what = &d.what;
+        watch.event(Event::Warning(&said!(
+            "the exams have changed ({what}): they are sat again, the training is kept",
+            "考试有改动（{what}）：重新考试，训练沿用"
+        )));
+        ["eval", "exam-overlap.json"].iter().try_for_each(|name| remove(&dir.join(name)))?;
+    }
+    write_atomic(path, text.as_bytes())?;
+    Ok(true)
+}
+
+/// One thing in which two lock files differ.
+#[derive(Debug, PartialEq)]
+struct Difference {
+    what: String,
+    was: String,
+    is: String,
+    /// only the exams depend on it
+    of_exams: bool,
+}
+
+/// A lock file as flat keys and values; input files by their role and path.
+fn leaves(text: &str, path: &Path) -> Result<BTreeMap<String, String>> {
+    let root: toml::Table = toml::from_str(text).with_context(|| {
+        format!("{}: damaged; throw this run away (--fresh) or repair it", path.display())
+    })?;
+    let mut out = BTreeMap::new();
+    flatten("", &toml::Value::Table(root), &mut out);
+    Ok(out)
+}
+
+fn flatten(key: &str, value: &toml::Value, out: &mut BTreeMap<String, String>) {
+    let put = |out: &mut BTreeMap<String, String>, value: &toml::Value| {
+        if !FREE.contains(&key) && !GATES.contains(&key) {
+            out.insert(key.to_string(), value.to_string());
+        }
+    };
+    match value {
+        toml::Value::Table(table) => {
+            for (name, value) in table {
+                let inner = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+                flatten(&inner, value, out);
+            }
+        }
+        toml::Value::Array(files) if key == "lock.inputs" => {
+            let text = |t: &toml::Value, k: &str| t.get(k).and_then(|v| v.as_str()).unwrap_or("").to_string();
+            for file in files {
+                let role = text(file, "role");
+                let what = format!("the content of {} ({role})", text(file, "path"));
+                out.insert(what, format!("sha256 {}", text(file, "sha256")));
+            }
+        }
+        toml::Value::Array(all) if all.iter().any(toml::Value::is_table) && key != "lock.overrides" => {
+            for (i, value) in all.iter().enumerate() {
+                flatten(&format!("{key}[{i}]"), value, out);
+            }
+        }
+        leaf => put(out, leaf),
+    }
+}
+
+fn differences(was: &BTreeMap<String, String>, is: &BTreeMap<String, String>) -> Vec<Difference> {
+    let keys: std::collections::BTreeSet<&String> = was.keys().chain(is.keys()).collect();
+    let shown = |v: Option<&String>| v.map_or_else(|| "not there".to_string(), Clone::clone);
+    let differing = keys.into_iter().filter(|key| was.get(*key) != is.get(*key));
+    let mut out: Vec<Difference> = differing
+        .map(|key| Difference {
+            what: key.clone(),
+            was: shown(was.get(key)),
+            is: shown(is.get(key)),
+            of_exams: key.starts_with("eval.") || key.ends_with("(depth)") || key.ends_with("(breadth)"),
+        })
+        .collect();
+    // what the user wrote before what follows from it
+    out.sort_by_key(|d| d.what.starts_with("lock."));
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = r#"
+        [run]
+        name = "r"
+        dir = "/a/runs"
+        [train]
+        rate = 0.001
+        [eval]
+        min_gain = 0.0
+        [[eval.depth]]
+        items = 12
+        [lock]
+        version = "0.1.0"
+        recipe_sha256 = "aa"
+        steps = 10
+        overrides = []
+        [[lock.inputs]]
+        role = "depth"
+        path = "/a/exam.jsonl"
+        sha256 = "11"
+        bytes = 1
+        [[lock.inputs]]
+        role = "train"
+        path = "/a/train.jsonl"
+        sha256 = "22"
+        bytes = 2
+    "#;
+
+    fn against(changes: &[(&str, &str)]) -> Vec<(String, bool)> {
+        let mut new = OLD.to_string();
+        for (from, to) in changes {
+            assert!(new.contains(from), "{from}");
+            new = new.replace(from, to);
+        }
+        let path = Path::new("recipe.lock.toml");
+        let differ = differences(&leaves(OLD, path).unwrap(), &leaves(&new, path).unwrap());
+        differ.into_iter().map(|d| (d.what, d.of_exams)).collect()
+    }
+
+    #[test]
+    fn what_the_result_does_not_depend_on_may_differ() {
+        let threads = ("[train]", "[train]\nthreads = 1");
+        let overrides = ("overrides = []", "[[lock.overrides]]\nkey = \"train.threads\"\nvalue = \"1\"");
+        assert_eq!(against(&[threads, overrides, ("\"aa\"", "\"bb\""), ("= 0.0\n", "= 0.5\n")]), []);
+    }
+
+    #[test]
+    fn exams_may_change_and_training_may_not() {
+        assert_eq!(against(&[("items = 12", "items = 9")]), [("eval.depth[0].items".to_string(), true)]);
+        assert_eq!(
+            against(&[("\"11\"", "\"33\"")]),
+            [("the content of /a/exam.jsonl (depth)".to_string(), true)]
+        );
+        assert_eq!(
+            against(&[("steps = 10", "steps = 20"), ("0.001", "0.002"), ("\"22\"", "\"33\"")]),
+            [
+                ("the content of /a/train.jsonl (train)".to_string(), false),
+                ("train.rate".to_string(), false),
+                ("lock.steps".to_string(), false),
+            ]
+        );
+    }
+}
