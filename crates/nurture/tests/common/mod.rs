@@ -2,6 +2,7 @@
 //! environment.
 
 #![allow(unreachable_pub)] // shared by test binaries
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
