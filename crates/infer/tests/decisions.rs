@@ -55,8 +55,9 @@ fn the_walk_equals_greedy_decoding_under_the_constraint() {
     for shared in [0, 1, 30] {
         let prompts = prompts(&mut rng, 150, shared);
         let mut decided = 0;
-        let got =
-            Chooser::new(&model, None, &cpu).choose(&prompts, &[trie.clone()], |n| decided += n).unwrap();
+        let got = Chooser::new(&model, None, &cpu)
+            .choose(&prompts, std::slice::from_ref(&trie), |n| decided += n)
+            .unwrap();
         assert_eq!(decided, prompts.len());
         for (prompt, got) in prompts.iter().zip(&got) {
             let mut alive: Vec<usize> = (0..answers.len()).collect();

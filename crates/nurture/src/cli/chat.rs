@@ -263,7 +263,7 @@ fn pace(cli: &Cli, reply: &Reply, begin: Instant, first: Option<Instant>) -> Str
     let wait = first.unwrap_or_else(Instant::now).duration_since(begin).as_secs_f64();
     let rest = first.map_or(0.0, |f| f.elapsed().as_secs_f64());
     let rate = if reply.tokens > 1 && rest > 0.0 {
-        format!("{:.1} tok/s, ", (reply.tokens - 1) as f64 / rest)
+        format!("{:.1} tok/s{}", (reply.tokens - 1) as f64 / rest, cli.lang.pick(", ", "，"))
     } else {
         String::new()
     };

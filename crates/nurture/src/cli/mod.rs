@@ -17,6 +17,8 @@ mod output;
 mod pull;
 mod run;
 mod show;
+#[cfg(test)]
+mod tests;
 
 use std::process::ExitCode;
 

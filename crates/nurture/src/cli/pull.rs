@@ -128,8 +128,8 @@ impl View {
                 self.line(&say!(lang, "broke off ({reason}); trying again", "中断（{reason}）；重试"));
             }
             Progress::Failed { attempt } => {
-                let (source, reason) = (&attempt.source, &attempt.reason);
-                self.line(&say!(lang, "  {source} failed: {reason}", "  {source} 失败：{reason}"));
+                let reason = &attempt.reason;
+                self.line(&say!(lang, "  failed: {reason}", "  失败：{reason}"));
             }
             Progress::Repaired { what } => self.line(&say!(lang, "repaired: {what}", "已修复：{what}")),
             _ => {}

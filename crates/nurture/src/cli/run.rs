@@ -100,7 +100,7 @@ fn go(cli: &Cli, args: Args<'_>, train: bool, eval: bool) -> anyhow::Result<Exit
     let done = pipeline::run(&loaded, &ctx, &mut teller);
     teller.close();
     let done = done?;
-    let passed = finish(cli.out, &done, &loaded.recipe);
+    let passed = finish(cli.out, &done);
     cli.out.note(&say!(lang, "took {}", "用时 {}", minutes(began.elapsed().as_secs_f64())));
     Ok(if passed { Exit::Done } else { Exit::Negative })
 }
@@ -115,7 +115,7 @@ fn typed() -> String {
     std::iter::once("nurture".to_string()).chain(rest).collect::<Vec<_>>().join(" ")
 }
 
-fn finish(out: Output, done: &Done, recipe: &Recipe) -> bool {
+fn finish(out: Output, done: &Done) -> bool {
     let lang = out.lang;
     let dir = shown(&done.dir);
     out.line("");

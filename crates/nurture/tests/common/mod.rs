@@ -1,6 +1,8 @@
 //! What the stories share: a folder of one's own, a small recipe on the real SmolLM2, the real binary in a clean
 //! environment.
 
+#![allow(unreachable_pub)] // shared by test binaries
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
