@@ -2,7 +2,7 @@
 
     python tools/goldens/text.py --models DIR [--out crates/text/tests/goldens]
 
-DIR holds SmolLM2-135M-Instruct.Q4_1.gguf and gemma3-270m-q4_k_m.gguf. The strings are not stored: strings(n) below
+DIR holds SmolLM2-135M-Instruct.Q4_1.gguf and gemma-3-270m-q4_k_m.gguf. The strings are not stored: strings(n) below
 and crates/text/tests/common/strings.rs make the same ones from the same generator, and only a hash of the token ids
 is kept for every hundred of them, beside a few cases in full.
 """
@@ -225,7 +225,7 @@ def main():
     texts = strings(STRINGS, fragments)
 
     smol_path = args.models / "SmolLM2-135M-Instruct.Q4_1.gguf"
-    gemma_path = args.models / "gemma3-270m-q4_k_m.gguf"
+    gemma_path = args.models / "gemma-3-270m-q4_k_m.gguf"
     golden = {"strings": STRINGS, "decodings": DECODINGS, "block": BLOCK, "samples": texts[:3]}
     golden["smollm2"] = record(smollm2(smol_path), texts, full=200)
     for name, tok in pre_variants(smol_path):

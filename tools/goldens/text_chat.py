@@ -253,7 +253,7 @@ def main():
                  "qwen3": QWEN3, "llama3": LLAMA3, "gemma3": GEMMA3, "llama2": LLAMA2, "oddities": ODDITIES}
     smol = PreTrainedTokenizerFast(tokenizer_object=smollm2(smol_path), bos_token="<|im_start|>",
                                    eos_token="<|im_end|>", unk_token="<|endoftext|>", pad_token="<|im_end|>")
-    gem = PreTrainedTokenizerFast(tokenizer_object=gemma(args.models / "gemma3-270m-q4_k_m.gguf"), bos_token="<bos>",
+    gem = PreTrainedTokenizerFast(tokenizer_object=gemma(args.models / "gemma-3-270m-q4_k_m.gguf"), bos_token="<bos>",
                                   eos_token="<eos>", unk_token="<unk>", pad_token="<pad>")
     variants = [{}, {"tools": TOOLS}, {"enable_thinking": False}]
     cases = []

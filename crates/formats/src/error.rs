@@ -19,7 +19,7 @@ pub enum FormatError {
     },
     /// There was no room for the file; nothing of it is left behind.
     #[error(
-        "{}: no space left on the disk (or the quota is used up); nothing was kept of the unfinished file: free some space and try again",
+        "{}: no space left on the disk (or the quota or the limit on file sizes is reached); nothing was kept of the unfinished file: free some space and try again",
         file.display()
     )]
     DiskFull {
@@ -93,7 +93,7 @@ impl FormatError {
     /// Wraps a system error; a full disk becomes [`FormatError::DiskFull`].
     pub(crate) fn io(file: &Path, action: impl Into<String>, source: io::Error) -> FormatError {
         match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
                 FormatError::DiskFull { file: file.to_path_buf() }
             }
             _ => FormatError::Io { file: file.to_path_buf(), action: action.into(), source },

@@ -165,6 +165,7 @@ unsafe fn scores<L: Micro>(
                     c: out.add(r * width + p * nr),
                     ldc: width,
                     add: false,
+                    apart: false,
                 };
                 L::tile(mr, L::NV, &t);
             }
@@ -208,6 +209,7 @@ unsafe fn mix<L: Micro>(
                     c: c.add(r * ldc + n),
                     ldc,
                     add,
+                    apart: false,
                 };
                 if cols.is_multiple_of(LANES) {
                     L::tile(mr, cols / LANES, &t);

@@ -9,7 +9,8 @@
 //! # Promises
 //!
 //! * **Order of summation.** Each output element of a product is one chain of fused multiply-adds over the
-//!   inner index, ascending, started at +0. The chain does not depend on the number of rows, the blocking,
+//!   inner index, ascending, started at +0; with a transposed weight (backward, where the inner index may be the
+//!   vocabulary) one sum of such chains over 256 each. Neither depends on the number of rows, the blocking,
 //!   the instruction set or the number of threads; so all paths give the same bits.
 //! * **Gradients.** Parameter gradients are added to (`+=`), activation gradients are overwritten (`=`), the
 //!   gradient of the residual stream is added to (`+=`).

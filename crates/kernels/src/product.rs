@@ -12,6 +12,10 @@ use std::cell::RefCell;
 /// Floats of a task's panels: they should stay in the second-level cache.
 const PANEL_FLOATS: usize = 64 * 1024;
 
+/// Longest chain of a product with a transposed weight (the backward pass). Its inner index runs over the outputs of
+/// a projection, or over the whole vocabulary: one chain that long rounds ten times worse than the rest of the pass.
+const CHAIN: usize = 256;
+
 /// Widest panel of any instruction set.
 pub(crate) const MAX_NR: usize = 32;
 
@@ -44,6 +48,8 @@ pub(crate) struct TileArgs {
     pub(crate) ldc: usize,
     /// go on from the values in `c` instead of from 0
     pub(crate) add: bool,
+    /// begin at 0 all the same, and add the end of the chain to the values in `c`
+    pub(crate) apart: bool,
 }
 
 #[inline(always)]
@@ -75,7 +81,9 @@ unsafe fn tile_body<L: Lanes, const MR: usize, const NV: usize>(t: &TileArgs, ka
         }
         for r in 0..MR {
             for v in 0..NV {
-                acc[r][v].store(t.c.add(r * t.ldc + v * LANES));
+                let c = t.c.add(r * t.ldc + v * LANES);
+                let end = if t.apart { L::load(c).add(acc[r][v]) } else { acc[r][v] };
+                end.store(c);
             }
         }
     }
@@ -466,18 +474,24 @@ unsafe fn run_task_lanes<L: Micro>(
                 let mut at = 0;
                 for term in &job.terms {
                     let stride = term.k * nr;
-                    let args = TileArgs {
-                        k: term.k,
-                        a: term.left.as_ptr().add(row0 * term.k),
-                        ka: rows,
-                        ra: 1,
-                        b: buffer.as_ptr().add(at + p * stride),
-                        ldb: nr,
-                        c,
-                        ldc,
-                        add,
-                    };
-                    L::tile(rows, cols.div_ceil(LANES), &args);
+                    let backward = matches!(term.right, Right::WeightT(_));
+                    let chain = if backward { CHAIN } else { term.k.max(1) };
+                    for k0 in (0..term.k).step_by(chain) {
+                        let args = TileArgs {
+                            k: chain.min(term.k - k0),
+                            a: term.left.as_ptr().add(row0 * term.k + k0 * rows),
+                            ka: rows,
+                            ra: 1,
+                            b: buffer.as_ptr().add(at + p * stride + k0 * nr),
+                            ldb: nr,
+                            c,
+                            ldc,
+                            add: add && !backward,
+                            apart: add && backward,
+                        };
+                        L::tile(rows, cols.div_ceil(LANES), &args);
+                        add = true;
+                    }
                     add = true;
                     at += (n1 - n0).div_ceil(nr) * stride;
                 }

@@ -70,13 +70,13 @@ fn value(dtype: DType, row: &[u8], col: usize) -> f64 {
         DType::Q4K => {
             let s = j / 32;
             let q = b[16 + j / 64 * 32 + j % 32];
-            let q = if s % 2 == 0 { q & 15 } else { q >> 4 };
+            let q = if s.is_multiple_of(2) { q & 15 } else { q >> 4 };
             f16(b) * six(s).0 as f64 * q as f64 - f16(&b[2..]) * six(s).1 as f64
         }
         DType::Q5K => {
             let s = j / 32;
             let q = b[48 + j / 64 * 32 + j % 32];
-            let q = if s % 2 == 0 { q & 15 } else { q >> 4 };
+            let q = if s.is_multiple_of(2) { q & 15 } else { q >> 4 };
             let h = (b[16 + j % 32] >> s & 1) * 16;
             f16(b) * six(s).0 as f64 * (q + h) as f64 - f16(&b[2..]) * six(s).1 as f64
         }

@@ -75,3 +75,8 @@ fn continuations_equal(model_file: &str, folder: &str) {
 fn smollm2_continues_as_transformers_does() {
     continuations_equal(nurture_testing::SMOLLM2, "smollm2");
 }
+
+#[test]
+fn gemma3_continues_as_transformers_does() {
+    continuations_equal(nurture_testing::GEMMA3, "gemma3");
+}

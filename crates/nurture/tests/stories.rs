@@ -106,8 +106,7 @@ fn ctrl_c_stops_cleanly_and_what_is_done_is_taken_up() {
     for part in ["training: done before", "exam: examined before"] {
         assert!(again.out.contains(part), "{}", again.out);
     }
-    assert!(!again.out.contains("step "), "{}", again.out);
-    assert!(again.seconds < on.seconds, "{} s, then {} s", on.seconds, again.seconds);
+    assert!(!again.out.contains("last loss"), "{}", again.out);
     assert!(kept() == before && adapter(&home, "small") == bytes);
     let verdict = |s: &Said| s.out.split("VERDICT").nth(1).map(|v| v.lines().next().map(String::from));
     assert_eq!(verdict(&again), verdict(&on));
@@ -323,7 +322,7 @@ fn damaged_models_and_adapters_are_named() {
     let last = bytes.len() - 4;
     bytes[last..].copy_from_slice(&f32::NAN.to_le_bytes());
     home.write(weights, bytes);
-    home.nurture("eval small.toml").refused(&["adapter_model.safetensors", "not finite", "lora_"]);
+    home.nurture("eval runs/small").refused(&["adapter_model.safetensors", "not finite", "lora_"]);
 }
 
 #[test]
@@ -340,7 +339,7 @@ fn wrong_names_get_the_nearest_right_one() {
     assert!(!home.exists("runs"), "refused before anything is written");
     let name = home.nurture("run small.toml --set model.base=smollm2-135m-instrct");
     name.refused(&["not in the catalogue", "Did you mean `smollm2-135m-instruct`?", "gemma-3-270m"]);
-    assert!(name.seconds < 5.0, "{name:?}");
+    assert!(name.seconds < 20.0, "{name:?}");
 }
 
 #[test]

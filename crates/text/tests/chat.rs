@@ -12,7 +12,7 @@ use nurture_text::{
 use serde_json::Value;
 
 const SMOLLM2: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
-const GEMMA3: &str = "gemma3-270m-q4_k_m.gguf";
+const GEMMA3: &str = "gemma-3-270m-q4_k_m.gguf";
 
 fn chat(messages: &Value) -> Vec<Message> {
     serde_json::from_value(messages.clone()).unwrap()

@@ -8,7 +8,7 @@ use nurture_text::{GgufTokenizerKeys, HfTokenizerFiles, StreamDecoder, TextError
 use serde_json::Value;
 
 const SMOLLM2: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
-const GEMMA3: &str = "gemma3-270m-q4_k_m.gguf";
+const GEMMA3: &str = "gemma-3-270m-q4_k_m.gguf";
 
 /// Compares one vocabulary with what was recorded under its name.
 fn check(tokenizer: &Tokenizer, name: &str) {

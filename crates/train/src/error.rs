@@ -167,7 +167,7 @@ pub enum TrainError {
 impl TrainError {
     pub(crate) fn io(file: &Path, action: &'static str, source: io::Error) -> TrainError {
         match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
                 TrainError::Format(FormatError::DiskFull { file: file.to_path_buf() })
             }
             _ => TrainError::Io { file: file.to_path_buf(), action, source },

@@ -36,7 +36,7 @@ const BATCH: usize = 16;
 /// Below this many steps the batch is halved: too few steps learn nothing, however good each is.
 const FEW_STEPS: f64 = 32.0;
 const SMALLEST_BATCH: usize = 4;
-const MICRO_TOKENS: usize = 2048;
+const MICRO_TOKENS: usize = 1024;
 const MAX_LEN: usize = 2048;
 const WARMUP: f64 = 0.05;
 const CLIP: f64 = 1.0;

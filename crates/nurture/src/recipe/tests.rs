@@ -261,9 +261,9 @@ fn the_dial_derives_a_run() {
     let banking = facts(10_000, 50, 1540);
 
     let quick = run("quick", &banking);
-    assert_eq!((quick.epochs, quick.steps, quick.batch, quick.rate), (0.24, 150, 16, 1e-3));
+    assert_eq!((quick.epochs, quick.steps, quick.batch, quick.rate), (0.36, 225, 16, 1e-3));
     assert_eq!(quick.exams[0], ExamPlan { name: "exam".into(), items: 400, of: 1540, stratified: true });
-    assert_eq!(quick.warmup_steps, 8);
+    assert_eq!(quick.warmup_steps, 11);
     let normal = run("normal", &banking);
     assert_eq!((normal.epochs, normal.steps, normal.exams[0].items), (1.4, 875, 1540));
     let thorough = run("thorough", &banking);

@@ -2,6 +2,7 @@
 //! environment.
 
 #![allow(unreachable_pub)] // shared by test binaries
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// Steps of the small recipe.
-pub const STEPS: u64 = 8;
+pub(crate) const STEPS: u64 = 8;
 
 /// Patience with a process, on a machine that may be busy with other things.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -22,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(240);
 static TURN: Mutex<()> = Mutex::new(());
 
 /// A folder with data, a recipe `small.toml` and a store of its own.
-pub struct Home {
+pub(crate) struct Home {
     dir: TempDir,
     model: PathBuf,
     _turn: MutexGuard<'static, ()>,
@@ -30,18 +31,18 @@ pub struct Home {
 
 /// How a process ended and what it said.
 #[derive(Debug)]
-pub struct Said {
+pub(crate) struct Said {
     /// exit code; `None`: a signal
-    pub code: Option<i32>,
-    pub out: String,
-    pub err: String,
-    pub seconds: f64,
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+    pub(crate) seconds: f64,
 }
 
 impl Said {
     /// Checks exit code 1, that there is one error, and that it holds each of the `parts`.
     #[track_caller]
-    pub fn refused(&self, parts: &[&str]) {
+    pub(crate) fn refused(&self, parts: &[&str]) {
         assert_eq!(self.code, Some(1), "{self:?}");
         assert_eq!(self.err.matches("error:").count(), 1, "{}", self.err);
         assert!(!self.err.contains("bug in Nurture"), "{}", self.err);
@@ -52,7 +53,7 @@ impl Said {
 
     /// Checks that what was asked for is done, whatever the verdict.
     #[track_caller]
-    pub fn done(&self) -> &Said {
+    pub(crate) fn done(&self) -> &Said {
         assert!(matches!(self.code, Some(0 | 3)), "{self:?}");
         self
     }
@@ -60,7 +61,7 @@ impl Said {
 
 impl Home {
     /// `None`, said loudly, where the model is not on this machine.
-    pub fn new() -> Option<Home> {
+    pub(crate) fn new() -> Option<Home> {
         let model = nurture_testing::model(nurture_testing::SMOLLM2)?;
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let home = Home { dir: tempfile::tempdir().unwrap(), model, _turn: turn };
@@ -97,37 +98,37 @@ breadth = []
         Some(home)
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// The base model.
-    pub fn model(&self) -> &Path {
+    pub(crate) fn model(&self) -> &Path {
         &self.model
     }
 
-    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         fs::write(self.path(name), content).unwrap();
     }
 
-    pub fn read(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
         fs::read(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
     }
 
-    pub fn text(&self, name: &str) -> String {
+    pub(crate) fn text(&self, name: &str) -> String {
         String::from_utf8(self.read(name)).unwrap()
     }
 
-    pub fn json(&self, name: &str) -> Value {
+    pub(crate) fn json(&self, name: &str) -> Value {
         serde_json::from_slice(&self.read(name)).unwrap()
     }
 
-    pub fn exists(&self, name: &str) -> bool {
+    pub(crate) fn exists(&self, name: &str) -> bool {
         self.path(name).exists()
     }
 
     /// A program in the folder, in a clean environment, without a network to speak of.
-    pub fn program(&self, program: &str) -> Command {
+    pub(crate) fn program(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.current_dir(self.dir.path()).env_clear().stdin(Stdio::null());
         command.env("NURTURE_HOME", self.path("store")).env("RUST_BACKTRACE", "1");
@@ -140,18 +141,18 @@ breadth = []
     }
 
     /// The binary with these arguments, cut at white space.
-    pub fn command(&self, args: &str) -> Command {
+    pub(crate) fn command(&self, args: &str) -> Command {
         let mut command = self.program(env!("CARGO_BIN_EXE_nurture"));
         command.args(args.split_whitespace());
         command
     }
 
-    pub fn nurture(&self, args: &str) -> Said {
+    pub(crate) fn nurture(&self, args: &str) -> Said {
         finish(self.command(args))
     }
 
     /// Files (and folders) anywhere in the home that only a process at work may have there.
-    pub fn litter(&self) -> Vec<PathBuf> {
+    pub(crate) fn litter(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         let mut folders = vec![self.dir.path().to_path_buf()];
         while let Some(folder) = folders.pop() {
@@ -168,7 +169,7 @@ breadth = []
     }
 
     /// The steps in a run's metrics, in their order.
-    pub fn steps(&self, run: &str) -> Vec<u64> {
+    pub(crate) fn steps(&self, run: &str) -> Vec<u64> {
         let text = fs::read_to_string(self.path(&format!("runs/{run}/metrics.jsonl"))).unwrap_or_default();
         let step = |line: &str| serde_json::from_str::<Value>(line).ok()?.get("step")?.as_u64();
         text.lines().filter_map(step).collect()
@@ -176,16 +177,16 @@ breadth = []
 }
 
 /// Runs to the end.
-pub fn finish(mut command: Command) -> Said {
+pub(crate) fn finish(mut command: Command) -> Said {
     wait(spawn(&mut command))
 }
 
-pub fn spawn(command: &mut Command) -> Child {
+pub(crate) fn spawn(command: &mut Command) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 /// Waits for the end of a process that does not say more than a pipe holds.
-pub fn wait(mut child: Child) -> Said {
+pub(crate) fn wait(mut child: Child) -> Said {
     let began = Instant::now();
     let ended = until(|| child.try_wait().unwrap().is_some());
     if !ended {
@@ -204,7 +205,7 @@ pub fn wait(mut child: Child) -> Said {
 }
 
 /// Waits until something holds; `false` if it never does.
-pub fn until(mut holds: impl FnMut() -> bool) -> bool {
+pub(crate) fn until(mut holds: impl FnMut() -> bool) -> bool {
     let began = Instant::now();
     while !holds() {
         if began.elapsed() > PATIENCE {
@@ -216,7 +217,7 @@ pub fn until(mut holds: impl FnMut() -> bool) -> bool {
 }
 
 /// The shortest `n` of the first `of` rows of a sample, so that a step takes a moment.
-pub fn sample(file: &str, of: usize, n: usize) -> Vec<String> {
+pub(crate) fn sample(file: &str, of: usize, n: usize) -> Vec<String> {
     let text = fs::read_to_string(nurture_testing::repository("samples").join(file)).unwrap();
     let mut rows: Vec<String> = text.lines().take(of).map(String::from).collect();
     rows.sort_by_key(String::len);
@@ -224,7 +225,7 @@ pub fn sample(file: &str, of: usize, n: usize) -> Vec<String> {
     rows
 }
 
-pub fn lines(rows: &[String]) -> String {
+pub(crate) fn lines(rows: &[String]) -> String {
     rows.iter().map(|row| format!("{row}\n")).collect()
 }
 
@@ -234,11 +235,11 @@ fn category(row: &str) -> String {
 }
 
 /// Numbers that look random and are the same in every run (splitmix64).
-pub struct Dice(pub u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
     /// From 0 to `most`.
-    pub fn up_to(&mut self, most: u64) -> u64 {
+    pub(crate) fn up_to(&mut self, most: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
