@@ -10,7 +10,7 @@ use super::{Figures, peak_rss, repeats};
 use crate::cli::args::Args;
 use crate::cli::{Cli, models};
 
-/// Sequences of a micro-batch. More take more memory and are hardly faster.
+/// Sequences of a micro-batch: few, because kept activations are most of the memory.
 const MICRO: usize = 2;
 
 /// `None` when Ctrl-C stopped it.
