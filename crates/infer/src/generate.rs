@@ -132,7 +132,7 @@ impl<'m> Generator<'m> {
             if all.len() - prompt.len() == most {
                 break Finish::Length;
             }
-            let Some(token) = sampler.pick(&mut logits, &all) else {
+            let Some(token) = sampler.pick(&mut logits, &all[prompt.len()..]) else {
                 return Err(InferError::NotFinite { tokens: all.len() });
             };
             if stop.ends(token) {
