@@ -141,11 +141,10 @@ impl Rope {
         Rope { inv_freq }
     }
 
-    /// `(cos, sin)` of each pair at `position`. The angle is formed in f32, as the reference implementations do.
+    /// `(cos, sin)` of each pair at `position`.
     fn angles(&self, position: u32, out: &mut [(f32, f32)]) {
         for (o, f) in out.iter_mut().zip(&self.inv_freq) {
-            let (s, c) = ((position as f32 * f) as f64).sin_cos();
-            *o = (c as f32, s as f32);
+            *o = angle(position, *f);
         }
     }
 }
@@ -170,6 +169,64 @@ pub fn rope(pool: &Pool, rope: &Rope, positions: &[u32], x: &mut [f32], back: bo
                 let (a, b) = head.split_at_mut(half);
                 for ((a, b), &(c, s)) in a.iter_mut().zip(b).zip(&angles) {
                     let s = if back { -s } else { s };
+                    (*a, *b) = (*a * c - *b * s, *b * c + *a * s);
+                }
+            }
+        }
+    });
+}
+
+/// `(cos, sin)` of all pairs of a batch's tokens, computed once for all layers. The buffers stay.
+#[derive(Clone, Debug, Default)]
+pub struct Angles {
+    half: usize,
+    /// `[T, head_dim / 2]`
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+}
+
+impl Angles {
+    /// The angles of `rope` at `positions`.
+    pub fn set(&mut self, pool: &Pool, rope: &Rope, positions: &[u32]) {
+        let half = rope.inv_freq.len();
+        self.half = half;
+        self.cos.resize(positions.len() * half, 0.0);
+        self.sin.resize(positions.len() * half, 0.0);
+        let (cos, sin) = (Shares::new(&mut self.cos), Shares::new(&mut self.sin));
+        pool.run(positions.len(), |t| {
+            // SAFETY: tasks own disjoint tokens.
+            let (cos, sin) = unsafe { (cos.at(t * half, half), sin.at(t * half, half)) };
+            for ((c, s), f) in cos.iter_mut().zip(sin).zip(&rope.inv_freq) {
+                (*c, *s) = angle(positions[t], *f);
+            }
+        });
+    }
+}
+
+/// `(cos, sin)` of a pair. The angle is formed in f32, as the reference implementations do.
+fn angle(position: u32, inv_freq: f32) -> (f32, f32) {
+    let (s, c) = ((position as f32 * inv_freq) as f64).sin_cos();
+    (c as f32, s as f32)
+}
+
+/// [`rope`] forward by angles that are ready: the same bits.
+pub fn rotate(pool: &Pool, angles: &Angles, x: &mut [f32]) {
+    let half = angles.half;
+    if half == 0 || angles.cos.is_empty() {
+        return;
+    }
+    let t = angles.cos.len() / half;
+    let width = x.len() / t;
+    assert!(x.len() == width * t && width.is_multiple_of(2 * half), "rope shapes");
+    const TOKENS: usize = 16; // tokens a task
+    let out = Shares::new(x);
+    pool.run(t.div_ceil(TOKENS), |i| {
+        for t in i * TOKENS..((i + 1) * TOKENS).min(t) {
+            let (cos, sin) = (&angles.cos[t * half..][..half], &angles.sin[t * half..][..half]);
+            // SAFETY: tasks own disjoint tokens.
+            for head in unsafe { out.at(t * width, width) }.chunks_exact_mut(2 * half) {
+                let (a, b) = head.split_at_mut(half);
+                for (((a, b), &c), &s) in a.iter_mut().zip(b).zip(cos).zip(sin) {
                     (*a, *b) = (*a * c - *b * s, *b * c + *a * s);
                 }
             }

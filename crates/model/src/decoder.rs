@@ -8,9 +8,29 @@ use crate::batch::{Batch, KvCache};
 use crate::config::Config;
 use crate::error::ModelError;
 use nurture_kernels::{
-    Cpu, Forward, Linear, Rope, Weight, add, attention_forward, embed, gated_forward, linear_at,
-    linear_forward, rms_norm_forward, rope,
+    Angles, Cpu, Forward, Keys, Linear, Quantised, Rope, Weight, add, attention_forward, embed,
+    gated_forward, linear_at, linear_fast, linear_fast_at, linear_forward, rms_norm_forward, rotate,
 };
+
+/// How the products with quantised weights take their activations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// float32: training, exams, rollouts, proofs of parity
+    #[default]
+    Exact,
+    /// bytes, 32 of which share a scale: chat and serving. Adapters and float weights stay float32
+    Fast,
+}
+
+impl Mode {
+    /// Its name on the command line and beside figures.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Exact => "exact",
+            Mode::Fast => "fast",
+        }
+    }
+}
 
 /// A projection's constants.
 #[derive(Debug)]
@@ -156,6 +176,11 @@ pub struct Buffers {
     pub(crate) y: Vec<f32>,
     /// `act(gate) · up` `[T, F]`
     pub(crate) act: Vec<f32>,
+    /// the input of a product as bytes (fast mode)
+    pub(crate) bytes: Quantised,
+    /// rotations of the batch's tokens, for layers without and with a window
+    pub(crate) angles: Angles,
+    pub(crate) local_angles: Angles,
 }
 
 impl Buffers {
@@ -207,13 +232,15 @@ impl Decoder {
     }
 
     /// Runs all new tokens of `batch` through the blocks; their keys and values go to `cache` where their spans say.
-    /// Gives the residual stream before the last norm, `[T, D]` (see [`Decoder::logits`]).
+    /// Gives the residual stream before the last norm, `[T, D]` (see [`Decoder::logits`]). Within a mode, a token's bits
+    /// do not depend on the tokens beside it.
     ///
     /// # Errors
     /// A token beyond the vocabulary.
     pub fn forward<'b>(
         &self,
         cpu: &Cpu,
+        mode: Mode,
         adapter: Option<&Adapter>,
         batch: &Batch,
         cache: &mut KvCache,
@@ -221,7 +248,7 @@ impl Decoder {
     ) -> Result<&'b [f32], ModelError> {
         self.check(batch)?;
         buffers.kept.resize_with(1, Kept::default);
-        self.blocks_forward(cpu, adapter, batch, Some(cache), buffers);
+        self.blocks_forward(cpu, mode, adapter, batch, Some(cache), buffers);
         Ok(&buffers.x)
     }
 
@@ -235,13 +262,14 @@ impl Decoder {
     ) -> Result<(), ModelError> {
         self.check(batch)?;
         buffers.kept.resize_with(self.config.layers, Kept::default);
-        self.blocks_forward(cpu, adapter, batch, None, buffers);
+        self.blocks_forward(cpu, Mode::Exact, adapter, batch, None, buffers);
         Ok(())
     }
 
     fn blocks_forward(
         &self,
         cpu: &Cpu,
+        mode: Mode,
         adapter: Option<&Adapter>,
         batch: &Batch,
         mut cache: Option<&mut KvCache>,
@@ -249,12 +277,23 @@ impl Decoder {
     ) {
         let (c, t, pool) = (&self.config, batch.len(), cpu.pool());
         let keep = cache.is_none();
-        let Buffers { kept, x, n, y, act } = buffers;
+        let Buffers { kept, x, n, y, act, bytes, angles, local_angles } = buffers;
         for (v, len) in
             [(&mut *x, t * c.width), (&mut *n, t * c.width), (&mut *y, t * c.width), (&mut *act, t * c.ffn)]
         {
             fit(v, len);
         }
+        angles.set(pool, &self.rope, &batch.positions);
+        if c.windows.iter().any(Option::is_some) {
+            local_angles.set(pool, &self.local_rope, &batch.positions);
+        }
+        let mut product = |x: &[f32], t: usize, parts: &mut [Forward<'_>]| match mode {
+            Mode::Exact => linear_forward(cpu, x, t, parts),
+            Mode::Fast => {
+                bytes.set(pool, x, x.len() / t.max(1));
+                linear_fast(cpu, x, bytes, t, parts);
+            }
+        };
         embed(pool, &self.embed, &batch.tokens, c.embed_scale, x);
         for (l, block) in self.blocks.iter().enumerate() {
             let at = if keep { l } else { 0 };
@@ -266,8 +305,7 @@ impl Decoder {
             let [hq, hk, hv, ho, hg, hu, hd] = &mut k.h;
             // with norms on q and k, the projections land in `q_raw` and `k_raw`
             let (q, key) = if c.qk_norm { (&mut k.q_raw, &mut k.k_raw) } else { (&mut k.q, &mut k.k) };
-            linear_forward(
-                cpu,
+            product(
                 n,
                 t,
                 &mut [
@@ -280,8 +318,9 @@ impl Decoder {
                 rms_norm_forward(pool, &k.q_raw, qn, c.norm_eps, &mut k.q, &mut k.inv_q);
                 rms_norm_forward(pool, &k.k_raw, kn, c.norm_eps, &mut k.k, &mut k.inv_k);
             }
-            rope(pool, self.rope_of(l), &batch.positions, &mut k.q, false);
-            rope(pool, self.rope_of(l), &batch.positions, &mut k.k, false);
+            let angles = if self.config.windows[l].is_some() { &*local_angles } else { &*angles };
+            rotate(pool, angles, &mut k.q);
+            rotate(pool, angles, &mut k.k);
             let shape = c.attention(l);
             match &mut cache {
                 Some(cache) => {
@@ -291,16 +330,25 @@ impl Decoder {
                         &shape,
                         &batch.spans,
                         &k.q,
-                        &cache.k[l],
+                        Keys::Panels(&cache.k[l]),
                         &cache.v[l],
                         &mut k.a,
                         &mut [],
                     );
                 }
-                None => attention_forward(pool, &shape, &batch.spans, &k.q, &k.k, &k.v, &mut k.a, &mut k.lse),
+                None => attention_forward(
+                    pool,
+                    &shape,
+                    &batch.spans,
+                    &k.q,
+                    Keys::Rows(&k.k),
+                    &k.v,
+                    &mut k.a,
+                    &mut k.lse,
+                ),
             }
             let o = if c.post_norms { &mut k.o } else { &mut *y };
-            linear_forward(cpu, &k.a, t, &mut [Forward { linear: lin(Projection::O), y: o, h: ho }]);
+            product(&k.a, t, &mut [Forward { linear: lin(Projection::O), y: o, h: ho }]);
             if let Some(w) = &block.post_attn_norm {
                 rms_norm_forward(pool, &k.o, w, c.norm_eps, y, &mut k.inv_o);
             }
@@ -309,8 +357,7 @@ impl Decoder {
             std::mem::swap(x, &mut k.x);
 
             rms_norm_forward(pool, &k.mid, &block.ffn_norm, c.norm_eps, n, &mut k.inv2);
-            linear_forward(
-                cpu,
+            product(
                 n,
                 t,
                 &mut [
@@ -320,7 +367,7 @@ impl Decoder {
             );
             gated_forward(pool, c.activation, &k.gate, &k.up, act);
             let down = if c.post_norms { &mut k.down } else { &mut *y };
-            linear_forward(cpu, act, t, &mut [Forward { linear: lin(Projection::Down), y: down, h: hd }]);
+            product(act, t, &mut [Forward { linear: lin(Projection::Down), y: down, h: hd }]);
             if let Some(w) = &block.post_ffn_norm {
                 rms_norm_forward(pool, &k.down, w, c.norm_eps, y, &mut k.inv_down);
             }
@@ -336,14 +383,31 @@ impl Decoder {
     }
 
     /// Logits `[T, V]` of rows of the residual stream `x` `[T, D]`.
-    pub fn logits(&self, cpu: &Cpu, x: &[f32], out: &mut [f32]) {
+    pub fn logits(&self, cpu: &Cpu, mode: Mode, x: &[f32], out: &mut [f32]) {
         let n = self.last_norm(cpu, x);
+        let t = n.len() / self.config.width;
         let linear = Linear { weight: self.head(), bias: None, lora: None };
-        linear_forward(cpu, &n, n.len() / self.config.width, &mut [Forward { linear, y: out, h: &mut [] }]);
+        let parts = &mut [Forward { linear, y: out, h: &mut [] }];
+        match mode {
+            Mode::Exact => linear_forward(cpu, &n, t, parts),
+            Mode::Fast => {
+                let mut bytes = Quantised::default();
+                bytes.set(cpu.pool(), &n, self.config.width);
+                linear_fast(cpu, &n, &bytes, t, parts);
+            }
+        }
     }
 
     /// Logits of the tokens `ids` only, `[T, ids.len()]`: the same bits as [`Decoder::logits`] gives there.
-    pub fn logits_at(&self, cpu: &Cpu, x: &[f32], ids: &[u32], out: &mut [f32]) {
-        linear_at(cpu, self.head(), &self.last_norm(cpu, x), ids, out);
+    pub fn logits_at(&self, cpu: &Cpu, mode: Mode, x: &[f32], ids: &[u32], out: &mut [f32]) {
+        let n = self.last_norm(cpu, x);
+        match mode {
+            Mode::Exact => linear_at(cpu, self.head(), &n, ids, out),
+            Mode::Fast => {
+                let mut bytes = Quantised::default();
+                bytes.set(cpu.pool(), &n, self.config.width);
+                linear_fast_at(cpu, self.head(), &n, &bytes, ids, out);
+            }
+        }
     }
 }

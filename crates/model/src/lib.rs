@@ -21,7 +21,7 @@ mod training;
 pub use adapter::{Adapter, AdapterGrads, LoraSpec, PROJECTIONS, Projection};
 pub use batch::{Batch, KvCache};
 pub use config::{Config, Family, RopeScaling};
-pub use decoder::{Block, Buffers, Decoder, Projected};
+pub use decoder::{Block, Buffers, Decoder, Mode, Projected};
 pub use error::ModelError;
 pub use memory::{MemoryRow, TrainingShape, memory_table};
 pub use nurture_kernels::{Activation, Cpu, Span};

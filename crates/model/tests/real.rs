@@ -48,9 +48,9 @@ fn continuations_equal(model_file: &str, folder: &str) {
         for (step, &want) in g.tokens.iter().enumerate() {
             let mut batch = Batch::default();
             batch.push(&new, at, vec![(0, at + new.len())], 0);
-            let x = model.forward(&cpu, None, &batch, &mut cache, &mut buffers).unwrap();
+            let x = model.forward(&cpu, Mode::Exact, None, &batch, &mut cache, &mut buffers).unwrap();
             let mut logits = vec![0f32; c.vocab];
-            model.logits(&cpu, &x[x.len() - c.width..], &mut logits);
+            model.logits(&cpu, Mode::Exact, &x[x.len() - c.width..], &mut logits);
             let best = (0..c.vocab).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap() as u32;
             if best != want {
                 assert!(
