@@ -1,6 +1,6 @@
 //! Tokens a second of prefill and decode in both modes, run by turns, on a GGUF file.
 //!
-//! `cargo run --release -p nurture-infer --example pace -- MODEL.gguf [PROMPT GEN [ISA [THREADS [REPEATS]]]]`
+//! `cargo run --release -p nurture-infer --example pace -- MODEL.gguf [PROMPT GEN [ISA [THREADS [REPEATS [MODE]]]]]`
 
 use nurture_formats::ModelFile;
 use nurture_infer::{Generator, Sampler, Sampling, StopIds};
@@ -27,8 +27,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let model = Decoder::load(&ModelFile::open(args.first().ok_or("which model?")?)?, cpu.pool())?;
     let mut rng = Rng::stream(0, 1);
     let tokens: Vec<u32> = (0..prompt).map(|_| rng.below(model.config().vocab) as u32).collect();
-    let modes = [Mode::Exact, Mode::Fast];
-    let mut generators = modes.map(|m| Generator::new(&model, None, &cpu, m, prompt + most));
+    let mut modes = vec![Mode::Exact, Mode::Fast];
+    modes.retain(|m| args.get(6).is_none_or(|a| a == m.name()));
+    let mut generators: Vec<Generator<'_>> =
+        modes.iter().map(|&m| Generator::new(&model, None, &cpu, m, prompt + most)).collect();
     let mut found: [[Vec<f64>; 2]; 2] = Default::default();
     for run in 0..=repeats {
         for (g, found) in generators.iter_mut().zip(&mut found) {

@@ -11,10 +11,13 @@ use crate::lanes::{LANES, Lanes};
 use crate::linear::{Cpu, Forward, check_parts, linear_at, linear_forward, lora_h};
 use crate::pool::Shares;
 use crate::quantise::{Group, Quantised};
-use crate::weight::{RUN, TILE_ROWS, Weight, offset, quads32, scales32};
+use crate::weight::{RUN, TILE_ROWS, Weight, offset, quads32, run_bytes, scales32};
 
-/// Bytes of weights × rows that are worth a task.
-const TASK_WORK: usize = 24 * 1024;
+/// Bytes of weights that a task reads at least.
+const TASK_BYTES: usize = 16 * 1024;
+
+/// Rows up to which a region is bound by reading the weights rather than by arithmetic.
+const BOUND_BY_READING: usize = 16;
 
 /// One weight's part of a region.
 struct Part<'a> {
@@ -27,8 +30,26 @@ struct Part<'a> {
     y: Shares<f32>,
     ld: usize,
     col0: usize,
-    first_task: usize,
-    tiles_per_task: usize,
+    /// its place in the row of all parts' tiles
+    first_tile: usize,
+}
+
+/// Where to cut `tiles` tiles of `bytes` each into tasks. Where reading rules, each thread gets one long stretch first,
+/// which memory delivers at its best rate, and short ones for whoever is ready sooner; else all are equal.
+fn cuts(tiles: usize, bytes: usize, rows: usize, threads: usize) -> Vec<usize> {
+    let least = TASK_BYTES.div_ceil(bytes).max(1);
+    let mut cuts = vec![0];
+    let mut at = 0;
+    while at < tiles {
+        let size = match rows <= BOUND_BY_READING && threads > 1 {
+            true if cuts.len() <= threads => tiles * 3 / (4 * threads),
+            true => (tiles - at).div_ceil(3 * threads),
+            false => tiles.div_ceil(16 * threads),
+        };
+        at = (at + size.max(if rows <= BOUND_BY_READING { least } else { 1 })).min(tiles);
+        cuts.push(at);
+    }
+    cuts
 }
 
 /// `y = x Wᵀ + bias + h Bᵀ` as [`crate::linear_forward`], with the input as bytes: `q` holds `x` `[T, D]` quantised
@@ -57,7 +78,7 @@ pub fn linear_fast(cpu: &Cpu, x: &[f32], q: &Quantised, t: usize, parts: &mut [F
         return;
     }
     lora_h(cpu, x, t, d, parts);
-    let mut tasks = 0;
+    let mut tiles = 0;
     let mut list = Vec::with_capacity(parts.len());
     for p in parts.iter_mut() {
         let Forward { linear, y, h } = p;
@@ -67,20 +88,18 @@ pub fn linear_fast(cpu: &Cpu, x: &[f32], q: &Quantised, t: usize, parts: &mut [F
             (bt, np, l.rank(), h)
         });
         let weight = linear.weight;
-        let work = weight.tile(0).len() * t;
-        let most = weight.tiles().div_ceil(cpu.pool().threads() * 2);
-        let tiles_per_task = TASK_WORK.div_ceil(work).min(most);
         let y = Shares::new(y);
-        let (bias, ld, first_task) = (linear.bias, weight.rows(), tasks);
-        list.push(Part { weight, x: q, bias, lora, y, ld, col0: 0, first_task, tiles_per_task });
-        tasks += weight.tiles().div_ceil(tiles_per_task);
+        let (bias, ld) = (linear.bias, weight.rows());
+        list.push(Part { weight, x: q, bias, lora, y, ld, col0: 0, first_tile: tiles });
+        tiles += weight.tiles();
     }
-    cpu.pool().run(tasks, |task| {
-        let p = &list[list.partition_point(|p| p.first_task <= task) - 1];
-        let first = (task - p.first_task) * p.tiles_per_task;
-        for tile in first..(first + p.tiles_per_task).min(p.weight.tiles()) {
+    let bytes: usize = list.iter().map(|p| p.weight.bytes()).sum();
+    let cuts = cuts(tiles, (bytes / tiles.max(1)).max(1), t, cpu.pool().threads());
+    cpu.pool().run(cuts.len() - 1, |task| {
+        for tile in cuts[task]..cuts[task + 1] {
+            let p = &list[list.partition_point(|p| p.first_tile <= tile) - 1];
             // SAFETY: shapes are checked above; tasks own disjoint columns of `y`.
-            unsafe { tile_rows(p, tile, t) };
+            unsafe { tile_rows(p, tile - p.first_tile, t) };
         }
     });
 }
@@ -107,7 +126,7 @@ pub fn linear_fast_at(cpu: &Cpu, weight: &Weight, x: &[f32], q: &Quantised, ids:
         let mut lines = vec![0f32; t * LANES];
         let (y, col0) = (Shares::new(&mut lines), tile * LANES);
         let (bias, lora, ld) = (None, None, LANES);
-        let part = Part { weight, x: q, bias, lora, y, ld, col0, first_task: 0, tiles_per_task: 1 };
+        let part = Part { weight, x: q, bias, lora, y, ld, col0, first_tile: 0 };
         // SAFETY: `lines` holds the tile's outputs of all rows.
         unsafe { tile_rows(&part, tile, t) };
         for &j in groups[g] {
@@ -173,6 +192,22 @@ unsafe fn tile_rows_of<D: Dot, const T: usize>(p: &Part<'_>, tile: usize, t: usi
     }
 }
 
+/// How far ahead of the products the weights are asked for.
+const AHEAD: usize = 2048;
+
+/// Asks for the cache lines of `len` bytes at `p`, which may lie beyond the weight.
+#[inline(always)]
+fn prefetch(p: *const u8, len: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in (0..len).step_by(64) {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: prefetching touches nothing, wherever the address points.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(line).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (p, len);
+}
+
 /// Steps of 16-bit sums that cannot overflow: a step adds at most 2 · 127 · (largest weight).
 const fn narrow_steps(dtype: DType) -> usize {
     match dtype {
@@ -183,14 +218,73 @@ const fn narrow_steps(dtype: DType) -> usize {
     }
 }
 
+/// Sums of the products of bytes in a run of 32 columns, or, of types with two scales, in the half that begins at group
+/// `first` of four columns; less the offset of the weights.
+#[inline(always)]
+unsafe fn int_sums<D: Dot, const T: usize, const M: usize>(
+    tile: *const u8,
+    run: usize,
+    first: usize,
+    x: *const i8,
+    groups: *const Group,
+    runs: usize,
+) -> [Ints<D>; M] {
+    let dtype = const { DType::nth(T) };
+    let off = if dtype.signed() { D::SIGNED_OFFSET } else { offset(dtype) };
+    let steps = if dtype.halves() { 4 } else { 8 };
+    let chunk = if D::NARROW && narrow_steps(dtype) < steps { narrow_steps(dtype) } else { steps };
+    // SAFETY: as in `block`.
+    unsafe {
+        let mut ints = [D::L::int_splat(0); M];
+        if off > 0 {
+            for r in 0..M {
+                let s = (*groups.add(r * runs + run)).halves;
+                let s = if dtype.halves() { s[first / 4] } else { s[0] + s[1] };
+                ints[r] = D::L::int_splat(-off * s);
+            }
+        }
+        for c in 0..steps / chunk {
+            let mut part = if D::NARROW { [D::L::int_splat(0); M] } else { ints };
+            for g in first + c * chunk..first + (c + 1) * chunk {
+                let quads = quads32::<D::L>(dtype, tile, run, g);
+                for r in 0..M {
+                    let x = x.add((r * runs + run) * RUN + 4 * g).cast::<i32>().read_unaligned();
+                    part[r] = match dtype.signed() {
+                        true => D::step_signed(part[r], quads, x),
+                        false => D::step(part[r], quads, x),
+                    };
+                }
+            }
+            for r in 0..M {
+                ints[r] = if D::NARROW { D::L::int_add(ints[r], D::flush(part[r])) } else { part[r] };
+            }
+        }
+        ints
+    }
+}
+
+/// `sum += d · scale of the row's group · ints`.
+#[inline(always)]
+unsafe fn add_scaled<D: Dot, const M: usize>(
+    sum: &mut [D::L; M],
+    ints: [Ints<D>; M],
+    d: D::L,
+    groups: *const Group,
+    runs: usize,
+) {
+    for r in 0..M {
+        // SAFETY: as in `block`.
+        unsafe {
+            let both = d.mul(D::L::splat((*groups.add(r * runs)).scale));
+            sum[r] = D::L::int_to_f32(ints[r]).fma(both, sum[r]);
+        }
+    }
+}
+
 /// `M` rows of one tile's outputs.
 #[inline(always)]
 unsafe fn block<D: Dot, const T: usize, const M: usize>(p: &Part<'_>, tile: usize, row: usize) {
     let dtype = const { DType::nth(T) };
-    let (halves, off) =
-        (if dtype.halves() { 2 } else { 1 }, if dtype.signed() { D::SIGNED_OFFSET } else { offset(dtype) });
-    let steps = 8 / halves;
-    let chunk = if D::NARROW { narrow_steps(dtype) } else { steps };
     let (w, runs) = (p.weight, p.x.runs());
     let (n, first) = (w.rows(), tile * LANES);
     let here = LANES.min(n - first);
@@ -205,37 +299,16 @@ unsafe fn block<D: Dot, const T: usize, const M: usize>(p: &Part<'_>, tile: usiz
             sum = [D::L::load_part(bias[first..].as_ptr(), here, 0.0); M];
         }
         for run in 0..runs {
+            if row == 0 {
+                // the first rows bring the tile from memory; the others find it in the cache
+                prefetch(bytes.wrapping_add(run * run_bytes(dtype) + AHEAD), run_bytes(dtype));
+            }
             let (d, m, d2) = scales32::<D::L>(dtype, bytes, run);
-            for half in 0..halves {
-                let mut ints: [Ints<D>; M] = std::array::from_fn(|r| {
-                    let s = (*groups.add(r * runs + run)).halves;
-                    D::L::int_splat(if off == 0 {
-                        0
-                    } else {
-                        -off * if halves == 2 { s[half] } else { s[0] + s[1] }
-                    })
-                });
-                for c in 0..steps / chunk {
-                    let mut part = if D::NARROW { [D::L::int_splat(0); M] } else { ints };
-                    for g in half * steps + c * chunk..half * steps + (c + 1) * chunk {
-                        let quads = quads32::<D::L>(dtype, bytes, run, g);
-                        for r in 0..M {
-                            let x = x.add((r * runs + run) * RUN + 4 * g).cast::<i32>().read_unaligned();
-                            part[r] = match dtype.signed() {
-                                true => D::step_signed(part[r], quads, x),
-                                false => D::step(part[r], quads, x),
-                            };
-                        }
-                    }
-                    for r in 0..M {
-                        ints[r] = if D::NARROW { D::L::int_add(ints[r], D::flush(part[r])) } else { part[r] };
-                    }
-                }
-                let d = if half == 0 { d } else { d2 };
-                for r in 0..M {
-                    let both = d.mul(D::L::splat((*groups.add(r * runs + run)).scale));
-                    sum[r] = D::L::int_to_f32(ints[r]).fma(both, sum[r]);
-                }
+            let ints = int_sums::<D, T, M>(bytes, run, 0, x, groups, runs);
+            add_scaled::<D, M>(&mut sum, ints, d, groups.add(run), runs);
+            if dtype.halves() {
+                let ints = int_sums::<D, T, M>(bytes, run, 4, x, groups, runs);
+                add_scaled::<D, M>(&mut sum, ints, d2, groups.add(run), runs);
             }
             if dtype.has_min() {
                 for r in 0..M {

@@ -55,6 +55,11 @@ fn tile_block_bytes(dtype: DType) -> usize {
     }
 }
 
+/// Bytes of a tile that 32 columns take, on average.
+pub(crate) fn run_bytes(dtype: DType) -> usize {
+    tile_block_bytes(dtype) * RUN / tile_block_cols(dtype)
+}
+
 fn tile_block_cols(dtype: DType) -> usize {
     dtype.block_len().max(RUN)
 }
