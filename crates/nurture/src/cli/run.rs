@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use nurture::lang::Text;
 use nurture::pipeline::{self, Context, Done, Event, Mark, Watch};
 use nurture::recipe::{Derived, Recipe};
-use nurture::report::verdict::VerdictKind;
+use nurture::report::verdict;
 use nurture::say;
 use nurture::train::Forecast;
 use std::path::{Path, PathBuf};
@@ -153,22 +153,8 @@ fn finish(out: Output, done: &Done) -> bool {
         ));
     }
     out.line("");
-    let word = report.verdict.kind.word().get(lang);
-    let means = match report.verdict.kind {
-        VerdictKind::Deeper => lang.pick(
-            "better in its field beyond doubt, and no narrower than allowed",
-            "在本领域确实更好，且没有超出允许的变窄",
-        ),
-        VerdictKind::DeeperButNarrower => lang.pick(
-            "better in its field, but general text became harder than the recipe allows",
-            "在本领域更好，但通用文本变差超出了配方允许",
-        ),
-        VerdictKind::NotShown => lang.pick(
-            "the exam cannot tell base and tuned model apart, or the gain is smaller than the recipe asks for",
-            "考试分不出基座与养成后的模型，或增益小于配方要求",
-        ),
-        VerdictKind::Worse => lang.pick("worse in its field beyond doubt", "在本领域确实变差"),
-    };
+    let kind = report.verdict.kind;
+    let (word, means) = (verdict::word(kind).get(lang), verdict::meaning(kind).get(lang));
     out.line(&say!(lang, "VERDICT  {word}: {means}.", "结论  {word}：{means}。"));
     out.line("");
     out.line(&say!(
