@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::rng::Rng;
+use crate::rng::stream;
 
 /// How examples are put into steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,7 +109,7 @@ impl BatchPlan {
 
     fn order(&self, epoch: u64) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.lengths.len()).collect();
-        Rng::stream(self.config.seed, "epoch", epoch).shuffle(&mut order);
+        stream(self.config.seed, "epoch", epoch).shuffle(&mut order);
         order
     }
 
