@@ -30,6 +30,7 @@ mod template;
 mod text_reader;
 mod tokens;
 mod turns;
+mod why;
 
 pub use digest::normalised;
 pub use encoding::Encoding;
@@ -48,3 +49,4 @@ pub use template::{ChoiceStyle, PromptTemplate};
 pub use tokens::{
     LengthPolicy, NO_TRAINED_TOKENS, OverLong, TOO_LONG, TokenError, TokenExample, fit_lengths,
 };
+pub use why::Why;

@@ -18,7 +18,7 @@ use crate::engine::{LoadOptions, Model};
 use crate::lang::{Lang, Said};
 use crate::recipe::{self, BaseFacts, Derived, InputHash, Recipe, Resolved};
 use crate::report::data::ReportData;
-use crate::said;
+use crate::{messages, said};
 use anyhow::{Context as _, Result, anyhow, bail};
 use nurture_data::{SourceFound, TokenExample};
 use nurture_formats::write_atomic;
@@ -119,18 +119,26 @@ pub struct Stopped;
 
 const OUTCOME: &str = "outcome.json";
 
-/// Runs a recipe.
+/// What a recipe trains with: the base model, and the textbooks as the trainer will see them.
+#[derive(Debug)]
+pub struct Prepared {
+    /// the base model's file
+    pub pulled: Pulled,
+    /// the base model with the tokenizer and template that every stage uses
+    pub model: Model,
+    /// what the dial needs to know of it
+    pub base: BaseFacts,
+    /// rows as token sequences with their loss masks
+    pub training: Training,
+}
+
+/// The first stages of a recipe: brings the base model and reads the textbooks. Writes nothing but the store.
 ///
 /// # Errors
-/// Whatever any stage says; [`Stopped`] where the watcher wanted it to stop.
-pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Result<Done> {
-    let began = Instant::now();
-    let r = &loaded.recipe;
-    let dir = r.run_dir();
-    let _taken = folder::take(&dir)?;
-
+/// Whatever pulling, loading or a data file says.
+pub fn prepare(r: &Recipe, store: &Store, options: &PullOptions, watch: &mut dyn Watch) -> Result<Prepared> {
     watch.event(Event::Stage(said!("Base model", "基座模型")));
-    let pulled = pull(&r.model.base, &ctx.store, &ctx.pull, &mut |p| watch.event(Event::Pull(p)))?;
+    let pulled = pull(&r.model.base, store, options, &mut |p| watch.event(Event::Pull(p)))?;
     watch.event(Event::Base(&pulled));
     let template =
         r.model.template.clone().or_else(|| pulled.entry.as_ref().and_then(|e| e.template.clone()));
@@ -140,6 +148,30 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     watch.event(Event::Stage(said!("Textbooks", "教材")));
     let base = BaseFacts { params: model.decoder().parameters(), context: model.decoder().config().context };
     let training = prepare::training(r, &model, recipe::max_len(r, &base), watch)?;
+    Ok(Prepared { pulled, model, base, training })
+}
+
+/// Runs a recipe.
+///
+/// # Errors
+/// Whatever any stage says; [`Stopped`] where the watcher wanted it to stop.
+pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Result<Done> {
+    let began = Instant::now();
+    let r = &loaded.recipe;
+    let dir = r.run_dir();
+    let adapter_dir = dir.join("adapter");
+    let has_adapter = || adapter_dir.join(nurture_formats::adapter::CONFIG_NAME).exists();
+    if !ctx.train && !has_adapter() {
+        let dir = dir.display();
+        bail!(said!(
+            "{dir}: has no adapter yet; nurture train (or run) makes it",
+            "{dir}：还没有适配器；先用 nurture train（或 run）训练"
+        ));
+    }
+    // a folder that is there is taken at once; one that is not is made only when the recipe has proven possible
+    let taken = if dir.exists() { Some(folder::take(&dir)?) } else { None };
+
+    let Prepared { pulled, model, base, training } = prepare(r, &ctx.store, &ctx.pull, watch)?;
     let papers = prepare::exams(r, Some(&training), watch)?;
     let resolved = recipe::derive(r, &prepare::facts(&training, &papers), &base);
     let quick = r.train.effort == recipe::Effort::Quick;
@@ -148,6 +180,10 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     watch.event(Event::Values(&resolved.values));
 
     let inputs = inputs(r, &texts)?;
+    let _taken = match taken {
+        Some(taken) => taken,
+        None => folder::take(&dir)?,
+    };
     let begun_before = folder::settle(&dir, loaded, &resolved, &pulled, &inputs, ctx, watch)?;
     write_json(&dir.join("ledger.json"), &exams::ledger(&training, &depth))?;
 
@@ -158,8 +194,7 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     let threads = model.cpu().pool().threads();
     let mut plan =
         forecast(decoder.config(), &lora, &config, &shapes, decoder.weight_bytes() as u64, threads)?;
-    let adapter_dir = dir.join("adapter");
-    let trained = adapter_dir.join(nurture_formats::adapter::CONFIG_NAME).exists();
+    let trained = has_adapter();
     let forecast_file = dir.join(FORECAST);
     plan = match read_json::<Forecast>(&forecast_file) {
         // the first forecast is the one that counts: what came later knows more
@@ -169,12 +204,11 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     plan.write(&forecast_file)?;
     watch.event(Event::Forecast(&plan));
     if let Some(free) = facts::memory_available().filter(|&free| plan.memory_bytes > free && !trained) {
-        bail!(
-            "training needs about {:.1} GB of memory, {:.1} GB are free; lower train.micro_tokens (now {}), train.max_len or the adapter's rank",
-            plan.memory_bytes as f64 / 1e9,
-            free as f64 / 1e9,
-            config.micro_tokens
-        );
+        let (need, free, micro) = (plan.memory_bytes as f64 / 1e9, free as f64 / 1e9, config.micro_tokens);
+        bail!(said!(
+            "training needs about {need:.1} GB of memory, {free:.1} GB are free; lower train.micro_tokens (now {micro}), train.max_len or the adapter's rank",
+            "训练约需 {need:.1} GB 内存，空闲 {free:.1} GB；请调小 train.micro_tokens（现为 {micro}）、train.max_len 或适配器的秩"
+        ));
     }
 
     if ctx.eval && !depth.exams.is_empty() {
@@ -185,7 +219,7 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     let outcome = if trained {
         watch.event(Event::Reused(said!("training: done before", "训练：之前已完成")));
         read_json(&dir.join(OUTCOME))
-    } else if ctx.train {
+    } else {
         watch.event(Event::Stage(said!("Training", "训练")));
         let files = RunFiles { folder: dir.clone(), base_sha256: pulled.sha256.clone() };
         let outcome = train(&model, &lora, &config, training.tokens.clone(), &files, watch, |trainer| {
@@ -195,8 +229,6 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
             Ok(trainer.save_adapter(&adapter_dir, Some(r.model.base.clone()), extra)?)
         })?;
         Some(outcome)
-    } else {
-        bail!("{}: has no adapter yet; nurture train (or run) makes it", dir.display());
     };
     if !ctx.eval {
         return Ok(Done { dir, report: None, outcome });
@@ -302,9 +334,8 @@ fn train(
 ) -> Result<Outcome> {
     let mut trainer =
         Trainer::resume(model.cpu(), model.decoder(), lora.clone(), config.clone(), tokens, files)?;
-    let said = |w: &nurture_train::Warning| Said::new(w.to_string(), w.to_string());
     for w in trainer.warnings() {
-        watch.event(Event::Warning(&said(w)));
+        watch.event(Event::Warning(&messages::warning(w)));
     }
     let before = trainer.warnings().len();
     if trainer.steps_done() > 0 {
@@ -319,7 +350,7 @@ fn train(
         if watch.stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     for w in trainer.warnings().iter().skip(before) {
-        watch.event(Event::Warning(&said(w)));
+        watch.event(Event::Warning(&messages::warning(w)));
     }
     if !outcome.finished {
         return Err(Stopped.into());

@@ -1,5 +1,6 @@
 //! Texts whose perplexity is measured: general ones that ship with the project, and the user's own.
 
+use crate::said;
 use anyhow::{Context, Result, bail};
 use nurture_eval::{Window, WindowScheme, strided_windows};
 use nurture_text::Tokenizer;
@@ -92,15 +93,21 @@ pub(super) fn open(name: &str, tokenizer: &Tokenizer, most: Option<usize>) -> Re
     }
     let path = Path::new(name);
     if !path.exists() {
-        bail!("{name}: no such text; give the path of a UTF-8 text file, or general-mini");
+        bail!(said!(
+            "{name}: no such text; give the path of a UTF-8 text file, or general-mini",
+            "{name}：没有这个文本；请给出 UTF-8 文本文件的路径，或 general-mini"
+        ));
     }
     let bytes = std::fs::read(path).with_context(|| name.to_string())?;
     let content = match String::from_utf8(bytes) {
         Ok(text) => text,
-        Err(e) => bail!(
-            "{name}: not UTF-8 (byte {}); convert it, e.g. iconv -f gb18030 -t utf-8",
-            e.utf8_error().valid_up_to()
-        ),
+        Err(e) => {
+            let byte = e.utf8_error().valid_up_to();
+            bail!(said!(
+                "{name}: not UTF-8 (byte {byte}); convert it, e.g. iconv -f gb18030 -t utf-8",
+                "{name}：不是 UTF-8（第 {byte} 字节）；请转换，例如 iconv -f gb18030 -t utf-8"
+            ))
+        }
     };
     Ok(vec![Text::new(&super::prepare::stem(path), name.to_string(), &content, tokenizer, most)?])
 }

@@ -78,7 +78,8 @@ section! { Source ["One training file.", "一个训练文件。"] {
     kind: Option<SourceKind> = None, Kind::Choice(SourceKind::CHOICES), COLUMN, "\"label\"",
         ["What a row is.", "一行是什么。"];
     user: Option<String> = None, Kind::Text, COLUMN, "\"question\"",
-        ["Column or key that holds the question.", "存放问题的列名或键名。"];
+        ["Column or key that holds what the model reads: the question, the text, or the list of turns.",
+         "存放模型所读内容的列名或键名：问题、文本，或对话轮次的列表。"];
     answer: Option<String> = None, Kind::Text, COLUMN, "\"category\"",
         ["Column or key that holds the answer or label.", "存放答案或标签的列名或键名。"];
     options: Vec<String> = Vec::new(), Kind::List(&Kind::Text), Absent::Default, "[\"A\", \"B\", \"C\", \"D\"]",
@@ -178,7 +179,8 @@ section! { Exam ["One exam of the own field.", "一场本领域的考试。"] {
     stratified: bool = true, Kind::Bool, Absent::Default, "false",
         ["Draw the same share of every label.", "按标签等比例抽题。"];
     user: Option<String> = None, Kind::Text, COLUMN, "\"question\"",
-        ["Column or key that holds the question.", "存放问题的列名或键名。"];
+        ["Column or key that holds what the model reads: the question, the text, or the list of turns.",
+         "存放模型所读内容的列名或键名：问题、文本，或对话轮次的列表。"];
     answer: Option<String> = None, Kind::Text, COLUMN, "\"category\"",
         ["Column or key that holds the right answer.", "存放正确答案的列名或键名。"];
     options: Vec<String> = Vec::new(), Kind::List(&Kind::Text), Absent::Default, "[\"A\", \"B\", \"C\", \"D\"]",
