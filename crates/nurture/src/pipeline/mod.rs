@@ -159,6 +159,8 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     let threads = model.cpu().pool().threads();
     let mut plan =
         forecast(decoder.config(), &lora, &config, &shapes, decoder.weight_bytes() as u64, threads)?;
+    let lengths: Vec<usize> = keep.iter().map(Vec::len).collect();
+    plan = plan.keeping(decoder.config(), &config, &lengths);
     let adapter_dir = dir.join("adapter");
     let trained = adapter_dir.join(nurture_formats::adapter::CONFIG_NAME).exists();
     let forecast_file = dir.join(FORECAST);
