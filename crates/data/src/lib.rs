@@ -42,6 +42,7 @@ pub use load::{Conflicts, LoadOptions, Loaded, OnBadRow, SourceFound, load_exam,
 pub use mapping::{Fields, Mapping, SchemaKind};
 pub use overlap::{Overlap, overlap};
 pub use plan::{BatchPlan, PlanConfig, PlanError, Step, Steps};
+pub use rng::stream;
 pub use rows::{BadRow, FileFormat, FileFound, ReadLimits, Row, RowReader, SourceSpec};
 pub use sample::{NOT_SAMPLED, hold_out, keep_sample, stratified};
 pub use schema::SchemaFound;

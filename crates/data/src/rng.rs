@@ -5,7 +5,7 @@ use nurture_kernels::Rng;
 use crate::digest::{Digest, Parts};
 
 /// The stream of one purpose under a run's seed, for example `("epoch", 3)`.
-pub(crate) fn stream(seed: u64, purpose: &str, index: u64) -> Rng {
+pub fn stream(seed: u64, purpose: &str, index: u64) -> Rng {
     Rng::new(hash64(seed, &[purpose.as_bytes(), &index.to_le_bytes()]))
 }
 

@@ -20,13 +20,13 @@ use crate::recipe::{self, BaseFacts, Derived, InputHash, Recipe, Resolved};
 use crate::report::data::ReportData;
 use crate::{messages, said};
 use anyhow::{Context as _, Result, anyhow, bail};
-use nurture_data::{SourceFound, TokenExample};
+use nurture_data::SourceFound;
 use nurture_formats::write_atomic;
 use nurture_hub::{Progress as PullProgress, PullOptions, Pulled, Store, pull};
 use nurture_model::{Adapter, LoraSpec, PROJECTIONS};
 use nurture_train::{
-    FORECAST, Forecast, Outcome, RunFiles, RunLength, SequenceShape, StepMetrics, TrainConfig, Trainer,
-    forecast,
+    FORECAST, Forecast, Lessons, Outcome, RunFiles, RunLength, SequenceShape, StepMetrics, TrainConfig,
+    Trainer, forecast,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -178,8 +178,9 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     let mut depth = exams::draw(r, papers, &resolved, &training, watch)?;
     let texts = exams::texts(r, &model, quick)?;
     watch.event(Event::Values(&resolved.values));
+    let (keep, keep_inputs) = texts::keep(r, &resolved, &model)?;
 
-    let inputs = inputs(r, &texts)?;
+    let inputs = inputs(r, &texts, keep_inputs)?;
     let _taken = match taken {
         Some(taken) => taken,
         None => folder::take(&dir)?,
@@ -194,12 +195,19 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     let threads = model.cpu().pool().threads();
     let mut plan =
         forecast(decoder.config(), &lora, &config, &shapes, decoder.weight_bytes() as u64, threads)?;
+    let lengths: Vec<usize> = keep.iter().map(Vec::len).collect();
+    plan = plan.keeping(decoder.config(), &config, &lengths);
     let trained = has_adapter();
     let forecast_file = dir.join(FORECAST);
     plan = match read_json::<Forecast>(&forecast_file) {
         // the first forecast is the one that counts: what came later knows more
         Some(first) if first.tokens == plan.tokens => first,
-        _ => plan.at_speed(facts::training_speed(&model, &lora, &training.tokens, config.micro_tokens)?),
+        _ => {
+            // no larger than the run's own, or the measurement would be the peak of memory
+            let piece = usize::try_from(plan.largest_micro_batch)?;
+            let held = nurture_train::rss().unwrap_or(0).saturating_sub(decoder.weight_bytes() as u64);
+            plan.beside(held).at_speed(facts::training_speed(&model, &lora, &training.tokens, piece)?)
+        }
     };
     plan.write(&forecast_file)?;
     watch.event(Event::Forecast(&plan));
@@ -221,8 +229,9 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
         read_json(&dir.join(OUTCOME))
     } else {
         watch.event(Event::Stage(said!("Training", "训练")));
+        let lessons = Lessons { examples: training.tokens.clone(), keep: keep.clone() };
         let files = RunFiles { folder: dir.clone(), base_sha256: pulled.sha256.clone() };
-        let outcome = train(&model, &lora, &config, training.tokens.clone(), &files, watch, |trainer| {
+        let outcome = train(&model, &lora, &config, lessons, &files, watch, |trainer| {
             // the adapter last: once it is there, training counts as done
             write_json(&dir.join(OUTCOME), &trainer.outcome())?;
             let extra = recorded(r, &training, &pulled, &model);
@@ -295,6 +304,10 @@ fn train_config(r: &Resolved) -> TrainConfig {
         },
         weight_decay: r.weight_decay,
         clip: r.clip,
+        keep: nurture_train::Keep {
+            windows: r.keep_windows.0,
+            strength: if r.keep_windows.0 > 0 { r.keep_strength } else { 0.0 },
+        },
         seed: r.seed,
         checkpoint_every: r.checkpoint_every as u64,
         ..TrainConfig::default()
@@ -327,13 +340,13 @@ fn train(
     model: &Model,
     lora: &LoraSpec,
     config: &TrainConfig,
-    tokens: Vec<TokenExample>,
+    lessons: Lessons,
     files: &RunFiles,
     watch: &mut dyn Watch,
     save: impl FnOnce(&Trainer<'_>) -> Result<()>,
 ) -> Result<Outcome> {
     let mut trainer =
-        Trainer::resume(model.cpu(), model.decoder(), lora.clone(), config.clone(), tokens, files)?;
+        Trainer::resume(model.cpu(), model.decoder(), lora.clone(), config.clone(), lessons, files)?;
     for w in trainer.warnings() {
         watch.event(Event::Warning(&messages::warning(w)));
     }
@@ -360,8 +373,8 @@ fn train(
 }
 
 /// Hashes of everything that goes in.
-fn inputs(r: &Recipe, texts: &Reading) -> Result<Vec<InputHash>> {
-    let mut out = Vec::new();
+fn inputs(r: &Recipe, texts: &Reading, keep: Vec<InputHash>) -> Result<Vec<InputHash>> {
+    let mut out = keep;
     let mut add = |role: &str, path: &Path| -> Result<()> {
         let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
         out.push(InputHash {
