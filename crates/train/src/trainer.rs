@@ -6,10 +6,10 @@ use crate::divergence::{LossWatch, OnDivergence};
 use crate::error::{TrainError, Warning};
 use crate::examples;
 use crate::identity::Identity;
+use crate::keep::{Lessons, windows_of};
 use crate::learner::Learner;
 use crate::metrics::{METRICS, MetricsFile, StepMetrics};
 use crate::process::{peak_rss, rss};
-use crate::keep::{Lessons, windows_of};
 use nurture_data::{BatchPlan, TokenExample};
 use nurture_formats::save_adapter;
 use nurture_model::{Adapter, Cpu, Decoder, LoraSpec};
@@ -218,16 +218,14 @@ impl<'a> Trainer<'a> {
         let began = Instant::now();
         let step = self.done + 1;
         let rate = self.config.rate * self.config.schedule.factor(step, self.total, self.config.warmup);
-        let packs: Vec<Vec<&TokenExample>> =
-            plan.packs.iter().map(|p| p.iter().filter_map(|&i| self.lessons.examples.get(i)).collect()).collect();
-        let windows = windows_of(
-            self.done,
-            self.config.keep.windows,
-            self.lessons.keep.len(),
-            self.config.seed,
-        );
-        let keep: Vec<(usize, &[u32])> =
-            windows.iter().map(|&i| (i, &self.lessons.keep[i][..])).collect();
+        let packs: Vec<Vec<&TokenExample>> = plan
+            .packs
+            .iter()
+            .map(|p| p.iter().filter_map(|&i| self.lessons.examples.get(i)).collect())
+            .collect();
+        let windows =
+            windows_of(self.done, self.config.keep.windows, self.lessons.keep.len(), self.config.seed);
+        let keep: Vec<(usize, &[u32])> = windows.iter().map(|&i| (i, &self.lessons.keep[i][..])).collect();
         let update = self.learner.update_keeping(&self.config, step, rate, &packs, &keep)?;
         let seconds = began.elapsed().as_secs_f64();
         let climbing = self.watch.see(&self.config.divergence, update.loss);

@@ -25,8 +25,8 @@ use nurture_formats::write_atomic;
 use nurture_hub::{Progress as PullProgress, PullOptions, Pulled, Store, pull};
 use nurture_model::{Adapter, LoraSpec, PROJECTIONS};
 use nurture_train::{
-    FORECAST, Forecast, Lessons, Outcome, RunFiles, RunLength, SequenceShape, StepMetrics, TrainConfig, Trainer,
-    forecast,
+    FORECAST, Forecast, Lessons, Outcome, RunFiles, RunLength, SequenceShape, StepMetrics, TrainConfig,
+    Trainer, forecast,
 };
 use serde::Serialize;
 use serde_json::json;

@@ -91,13 +91,7 @@ pub(super) fn open(name: &str, tokenizer: &Tokenizer, most: Option<usize>) -> Re
             .collect();
     }
     let content = read(name, "general-mini")?;
-    Ok(vec![Text::new(
-        &super::prepare::stem(Path::new(name)),
-        name.to_string(),
-        &content,
-        tokenizer,
-        most,
-    )?])
+    Ok(vec![Text::new(&super::prepare::stem(Path::new(name)), name.to_string(), &content, tokenizer, most)?])
 }
 
 /// Tokens of the documents of a text.
@@ -117,7 +111,11 @@ fn documents(content: &str, tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>, nurt
 ///
 /// # Errors
 /// As [`open`].
-pub(super) fn keep(r: &Recipe, resolved: &Resolved, model: &Model) -> Result<(Vec<Vec<u32>>, Vec<InputHash>)> {
+pub(super) fn keep(
+    r: &Recipe,
+    resolved: &Resolved,
+    model: &Model,
+) -> Result<(Vec<Vec<u32>>, Vec<InputHash>)> {
     const SHORTEST: usize = 16;
     let (count, len) = resolved.keep_windows;
     let (mut windows, mut inputs) = (Vec::new(), Vec::new());
@@ -129,7 +127,8 @@ pub(super) fn keep(r: &Recipe, resolved: &Resolved, model: &Model) -> Result<(Ve
     let mut add = |name: &str, content: &str| -> Result<()> {
         for document in documents(content, model.tokenizer()).with_context(|| name.to_string())? {
             let parts = document.chunks(fresh.max(1)).filter(|part| part.len() >= SHORTEST.min(fresh));
-            windows.extend(parts.map(|part| bos.into_iter().chain(part.iter().copied()).collect::<Vec<u32>>()));
+            windows
+                .extend(parts.map(|part| bos.into_iter().chain(part.iter().copied()).collect::<Vec<u32>>()));
         }
         inputs.push(InputHash {
             role: "keep".to_string(),
@@ -141,10 +140,14 @@ pub(super) fn keep(r: &Recipe, resolved: &Resolved, model: &Model) -> Result<(Ve
     };
     for name in &r.train.keep.text {
         if r.eval.breadth.contains(name) {
-            bail!("{name}: stands in train.keep.text and in eval.breadth; what examines breadth must not be trained on");
+            bail!(
+                "{name}: stands in train.keep.text and in eval.breadth; what examines breadth must not be trained on"
+            );
         }
         match name.as_str() {
-            "general" => KEEP.iter().try_for_each(|(name, content)| add(&format!("general/{name}"), content))?,
+            "general" => {
+                KEEP.iter().try_for_each(|(name, content)| add(&format!("general/{name}"), content))?
+            }
             path => add(path, &read(path, "general")?)?,
         }
     }

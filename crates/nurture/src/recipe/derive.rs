@@ -272,13 +272,17 @@ pub fn derive(recipe: &Recipe, data: &DataFacts, base: &BaseFacts) -> Resolved {
             (count, len.clamp(SHORTEST_KEEP_WINDOW, KEEP_WINDOW).min(micro_tokens))
         }
     };
-    notes.state("keep", format!("{} × {}", keep_windows.0, if on { keep_windows.1 } else { 0 }), match on {
-        true => said!(
-            "windows × tokens of general text in each step, on which the model is held to its base",
-            "每一步的通用文本：窗口数 × 词元数，在其上让模型贴近基座"
-        ),
-        false => said!("off: nothing holds the model to its breadth", "未用：没有什么保住模型的广度"),
-    });
+    notes.state(
+        "keep",
+        format!("{} × {}", keep_windows.0, if on { keep_windows.1 } else { 0 }),
+        match on {
+            true => said!(
+                "windows × tokens of general text in each step, on which the model is held to its base",
+                "每一步的通用文本：窗口数 × 词元数，在其上让模型贴近基座"
+            ),
+            false => said!("off: nothing holds the model to its breadth", "未用：没有什么保住模型的广度"),
+        },
+    );
     let every = ((CHECKPOINT_TOKENS / per_step).round() as usize).clamp(1, steps);
     let checkpoint_every = notes.choose("train.checkpoint_every", train.checkpoint_every, every, |_| {
         let goal = thousands(CHECKPOINT_TOKENS);
