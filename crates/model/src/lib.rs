@@ -25,6 +25,6 @@ pub use config::{Config, Family, RopeScaling};
 pub use decoder::{Block, Buffers, Decoder, Projected};
 pub use error::ModelError;
 pub use keep::KeepRows;
-pub use memory::{MemoryRow, TrainingShape, memory_table};
+pub use memory::{MemoryRow, TrainingShape, keep_memory, memory_table};
 pub use nurture_kernels::{Activation, Cpu, Span};
 pub use training::{LossRow, TrainBatch, TrainBuffers};

@@ -7,7 +7,7 @@ use crate::flops::FlopsPerToken;
 use crate::keep::windows_of;
 use nurture_data::TokenExample;
 use nurture_formats::write_atomic;
-use nurture_model::{Config, LoraSpec, TrainingShape, memory_table};
+use nurture_model::{Config, LoraSpec, TrainingShape, keep_memory, memory_table};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -145,7 +145,12 @@ impl Forecast {
         let longest = windows.iter().copied().max().unwrap_or(0);
         let bytes = 4 * (seen * longest * c.width) as u64;
         self.memory.push(ForecastRow { name: "the base's outputs on general text".to_string(), bytes });
-        self.memory_bytes += bytes;
+        for (name, bytes) in keep_memory(c, longest) {
+            if let Some(row) = self.memory.iter_mut().find(|row| row.name == name) {
+                row.bytes = row.bytes.max(bytes);
+            }
+        }
+        self.memory_bytes = self.memory.iter().map(|row| row.bytes).sum();
         self
     }
 
