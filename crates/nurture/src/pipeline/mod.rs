@@ -25,8 +25,7 @@ use nurture_formats::write_atomic;
 use nurture_hub::{Progress as PullProgress, PullOptions, Pulled, Store, pull};
 use nurture_model::{Adapter, LoraSpec, PROJECTIONS};
 use nurture_train::{
-    FORECAST, Forecast, Outcome, RunFiles, RunLength, SequenceShape, StepMetrics, TrainConfig, Trainer,
-    forecast,
+    FORECAST, Forecast, Outcome, RunFiles, RunLength, StepMetrics, TrainConfig, Trainer, forecast,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -153,18 +152,17 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
 
     let lora = lora_spec(r, &resolved)?;
     let config = train_config(&resolved);
-    let shapes: Vec<SequenceShape> = training.tokens.iter().map(SequenceShape::from).collect();
     let decoder = model.decoder();
     let threads = model.cpu().pool().threads();
     let mut plan =
-        forecast(decoder.config(), &lora, &config, &shapes, decoder.weight_bytes() as u64, threads)?;
+        forecast(decoder.config(), &lora, &config, &training.tokens, decoder.weight_bytes() as u64, threads)?;
     let adapter_dir = dir.join("adapter");
     let trained = adapter_dir.join(nurture_formats::adapter::CONFIG_NAME).exists();
     let forecast_file = dir.join(FORECAST);
     plan = match read_json::<Forecast>(&forecast_file) {
         // the first forecast is the one that counts: what came later knows more
         Some(first) if first.tokens == plan.tokens => first,
-        _ => plan.at_speed(facts::training_speed(&model, &lora, &training.tokens, config.micro_tokens)?),
+        _ => plan.at_speed(facts::training_speed(&model, &lora, &training.tokens, &config)?),
     };
     plan.write(&forecast_file)?;
     watch.event(Event::Forecast(&plan));
