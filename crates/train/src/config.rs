@@ -30,6 +30,9 @@ pub struct TrainConfig {
     /// Most tokens computed at once. Sequences stand behind each other without padding and do not see each other;
     /// a step with more tokens is done in several micro-batches. Memory grows with it, hardly speed.
     pub micro_tokens: usize,
+    /// Whether what sequences of a micro-batch begin with alike is computed once. The update is the same up to
+    /// rounding; without it each sequence is computed for itself.
+    pub sharing: bool,
     /// Peak learning rate.
     pub rate: f64,
     /// Steps of warm-up.
@@ -60,6 +63,7 @@ impl Default for TrainConfig {
             length: RunLength::Epochs(1.0),
             batch: 16,
             micro_tokens: 1024,
+            sharing: true,
             rate: 1e-3,
             warmup: 0,
             schedule: Schedule::Cosine,

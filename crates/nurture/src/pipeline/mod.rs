@@ -25,8 +25,7 @@ use nurture_formats::write_atomic;
 use nurture_hub::{Progress as PullProgress, PullOptions, Pulled, Store, pull};
 use nurture_model::{Adapter, LoraSpec, PROJECTIONS};
 use nurture_train::{
-    FORECAST, Forecast, Lessons, Outcome, RunFiles, RunLength, SequenceShape, StepMetrics, TrainConfig,
-    Trainer, forecast,
+    FORECAST, Forecast, Lessons, Outcome, RunFiles, RunLength, StepMetrics, TrainConfig, Trainer, forecast,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -190,11 +189,10 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
 
     let lora = lora_spec(r, &resolved)?;
     let config = train_config(&resolved);
-    let shapes: Vec<SequenceShape> = training.tokens.iter().map(SequenceShape::from).collect();
     let decoder = model.decoder();
     let threads = model.cpu().pool().threads();
     let mut plan =
-        forecast(decoder.config(), &lora, &config, &shapes, decoder.weight_bytes() as u64, threads)?;
+        forecast(decoder.config(), &lora, &config, &training.tokens, decoder.weight_bytes() as u64, threads)?;
     let lengths: Vec<usize> = keep.iter().map(Vec::len).collect();
     plan = plan.keeping(decoder.config(), &config, &lengths);
     let trained = has_adapter();
@@ -203,10 +201,8 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
         // the first forecast is the one that counts: what came later knows more
         Some(first) if first.tokens == plan.tokens => first,
         _ => {
-            // no larger than the run's own, or the measurement would be the peak of memory
-            let piece = usize::try_from(plan.largest_micro_batch)?;
             let held = nurture_train::rss().unwrap_or(0).saturating_sub(decoder.weight_bytes() as u64);
-            plan.beside(held).at_speed(facts::training_speed(&model, &lora, &training.tokens, piece)?)
+            plan.beside(held).at_speed(facts::training_speed(&model, &lora, &training.tokens, &config)?)
         }
     };
     plan.write(&forecast_file)?;
