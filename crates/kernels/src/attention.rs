@@ -110,11 +110,6 @@ impl Block {
         (self.hi - self.lo).next_multiple_of(MAX_NR)
     }
 
-    /// Floats that the backward pass of a head needs: both packed operands, weights and their gradients.
-    fn backward_floats(&self, d: usize) -> usize {
-        2 * self.width() * (d + self.i1 - self.i0)
-    }
-
     /// Visible columns of token `i`.
     fn visible(&self, s: &AttentionShape, i: usize) -> (usize, usize) {
         let end = self.before + i + 1;
@@ -122,15 +117,14 @@ impl Block {
     }
 }
 
-/// `(first column, first row, count)` of each contiguous stretch of the keys `lo..hi`. An iterator, so that the loops
-/// over it stay inside functions that may use wide vectors: a closure would not.
+/// `(first column, first row, count)` of each contiguous stretch of the keys `lo..hi`.
 fn stretches(span: &Span, lo: usize, hi: usize) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
-    let mut at = 0;
+    let mut next = 0;
     span.keys.iter().filter_map(move |&(row, count)| {
-        let first = at;
-        at += count;
-        let (from, to) = (first.max(lo), at.min(hi));
-        (from < to).then(|| (from - lo, row + from - first, to.saturating_sub(from)))
+        let at = next;
+        next += count;
+        let (from, to) = (at.max(lo), (at + count).min(hi));
+        (from < to).then(|| (from - lo, row + from - at, to - from))
     })
 }
 
@@ -490,42 +484,40 @@ unsafe fn forward_block_lanes<L: Micro>(
     let (ldq, ldk) = (s.heads * d, s.kv_heads * d);
     let (rows, width) = (b.i1 - b.i0, b.width());
     let packed = if matches!(k, Keys::Rows(_)) { width * d } else { 0 };
-    {
-        let (panels, sc) = buffer.split_at_mut(packed);
-        if let Keys::Rows(k) = k {
-            pack_transposed(span, b, k, ldk, head * d, d, nr, panels);
-        }
-        for g in 0..group {
-            let at = (span.row + b.i0) * ldq + (head * group + g) * d;
-            // SAFETY: shapes were checked by `attention_forward`; this task alone writes these tokens' heads.
-            unsafe {
-                let left = q.as_ptr().add(at);
-                match k {
-                    Keys::Rows(_) => scores::<L>(left, ldq, rows, d, panels, sc.as_mut_ptr(), width),
-                    Keys::Panels(k) => {
-                        let panel = k.as_ptr().add(head * d * KEY_PANEL);
-                        let (floats, sc) = (KEY_PANEL * ldk, sc.as_mut_ptr());
-                        scores_in_place::<L>(span, b, left, ldq, rows, d, panel, floats, sc, width);
-                    }
+    let (panels, sc) = buffer.split_at_mut(packed);
+    if let Keys::Rows(k) = k {
+        pack_transposed(span, b, k, ldk, head * d, d, nr, panels);
+    }
+    for g in 0..group {
+        let at = (span.row + b.i0) * ldq + (head * group + g) * d;
+        // SAFETY: shapes were checked by `attention_forward`; this task alone writes these tokens' heads.
+        unsafe {
+            let left = q.as_ptr().add(at);
+            match k {
+                Keys::Rows(_) => scores::<L>(left, ldq, rows, d, panels, sc.as_mut_ptr(), width),
+                Keys::Panels(k) => {
+                    let panel = k.as_ptr().add(head * d * KEY_PANEL);
+                    let (floats, sc) = (KEY_PANEL * ldk, sc.as_mut_ptr());
+                    scores_in_place::<L>(span, b, left, ldq, rows, d, panel, floats, sc, width);
                 }
-                let mut sums = [0f32; TASK_ROWS];
-                for (i, row) in sc.chunks_exact_mut(width).enumerate() {
-                    let (from, to) = b.visible(s, b.i0 + i);
-                    let (max, sum) = soften::<L>(row, from, to, s.scale);
-                    sums[i] = sum;
-                    if !lse.is_null() {
-                        *lse.add((span.row + b.i0 + i) * s.heads + head * group + g) = max + sum.ln();
-                    }
+            }
+            let mut sums = [0f32; TASK_ROWS];
+            for (i, row) in sc.chunks_exact_mut(width).enumerate() {
+                let (from, to) = b.visible(s, b.i0 + i);
+                let (max, sum) = soften::<L>(row, from, to, s.scale);
+                sums[i] = sum;
+                if !lse.is_null() {
+                    *lse.add((span.row + b.i0 + i) * s.heads + head * group + g) = max + sum.ln();
                 }
-                for (col, row, count) in stretches(span, b.lo, b.hi) {
-                    let (a, from) = (sc.as_ptr().add(col), v.as_ptr().add(row * ldk + head * d));
-                    mix::<L>(rows, d, count, a, 1, width, from, ldk, o.add(at), ldq, col > 0);
-                }
-                for (i, sum) in sums.iter().enumerate().take(rows) {
-                    let inv = 1.0 / sum;
-                    for x in 0..d {
-                        *o.add(at + i * ldq + x) *= inv;
-                    }
+            }
+            for (col, row, count) in stretches(span, b.lo, b.hi) {
+                let (a, from) = (sc.as_ptr().add(col), v.as_ptr().add(row * ldk + head * d));
+                mix::<L>(rows, d, count, a, 1, width, from, ldk, o.add(at), ldq, col > 0);
+            }
+            for (i, sum) in sums.iter().enumerate().take(rows) {
+                let inv = 1.0 / sum;
+                for x in 0..d {
+                    *o.add(at + i * ldq + x) *= inv;
                 }
             }
         }
@@ -534,7 +526,7 @@ unsafe fn forward_block_lanes<L: Micro>(
 
 lanes_fn! {
     /// # Safety
-    /// See `attention_forward`.
+    /// See `attention_forward`; `buffer` holds packed keys and scores.
     unsafe fn forward_block(
         s: &AttentionShape, span: &Span, b: &Block, head: usize, q: &[f32], k: Keys<'_>, v: &[f32], o: *mut f32, lse: *mut f32,
         buffer: &mut [f32]
@@ -659,9 +651,10 @@ struct Grads {
 unsafe impl Sync for Grads {}
 
 #[inline(always)]
-unsafe fn backward_span_lanes<L: Micro>(
+unsafe fn backward_block_lanes<L: Micro>(
     s: &AttentionShape,
     span: &Span,
+    b: &Block,
     head: usize,
     x: &AttentionBackward<'_>,
     g: &Grads,
@@ -669,82 +662,38 @@ unsafe fn backward_span_lanes<L: Micro>(
 ) {
     let (d, group, nr) = (s.head_dim, s.heads / s.kv_heads, L::NV * LANES);
     let (ldq, ldk) = (s.heads * d, s.kv_heads * d);
-    for i0 in (0..span.len).step_by(tokens_per_block(s)) {
-        let b = &Block::new(s, span, i0);
-        let (rows, width) = (b.i1 - b.i0, b.width());
-        {
-            let buffer = &mut buffer[..b.backward_floats(d)];
-            let (kt, rest) = buffer.split_at_mut(width * d);
-            let (vt, rest) = rest.split_at_mut(width * d);
-            let (p, ds) = rest.split_at_mut(rows * width);
-            pack_transposed(span, b, x.k, ldk, head * d, d, nr, kt);
-            pack_transposed(span, b, x.v, ldk, head * d, d, nr, vt);
-            for h in head * group..(head + 1) * group {
-                let at = (span.row + b.i0) * ldq + h * d;
-                // SAFETY: shapes were checked by `attention_backward`; this task alone writes its tree's rows of this head.
-                unsafe {
-                    scores::<L>(x.q.as_ptr().add(at), ldq, rows, d, kt, p.as_mut_ptr(), width);
-                    scores::<L>(x.d_o.as_ptr().add(at), ldq, rows, d, vt, ds.as_mut_ptr(), width);
-                    for (i, (p, ds)) in p.chunks_exact_mut(width).zip(ds.chunks_exact_mut(width)).enumerate()
-                    {
-                        let (from, to) = b.visible(s, b.i0 + i);
-                        let row = at + i * ldq;
-                        let pull: f32 =
-                            x.d_o[row..row + d].iter().zip(&x.o[row..row + d]).map(|(a, b)| a * b).sum();
-                        let lse = x.lse[(span.row + b.i0 + i) * s.heads + h];
-                        p[..from].fill(f32::NEG_INFINITY);
-                        p[to..].fill(f32::NEG_INFINITY);
-                        let (scale, lse, pull) = (L::splat(s.scale), L::splat(lse), L::splat(pull));
-                        for (p, ds) in p.chunks_exact_mut(LANES).zip(ds.chunks_exact_mut(LANES)) {
-                            let e = exp(L::load(p.as_ptr()).mul(scale).sub(lse));
-                            e.store(p.as_mut_ptr());
-                            e.mul(L::load(ds.as_ptr()).sub(pull)).mul(scale).store(ds.as_mut_ptr());
-                        }
-                    }
-                    for (col, row, count) in stretches(span, b.lo, b.hi) {
-                        let kv = row * ldk + head * d;
-                        let (p, ds) = (p.as_ptr().add(col), ds.as_ptr().add(col));
-                        mix::<L>(
-                            rows,
-                            d,
-                            count,
-                            ds,
-                            1,
-                            width,
-                            x.k.as_ptr().add(kv),
-                            ldk,
-                            g.dq.add(at),
-                            ldq,
-                            col > 0,
-                        );
-                        mix::<L>(
-                            count,
-                            d,
-                            rows,
-                            ds,
-                            width,
-                            1,
-                            x.q.as_ptr().add(at),
-                            ldq,
-                            g.dk.add(kv),
-                            ldk,
-                            true,
-                        );
-                        mix::<L>(
-                            count,
-                            d,
-                            rows,
-                            p,
-                            width,
-                            1,
-                            x.d_o.as_ptr().add(at),
-                            ldq,
-                            g.dv.add(kv),
-                            ldk,
-                            true,
-                        );
-                    }
+    let (rows, width) = (b.i1 - b.i0, b.width());
+    let (kt, rest) = buffer.split_at_mut(width * d);
+    let (vt, rest) = rest.split_at_mut(width * d);
+    let (p, ds) = rest.split_at_mut(rows * width);
+    pack_transposed(span, b, x.k, ldk, head * d, d, nr, kt);
+    pack_transposed(span, b, x.v, ldk, head * d, d, nr, vt);
+    for h in head * group..(head + 1) * group {
+        let at = (span.row + b.i0) * ldq + h * d;
+        // SAFETY: shapes were checked by `attention_backward`; this task alone writes its tree's rows of this head.
+        unsafe {
+            scores::<L>(x.q.as_ptr().add(at), ldq, rows, d, kt, p.as_mut_ptr(), width);
+            scores::<L>(x.d_o.as_ptr().add(at), ldq, rows, d, vt, ds.as_mut_ptr(), width);
+            for (i, (p, ds)) in p.chunks_exact_mut(width).zip(ds.chunks_exact_mut(width)).enumerate() {
+                let (from, to) = b.visible(s, b.i0 + i);
+                let row = at + i * ldq;
+                let pull: f32 = x.d_o[row..row + d].iter().zip(&x.o[row..row + d]).map(|(a, b)| a * b).sum();
+                let lse = x.lse[(span.row + b.i0 + i) * s.heads + h];
+                p[..from].fill(f32::NEG_INFINITY);
+                p[to..].fill(f32::NEG_INFINITY);
+                let (scale, lse, pull) = (L::splat(s.scale), L::splat(lse), L::splat(pull));
+                for (p, ds) in p.chunks_exact_mut(LANES).zip(ds.chunks_exact_mut(LANES)) {
+                    let e = exp(L::load(p.as_ptr()).mul(scale).sub(lse));
+                    e.store(p.as_mut_ptr());
+                    e.mul(L::load(ds.as_ptr()).sub(pull)).mul(scale).store(ds.as_mut_ptr());
                 }
+            }
+            for (col, row, count) in stretches(span, b.lo, b.hi) {
+                let kv = row * ldk + head * d;
+                let (p, ds) = (p.as_ptr().add(col), ds.as_ptr().add(col));
+                mix::<L>(rows, d, count, ds, 1, width, x.k.as_ptr().add(kv), ldk, g.dq.add(at), ldq, col > 0);
+                mix::<L>(count, d, rows, ds, width, 1, x.q.as_ptr().add(at), ldq, g.dk.add(kv), ldk, true);
+                mix::<L>(count, d, rows, p, width, 1, x.d_o.as_ptr().add(at), ldq, g.dv.add(kv), ldk, true);
             }
         }
     }
@@ -753,9 +702,9 @@ unsafe fn backward_span_lanes<L: Micro>(
 lanes_fn! {
     /// # Safety
     /// See `attention_backward`.
-    unsafe fn backward_span(
-        s: &AttentionShape, span: &Span, head: usize, x: &AttentionBackward<'_>, g: &Grads, buffer: &mut [f32]
-    ) = backward_span_lanes
+    unsafe fn backward_block(
+        s: &AttentionShape, span: &Span, b: &Block, head: usize, x: &AttentionBackward<'_>, g: &Grads, buffer: &mut [f32]
+    ) = backward_block_lanes
 }
 
 /// The reverse of [`attention_forward`] where the keys are the batch's own rows: writes `dq`, `dk` and `dv`.
@@ -789,12 +738,13 @@ pub fn attention_backward(
     let g = &g;
     pool.run(trees.len() * s.kv_heads, |n| {
         for span in trees[n / s.kv_heads] {
-            let blocks = (0..span.len).step_by(tokens_per_block(s)).map(|i0| Block::new(s, span, i0));
-            let most = blocks.map(|b| b.backward_floats(s.head_dim)).max().unwrap_or(0);
-            with_panels(most, |buffer| {
-                // SAFETY: shapes are checked above; rows of a tree and a head belong to this task.
-                unsafe { backward_span(s, span, n % s.kv_heads, x, g, buffer) };
-            });
+            for i0 in (0..span.len).step_by(tokens_per_block(s)) {
+                let b = &Block::new(s, span, i0);
+                with_panels(2 * b.width() * (s.head_dim + b.i1 - b.i0), |buffer| {
+                    // SAFETY: shapes are checked above; rows of a tree and a head belong to this task.
+                    unsafe { backward_block(s, span, b, n % s.kv_heads, x, g, buffer) };
+                });
+            }
         }
     });
 }

@@ -44,13 +44,11 @@ pub use attention::{
 };
 pub use ceilings::{Int8Path, fma_rate, int8_rate, read_rate};
 pub use dtype::{DType, f16_to_f32};
-pub use elementwise::{
-    Activation, Angles, Rope, add, add_assign, embed, gated_backward, gated_forward, rope, rotate,
-};
+pub use elementwise::{Activation, Rope, add, add_assign, embed, gated_backward, gated_forward, rope};
 pub use fast::{linear_fast, linear_fast_at};
 pub use lanes::{Isa, detect_isa, force_isa, isa};
 pub use linear::{Backward, Cpu, Forward, Linear, LoraPair, linear_at, linear_backward, linear_forward};
-pub use loss::{cross_entropy, log_softmax};
+pub use loss::{cross_entropy, kl_divergence, log_softmax};
 pub use norm::{rms_norm_backward, rms_norm_forward};
 pub use pool::Pool;
 pub use quantise::Quantised;

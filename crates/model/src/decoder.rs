@@ -8,8 +8,8 @@ use crate::batch::{Batch, KvCache};
 use crate::config::Config;
 use crate::error::ModelError;
 use nurture_kernels::{
-    Angles, Cpu, Forward, Keys, Linear, Quantised, Rope, Weight, add, attention_forward, embed,
-    gated_forward, linear_at, linear_fast, linear_fast_at, linear_forward, rms_norm_forward, rotate,
+    Cpu, Forward, Keys, Linear, Quantised, Rope, Weight, add, attention_forward, embed, gated_forward,
+    linear_at, linear_fast, linear_fast_at, linear_forward, rms_norm_forward, rope,
 };
 
 /// How the products with quantised weights take their activations.
@@ -178,9 +178,6 @@ pub struct Buffers {
     pub(crate) act: Vec<f32>,
     /// the input of a product as bytes (fast mode)
     pub(crate) bytes: Quantised,
-    /// rotations of the batch's tokens, for layers without and with a window
-    pub(crate) angles: Angles,
-    pub(crate) local_angles: Angles,
 }
 
 impl Buffers {
@@ -277,15 +274,11 @@ impl Decoder {
     ) {
         let (c, t, pool) = (&self.config, batch.len(), cpu.pool());
         let keep = cache.is_none();
-        let Buffers { kept, x, n, y, act, bytes, angles, local_angles } = buffers;
+        let Buffers { kept, x, n, y, act, bytes } = buffers;
         for (v, len) in
             [(&mut *x, t * c.width), (&mut *n, t * c.width), (&mut *y, t * c.width), (&mut *act, t * c.ffn)]
         {
             fit(v, len);
-        }
-        angles.set(pool, &self.rope, &batch.positions);
-        if c.windows.iter().any(Option::is_some) {
-            local_angles.set(pool, &self.local_rope, &batch.positions);
         }
         let mut product = |x: &[f32], t: usize, parts: &mut [Forward<'_>]| match mode {
             Mode::Exact => linear_forward(cpu, x, t, parts),
@@ -318,9 +311,8 @@ impl Decoder {
                 rms_norm_forward(pool, &k.q_raw, qn, c.norm_eps, &mut k.q, &mut k.inv_q);
                 rms_norm_forward(pool, &k.k_raw, kn, c.norm_eps, &mut k.k, &mut k.inv_k);
             }
-            let angles = if self.config.windows[l].is_some() { &*local_angles } else { &*angles };
-            rotate(pool, angles, &mut k.q);
-            rotate(pool, angles, &mut k.k);
+            rope(pool, self.rope_of(l), &batch.positions, &mut k.q, false);
+            rope(pool, self.rope_of(l), &batch.positions, &mut k.k, false);
             let shape = c.attention(l);
             match &mut cache {
                 Some(cache) => {

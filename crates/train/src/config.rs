@@ -2,6 +2,7 @@
 
 use crate::divergence::Divergence;
 use crate::error::TrainError;
+use crate::keep::Keep;
 use crate::schedule::Schedule;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,9 @@ pub struct TrainConfig {
     /// Most tokens computed at once. Sequences stand behind each other without padding and do not see each other;
     /// a step with more tokens is done in several micro-batches. Memory grows with it, hardly speed.
     pub micro_tokens: usize,
+    /// Whether what sequences of a micro-batch begin with alike is computed once. The update is the same up to
+    /// rounding; without it each sequence is computed for itself.
+    pub sharing: bool,
     /// Peak learning rate.
     pub rate: f64,
     /// Steps of warm-up.
@@ -49,6 +53,8 @@ pub struct TrainConfig {
     pub checkpoint_every: u64,
     /// When the loss counts as climbing.
     pub divergence: Divergence,
+    /// Breadth that is kept beside what is learnt.
+    pub keep: Keep,
 }
 
 impl Default for TrainConfig {
@@ -57,6 +63,7 @@ impl Default for TrainConfig {
             length: RunLength::Epochs(1.0),
             batch: 16,
             micro_tokens: 1024,
+            sharing: true,
             rate: 1e-3,
             warmup: 0,
             schedule: Schedule::Cosine,
@@ -67,6 +74,7 @@ impl Default for TrainConfig {
             seed: 0,
             checkpoint_every: 50,
             divergence: Divergence::default(),
+            keep: Keep::default(),
         }
     }
 }
@@ -117,6 +125,7 @@ impl TrainConfig {
         range("eps", self.eps, 1e-30, 1.0)?;
         range("weight_decay", self.weight_decay, 0.0, 100.0)?;
         range("clip", self.clip, 0.0, f64::MAX)?;
+        range("keep.strength", self.keep.strength, 0.0, 1e6)?;
         range("divergence.rise", self.divergence.rise, 0.0, f64::MAX)
     }
 }

@@ -4,10 +4,13 @@ use crate::error::TrainError;
 use nurture_data::{BatchPlan, PlanConfig, PlanError, TokenExample};
 use nurture_model::Config;
 
+use crate::keep::Lessons;
+
 use crate::config::TrainConfig;
 
 /// Refuses what the network cannot take or nothing can be learnt from, by the id of the first such example.
-pub(crate) fn check(c: &Config, config: &TrainConfig, examples: &[TokenExample]) -> Result<(), TrainError> {
+pub(crate) fn check(c: &Config, config: &TrainConfig, lessons: &Lessons) -> Result<(), TrainError> {
+    let examples: &[TokenExample] = &lessons.examples;
     if examples.is_empty() {
         return Err(TrainError::NoExamples);
     }
@@ -30,20 +33,37 @@ pub(crate) fn check(c: &Config, config: &TrainConfig, examples: &[TokenExample])
             return Err(TrainError::Untrained { id: id() });
         }
     }
+    if config.keep.is_on() && lessons.keep.is_empty() {
+        return Err(TrainError::NoKeepText);
+    }
+    for (index, window) in lessons.keep.iter().enumerate() {
+        let id = || format!("text to keep, window {index}");
+        let tokens = window.len();
+        if let Some(&token) = window.iter().find(|&&token| token as usize >= c.vocab) {
+            return Err(TrainError::Token { id: id(), token, vocab: c.vocab });
+        }
+        if tokens > c.context {
+            return Err(TrainError::BeyondContext { id: id(), tokens, context: c.context });
+        }
+        if tokens > config.micro_tokens {
+            return Err(TrainError::BeyondMicroBatch { id: id(), tokens, micro_tokens: config.micro_tokens });
+        }
+    }
     Ok(())
 }
 
-/// The plan of a run over sequences of these lengths.
-pub(crate) fn plan(config: &TrainConfig, lengths: Vec<usize>) -> Result<BatchPlan, PlanError> {
-    let per_epoch = lengths.len().div_ceil(config.batch.max(1)).max(1) as u64;
-    let epochs = config.total_steps(lengths.len()).div_ceil(per_epoch);
-    BatchPlan::new(
-        lengths,
-        PlanConfig {
-            epochs: u32::try_from(epochs).unwrap_or(u32::MAX),
-            batch: config.batch,
-            pack_tokens: config.micro_tokens,
-            seed: config.seed,
-        },
-    )
+/// The plan of a run over these examples.
+pub(crate) fn plan(config: &TrainConfig, examples: &[TokenExample]) -> Result<BatchPlan, PlanError> {
+    let per_epoch = examples.len().div_ceil(config.batch.max(1)).max(1) as u64;
+    let epochs = config.total_steps(examples.len()).div_ceil(per_epoch);
+    let plan = PlanConfig {
+        epochs: u32::try_from(epochs).unwrap_or(u32::MAX),
+        batch: config.batch,
+        pack_tokens: config.micro_tokens,
+        seed: config.seed,
+    };
+    match config.sharing {
+        true => BatchPlan::new(examples, plan),
+        false => BatchPlan::apart(examples.iter().map(|e| e.tokens.len()).collect(), plan),
+    }
 }

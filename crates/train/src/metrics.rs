@@ -21,17 +21,23 @@ pub struct StepMetrics {
     pub epoch: u32,
     /// Mean loss per trained token, nats, before the step's update.
     pub loss: f64,
+    /// Mean divergence from the base on the step's general text, nats, where breadth is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<f64>,
     /// Learning rate.
     pub rate: f64,
     /// Norm of all gradients together, before clipping.
     pub grad_norm: f64,
-    /// Tokens of the step.
+    /// Tokens of the step's examples.
     pub tokens: u64,
     /// Those of them that carry loss.
     pub trained_tokens: u64,
+    /// Tokens that were computed: what examples share counts once.
+    #[serde(default)]
+    pub computed_tokens: u64,
     /// Seconds that the step took.
     pub seconds: f64,
-    /// Tokens a second.
+    /// Tokens of the examples a second.
     pub tok_s: f64,
     /// Memory of the process, bytes, where the system tells it.
     pub rss_bytes: Option<u64>,
@@ -108,10 +114,12 @@ mod tests {
             total_steps: 9,
             epoch: 1,
             loss: 1.5,
+            keep: None,
             rate: 1e-3,
             grad_norm: 2.0,
             tokens: 10,
             trained_tokens: 5,
+            computed_tokens: 8,
             seconds: 0.5,
             tok_s: 20.0,
             rss_bytes: None,

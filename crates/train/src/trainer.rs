@@ -1,11 +1,12 @@
 //! The loop: plan, step, metrics, checkpoint; and how it goes on after it was killed.
 
-use crate::checkpoint::{self, CHECKPOINTS, Loaded, State};
+use crate::checkpoint::{self, CHECKPOINTS, Loaded, State, Tokens};
 use crate::config::TrainConfig;
 use crate::divergence::{LossWatch, OnDivergence};
 use crate::error::{TrainError, Warning};
 use crate::examples;
 use crate::identity::Identity;
+use crate::keep::{Lessons, windows_of};
 use crate::learner::Learner;
 use crate::metrics::{METRICS, MetricsFile, StepMetrics};
 use crate::process::{peak_rss, rss};
@@ -34,10 +35,13 @@ pub struct Outcome {
     pub steps: u64,
     /// Whether these are all.
     pub finished: bool,
-    /// Tokens computed.
+    /// Tokens of the examples, repeated passes counted.
     pub tokens: u64,
     /// Those of them that carry loss.
     pub trained_tokens: u64,
+    /// Tokens that were computed: what examples of a micro-batch share counts once.
+    #[serde(default)]
+    pub computed_tokens: u64,
     /// Seconds of the steps that count (work lost to a kill is not among them).
     pub seconds: f64,
     /// Loss of the last step.
@@ -52,7 +56,7 @@ pub struct Trainer<'a> {
     learner: Learner<'a>,
     config: TrainConfig,
     lora: LoraSpec,
-    examples: Vec<TokenExample>,
+    lessons: Lessons,
     plan: BatchPlan,
     total: u64,
     identity: Identity,
@@ -61,7 +65,7 @@ pub struct Trainer<'a> {
     warnings: Vec<Warning>,
     // what a checkpoint keeps beside the learner
     done: u64,
-    tokens: (u64, u64),
+    tokens: Tokens,
     seconds: f64,
     last_loss: f64,
     watch: LossWatch,
@@ -79,13 +83,13 @@ impl<'a> Trainer<'a> {
         model: &'a Decoder,
         lora: LoraSpec,
         config: TrainConfig,
-        examples: Vec<TokenExample>,
+        lessons: impl Into<Lessons>,
         files: &RunFiles,
     ) -> Result<Self, TrainError> {
         if !checkpoint::list(&files.folder.join(CHECKPOINTS))?.is_empty() {
             return Err(TrainError::AlreadyBegun { folder: files.folder.clone() });
         }
-        Self::build(cpu, model, lora, config, examples, files, |_| Ok((None, Vec::new())))
+        Self::build(cpu, model, lora, config, lessons.into(), files, |_| Ok((None, Vec::new())))
     }
 
     /// Goes on with a run from its newest whole checkpoint, or begins it where there is none: see
@@ -98,10 +102,10 @@ impl<'a> Trainer<'a> {
         model: &'a Decoder,
         lora: LoraSpec,
         config: TrainConfig,
-        examples: Vec<TokenExample>,
+        lessons: impl Into<Lessons>,
         files: &RunFiles,
     ) -> Result<Self, TrainError> {
-        Self::build(cpu, model, lora, config, examples, files, |folder| {
+        Self::build(cpu, model, lora, config, lessons.into(), files, |folder| {
             checkpoint::sweep(folder)?;
             checkpoint::newest(folder)
         })
@@ -112,16 +116,16 @@ impl<'a> Trainer<'a> {
         model: &'a Decoder,
         lora: LoraSpec,
         config: TrainConfig,
-        examples: Vec<TokenExample>,
+        lessons: Lessons,
         files: &RunFiles,
         find: impl FnOnce(&Path) -> Result<(Option<Loaded>, Vec<Warning>), TrainError>,
     ) -> Result<Self, TrainError> {
         config.check()?;
         check_lora(&lora)?;
-        examples::check(model.config(), &config, &examples)?;
-        let identity = Identity::new(&config, &lora, &examples, &files.base_sha256);
-        let total = config.total_steps(examples.len());
-        let plan = examples::plan(&config, examples.iter().map(|e| e.tokens.len()).collect())?;
+        examples::check(model.config(), &config, &lessons)?;
+        let identity = Identity::new(&config, &lora, &lessons, &files.base_sha256);
+        let total = config.total_steps(lessons.examples.len());
+        let plan = examples::plan(&config, &lessons.examples)?;
         let mut learner = Learner::new(cpu, model, Adapter::new(model.config(), &lora, config.seed));
         std::fs::create_dir_all(&files.folder)
             .map_err(|e| TrainError::io(&files.folder, "creating the folder", e))?;
@@ -144,7 +148,7 @@ impl<'a> Trainer<'a> {
             learner,
             config,
             lora,
-            examples,
+            lessons,
             plan,
             total,
             identity,
@@ -152,7 +156,7 @@ impl<'a> Trainer<'a> {
             metrics: MetricsFile::open(files.folder.join(METRICS), done)?,
             warnings,
             done,
-            tokens: state.as_ref().map_or((0, 0), |s| (s.tokens, s.trained_tokens)),
+            tokens: state.as_ref().map(State::tokens).unwrap_or_default(),
             seconds: state.as_ref().map_or(0.0, State::seconds),
             last_loss: state.as_ref().map_or(0.0, State::last_loss),
             watch: state.as_ref().map(State::watch).unwrap_or_default(),
@@ -182,7 +186,7 @@ impl<'a> Trainer<'a> {
 
     /// The examples, in the order in which they were given.
     pub fn examples(&self) -> &[TokenExample] {
-        &self.examples
+        &self.lessons.examples
     }
 
     /// Goes through all steps that are left. `on_step` hears of each one and may break off; then, as at the end,
@@ -217,9 +221,15 @@ impl<'a> Trainer<'a> {
         let began = Instant::now();
         let step = self.done + 1;
         let rate = self.config.rate * self.config.schedule.factor(step, self.total, self.config.warmup);
-        let packs: Vec<Vec<&TokenExample>> =
-            plan.packs.iter().map(|p| p.iter().filter_map(|&i| self.examples.get(i)).collect()).collect();
-        let update = self.learner.update(&self.config, step, rate, &packs)?;
+        let packs: Vec<Vec<&TokenExample>> = plan
+            .packs
+            .iter()
+            .map(|p| p.iter().filter_map(|&i| self.lessons.examples.get(i)).collect())
+            .collect();
+        let windows =
+            windows_of(self.done, self.config.keep.windows, self.lessons.keep.len(), self.config.seed);
+        let keep: Vec<(usize, &[u32])> = windows.iter().map(|&i| (i, &self.lessons.keep[i][..])).collect();
+        let update = self.learner.update_keeping(&self.config, step, rate, &packs, &keep)?;
         let seconds = began.elapsed().as_secs_f64();
         let climbing = self.watch.see(&self.config.divergence, update.loss);
         let metrics = StepMetrics {
@@ -227,10 +237,12 @@ impl<'a> Trainer<'a> {
             total_steps: self.total,
             epoch: plan.epoch + 1,
             loss: update.loss,
+            keep: update.keep,
             rate,
             grad_norm: update.grad_norm,
             tokens: update.tokens,
             trained_tokens: update.trained_tokens,
+            computed_tokens: update.computed_tokens,
             seconds,
             tok_s: update.tokens as f64 / seconds.max(1e-9),
             rss_bytes: rss(),
@@ -238,7 +250,9 @@ impl<'a> Trainer<'a> {
         };
         self.metrics.append(&metrics)?;
         self.done = step;
-        self.tokens = (self.tokens.0 + update.tokens, self.tokens.1 + update.trained_tokens);
+        self.tokens.given += update.tokens;
+        self.tokens.trained += update.trained_tokens;
+        self.tokens.computed += update.computed_tokens;
         self.seconds += seconds;
         self.last_loss = update.loss;
         if let Some(mean) = climbing {
@@ -290,8 +304,9 @@ impl<'a> Trainer<'a> {
         Outcome {
             steps: self.done,
             finished: self.done >= self.total,
-            tokens: self.tokens.0,
-            trained_tokens: self.tokens.1,
+            tokens: self.tokens.given,
+            trained_tokens: self.tokens.trained,
+            computed_tokens: self.tokens.computed,
             seconds: self.seconds,
             last_loss: self.last_loss,
             peak_rss: peak_rss(),

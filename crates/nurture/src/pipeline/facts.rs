@@ -2,34 +2,38 @@
 
 use crate::engine::Model;
 use anyhow::Result;
-use nurture_data::TokenExample;
-use nurture_model::{Adapter, AdapterGrads, LoraSpec, TrainBatch, TrainBuffers};
-use nurture_train::FlopsPerToken;
+use nurture_data::{PrefixTree, TokenExample};
+use nurture_model::{Adapter, AdapterGrads, LoraSpec, TrainBuffers};
+use nurture_train::{FlopsPerToken, TrainConfig, lay_out};
 use std::time::Instant;
+
+/// Most tokens of the piece that is timed.
+const PIECE: usize = 768;
 
 /// Useful GFLOP/s of training, from a short piece of it.
 pub(super) fn training_speed(
     model: &Model,
     lora: &LoraSpec,
     tokens: &[TokenExample],
-    micro_tokens: usize,
+    config: &TrainConfig,
 ) -> Result<f64> {
     let c = model.decoder().config();
     let adapter = Adapter::new(c, lora, 0);
     let mut grads = AdapterGrads::zeros(&adapter);
     let mut buffers = TrainBuffers::default();
-    let mut batch = TrainBatch::default();
-    let mut flop = 0.0;
     // spread over the data, so that lengths are mixed as they will be
-    let step = (tokens.len() / 16).max(1);
+    let step = (tokens.len() / config.batch.max(1)).max(1);
+    let mut pack: Vec<&TokenExample> = Vec::new();
     for e in tokens.iter().step_by(step) {
-        if !batch.batch.is_empty() && batch.batch.len() + e.tokens.len() > micro_tokens.min(768) {
+        pack.push(e);
+        let rows = PrefixTree::new(&pack, config.sharing).rows();
+        if pack.len() > 1 && rows > config.micro_tokens.min(PIECE) {
+            pack.pop();
             break;
         }
-        batch.push(&e.tokens, &e.trained, 1.0);
-        let per = FlopsPerToken::new(c, e.tokens.len());
-        flop += (per.frozen + per.attention) * e.tokens.len() as f64 + per.head * e.trained_tokens() as f64;
     }
+    let tree = PrefixTree::new(&pack, config.sharing);
+    let (batch, flop) = (lay_out(&tree, 1.0), FlopsPerToken::tree(c, &tree));
     let mut best = f64::INFINITY;
     for _ in 0..3 {
         let began = Instant::now();

@@ -18,15 +18,14 @@ use crate::engine::{LoadOptions, Model};
 use crate::lang::{Lang, Said};
 use crate::recipe::{self, BaseFacts, Derived, InputHash, Recipe, Resolved};
 use crate::report::data::ReportData;
-use crate::said;
+use crate::{messages, said};
 use anyhow::{Context as _, Result, anyhow, bail};
-use nurture_data::{SourceFound, TokenExample};
+use nurture_data::SourceFound;
 use nurture_formats::write_atomic;
 use nurture_hub::{Progress as PullProgress, PullOptions, Pulled, Store, pull};
 use nurture_model::{Adapter, LoraSpec, PROJECTIONS};
 use nurture_train::{
-    FORECAST, Forecast, Outcome, RunFiles, RunLength, SequenceShape, StepMetrics, TrainConfig, Trainer,
-    forecast,
+    FORECAST, Forecast, Lessons, Outcome, RunFiles, RunLength, StepMetrics, TrainConfig, Trainer, forecast,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -119,18 +118,26 @@ pub struct Stopped;
 
 const OUTCOME: &str = "outcome.json";
 
-/// Runs a recipe.
+/// What a recipe trains with: the base model, and the textbooks as the trainer will see them.
+#[derive(Debug)]
+pub struct Prepared {
+    /// the base model's file
+    pub pulled: Pulled,
+    /// the base model with the tokenizer and template that every stage uses
+    pub model: Model,
+    /// what the dial needs to know of it
+    pub base: BaseFacts,
+    /// rows as token sequences with their loss masks
+    pub training: Training,
+}
+
+/// The first stages of a recipe: brings the base model and reads the textbooks. Writes nothing but the store.
 ///
 /// # Errors
-/// Whatever any stage says; [`Stopped`] where the watcher wanted it to stop.
-pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Result<Done> {
-    let began = Instant::now();
-    let r = &loaded.recipe;
-    let dir = r.run_dir();
-    let _taken = folder::take(&dir)?;
-
+/// Whatever pulling, loading or a data file says.
+pub fn prepare(r: &Recipe, store: &Store, options: &PullOptions, watch: &mut dyn Watch) -> Result<Prepared> {
     watch.event(Event::Stage(said!("Base model", "基座模型")));
-    let pulled = pull(&r.model.base, &ctx.store, &ctx.pull, &mut |p| watch.event(Event::Pull(p)))?;
+    let pulled = pull(&r.model.base, store, options, &mut |p| watch.event(Event::Pull(p)))?;
     watch.event(Event::Base(&pulled));
     let template =
         r.model.template.clone().or_else(|| pulled.entry.as_ref().and_then(|e| e.template.clone()));
@@ -140,41 +147,72 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     watch.event(Event::Stage(said!("Textbooks", "教材")));
     let base = BaseFacts { params: model.decoder().parameters(), context: model.decoder().config().context };
     let training = prepare::training(r, &model, recipe::max_len(r, &base), watch)?;
+    Ok(Prepared { pulled, model, base, training })
+}
+
+/// Runs a recipe.
+///
+/// # Errors
+/// Whatever any stage says; [`Stopped`] where the watcher wanted it to stop.
+pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Result<Done> {
+    let began = Instant::now();
+    let r = &loaded.recipe;
+    let dir = r.run_dir();
+    let adapter_dir = dir.join("adapter");
+    let has_adapter = || adapter_dir.join(nurture_formats::adapter::CONFIG_NAME).exists();
+    if !ctx.train && !has_adapter() {
+        let dir = dir.display();
+        bail!(said!(
+            "{dir}: has no adapter yet; nurture train (or run) makes it",
+            "{dir}：还没有适配器；先用 nurture train（或 run）训练"
+        ));
+    }
+    // a folder that is there is taken at once; one that is not is made only when the recipe has proven possible
+    let taken = if dir.exists() { Some(folder::take(&dir)?) } else { None };
+
+    let Prepared { pulled, model, base, training } = prepare(r, &ctx.store, &ctx.pull, watch)?;
     let papers = prepare::exams(r, Some(&training), watch)?;
     let resolved = recipe::derive(r, &prepare::facts(&training, &papers), &base);
     let quick = r.train.effort == recipe::Effort::Quick;
     let mut depth = exams::draw(r, papers, &resolved, &training, watch)?;
     let texts = exams::texts(r, &model, quick)?;
     watch.event(Event::Values(&resolved.values));
+    let (keep, keep_inputs) = texts::keep(r, &resolved, &model)?;
 
-    let inputs = inputs(r, &texts)?;
+    let inputs = inputs(r, &texts, keep_inputs)?;
+    let _taken = match taken {
+        Some(taken) => taken,
+        None => folder::take(&dir)?,
+    };
     let begun_before = folder::settle(&dir, loaded, &resolved, &pulled, &inputs, ctx, watch)?;
     write_json(&dir.join("ledger.json"), &exams::ledger(&training, &depth))?;
 
     let lora = lora_spec(r, &resolved)?;
     let config = train_config(&resolved);
-    let shapes: Vec<SequenceShape> = training.tokens.iter().map(SequenceShape::from).collect();
     let decoder = model.decoder();
     let threads = model.cpu().pool().threads();
     let mut plan =
-        forecast(decoder.config(), &lora, &config, &shapes, decoder.weight_bytes() as u64, threads)?;
-    let adapter_dir = dir.join("adapter");
-    let trained = adapter_dir.join(nurture_formats::adapter::CONFIG_NAME).exists();
+        forecast(decoder.config(), &lora, &config, &training.tokens, decoder.weight_bytes() as u64, threads)?;
+    let lengths: Vec<usize> = keep.iter().map(Vec::len).collect();
+    plan = plan.keeping(decoder.config(), &config, &lengths);
+    let trained = has_adapter();
     let forecast_file = dir.join(FORECAST);
     plan = match read_json::<Forecast>(&forecast_file) {
         // the first forecast is the one that counts: what came later knows more
         Some(first) if first.tokens == plan.tokens => first,
-        _ => plan.at_speed(facts::training_speed(&model, &lora, &training.tokens, config.micro_tokens)?),
+        _ => {
+            let held = nurture_train::rss().unwrap_or(0).saturating_sub(decoder.weight_bytes() as u64);
+            plan.beside(held).at_speed(facts::training_speed(&model, &lora, &training.tokens, &config)?)
+        }
     };
     plan.write(&forecast_file)?;
     watch.event(Event::Forecast(&plan));
     if let Some(free) = facts::memory_available().filter(|&free| plan.memory_bytes > free && !trained) {
-        bail!(
-            "training needs about {:.1} GB of memory, {:.1} GB are free; lower train.micro_tokens (now {}), train.max_len or the adapter's rank",
-            plan.memory_bytes as f64 / 1e9,
-            free as f64 / 1e9,
-            config.micro_tokens
-        );
+        let (need, free, micro) = (plan.memory_bytes as f64 / 1e9, free as f64 / 1e9, config.micro_tokens);
+        bail!(said!(
+            "training needs about {need:.1} GB of memory, {free:.1} GB are free; lower train.micro_tokens (now {micro}), train.max_len or the adapter's rank",
+            "训练约需 {need:.1} GB 内存，空闲 {free:.1} GB；请调小 train.micro_tokens（现为 {micro}）、train.max_len 或适配器的秩"
+        ));
     }
 
     if ctx.eval && !depth.exams.is_empty() {
@@ -185,18 +223,17 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     let outcome = if trained {
         watch.event(Event::Reused(said!("training: done before", "训练：之前已完成")));
         read_json(&dir.join(OUTCOME))
-    } else if ctx.train {
+    } else {
         watch.event(Event::Stage(said!("Training", "训练")));
+        let lessons = Lessons { examples: training.tokens.clone(), keep: keep.clone() };
         let files = RunFiles { folder: dir.clone(), base_sha256: pulled.sha256.clone() };
-        let outcome = train(&model, &lora, &config, training.tokens.clone(), &files, watch, |trainer| {
+        let outcome = train(&model, &lora, &config, lessons, &files, watch, |trainer| {
             // the adapter last: once it is there, training counts as done
             write_json(&dir.join(OUTCOME), &trainer.outcome())?;
             let extra = recorded(r, &training, &pulled, &model);
             Ok(trainer.save_adapter(&adapter_dir, Some(r.model.base.clone()), extra)?)
         })?;
         Some(outcome)
-    } else {
-        bail!("{}: has no adapter yet; nurture train (or run) makes it", dir.display());
     };
     if !ctx.eval {
         return Ok(Done { dir, report: None, outcome });
@@ -263,6 +300,10 @@ fn train_config(r: &Resolved) -> TrainConfig {
         },
         weight_decay: r.weight_decay,
         clip: r.clip,
+        keep: nurture_train::Keep {
+            windows: r.keep_windows.0,
+            strength: if r.keep_windows.0 > 0 { r.keep_strength } else { 0.0 },
+        },
         seed: r.seed,
         checkpoint_every: r.checkpoint_every as u64,
         ..TrainConfig::default()
@@ -295,16 +336,15 @@ fn train(
     model: &Model,
     lora: &LoraSpec,
     config: &TrainConfig,
-    tokens: Vec<TokenExample>,
+    lessons: Lessons,
     files: &RunFiles,
     watch: &mut dyn Watch,
     save: impl FnOnce(&Trainer<'_>) -> Result<()>,
 ) -> Result<Outcome> {
     let mut trainer =
-        Trainer::resume(model.cpu(), model.decoder(), lora.clone(), config.clone(), tokens, files)?;
-    let said = |w: &nurture_train::Warning| Said::new(w.to_string(), w.to_string());
+        Trainer::resume(model.cpu(), model.decoder(), lora.clone(), config.clone(), lessons, files)?;
     for w in trainer.warnings() {
-        watch.event(Event::Warning(&said(w)));
+        watch.event(Event::Warning(&messages::warning(w)));
     }
     let before = trainer.warnings().len();
     if trainer.steps_done() > 0 {
@@ -319,7 +359,7 @@ fn train(
         if watch.stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     for w in trainer.warnings().iter().skip(before) {
-        watch.event(Event::Warning(&said(w)));
+        watch.event(Event::Warning(&messages::warning(w)));
     }
     if !outcome.finished {
         return Err(Stopped.into());
@@ -329,8 +369,8 @@ fn train(
 }
 
 /// Hashes of everything that goes in.
-fn inputs(r: &Recipe, texts: &Reading) -> Result<Vec<InputHash>> {
-    let mut out = Vec::new();
+fn inputs(r: &Recipe, texts: &Reading, keep: Vec<InputHash>) -> Result<Vec<InputHash>> {
+    let mut out = keep;
     let mut add = |role: &str, path: &Path| -> Result<()> {
         let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
         out.push(InputHash {

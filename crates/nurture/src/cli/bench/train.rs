@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use nurture::formats::ModelFile;
 use nurture::kernels::{AdamW, Cpu, Rng, adamw, isa, sum_of_squares};
-use nurture::model::{Adapter, AdapterGrads, Config, Decoder, PROJECTIONS, TrainBatch, TrainBuffers};
+use nurture::model::{Adapter, AdapterGrads, Decoder, TrainBatch, TrainBuffers};
+use nurture::train::useful_gflop_per_token;
 
 use super::{Figures, peak_rss, repeats};
 use crate::cli::args::Args;
@@ -59,7 +60,7 @@ pub(super) fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Option<Figures>> 
     }
     let tokens = (batch * seq) as f64;
     let rates: Vec<f64> = seconds.iter().map(|s| tokens / s).collect();
-    let per_token = useful_flop(c, seq) / 1e9;
+    let per_token = useful_gflop_per_token(c, seq);
     let mut figures = Figures::default();
     figures.fact("model", base.path.display().to_string());
     figures.fact("method", "lora");
@@ -96,63 +97,5 @@ fn update(
             adamw(pool, &how, a, da, ma, va);
             adamw(pool, &how, b, db, mb, vb);
         });
-    }
-}
-
-/// Floating point operations of one token of LoRA training that any implementation has to do, for sequences of `seq`
-/// tokens: every projection and the vocabulary's once forward (2 operations a weight) and once backward to the
-/// activations (2 more), and attention, where a token sees half of the sequence on average (or its window): two
-/// products forward and four backward.
-///
-/// Not counted: what is computed a second time (attention's scores in the backward pass), the low-rank pairs
-/// themselves (5 % at rank 16 of SmolLM2) and everything elementwise. The base's weights get no gradient.
-fn useful_flop(c: &Config, seq: usize) -> f64 {
-    let weights: usize = PROJECTIONS.iter().map(|p| p.shape(c)).map(|(d, n)| d * n).sum();
-    let projections = 4 * (c.layers * weights + c.width * c.vocab);
-    let attention: f64 = (0..c.layers)
-        .map(|l| {
-            // token t of the sequence sees min(t, window) others
-            let w = c.windows.get(l).copied().flatten().unwrap_or(seq).min(seq) as f64;
-            let seen = w - w * w / (2.0 * seq as f64);
-            3.0 * 4.0 * c.q_width() as f64 * seen
-        })
-        .sum();
-    projections as f64 + attention
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use nurture::kernels::Activation;
-    use nurture::model::Family;
-
-    #[test]
-    fn smollm2_takes_0_591_gflop_a_token() {
-        let c = Config {
-            family: Family::Llama,
-            vocab: 49_152,
-            width: 576,
-            layers: 30,
-            heads: 9,
-            kv_heads: 3,
-            head_dim: 64,
-            ffn: 1536,
-            norm_eps: 1e-5,
-            rope_theta: 1e5,
-            rope_scaling: None,
-            local_rope_theta: None,
-            windows: vec![None; 30],
-            activation: Activation::Silu,
-            attention_scale: 0.125,
-            embed_scale: 1.0,
-            qk_norm: false,
-            post_norms: false,
-            context: 8192,
-        };
-        assert!((useful_flop(&c, 512) / 1e9 - 0.591).abs() < 5e-5, "{}", useful_flop(&c, 512));
-        // a window as long as the sequence changes nothing, a shorter one saves work
-        let window = |w| useful_flop(&Config { windows: vec![Some(w); 30], ..c.clone() }, 512);
-        assert_eq!(window(512), useful_flop(&c, 512));
-        assert!(window(128) < useful_flop(&c, 512));
     }
 }
