@@ -353,11 +353,11 @@ unsafe fn scores_in_place<L: Micro>(
     }
 }
 
-/// `c[r] += Σ_k a[r][k] · b[k]` for `R` rows of `4 · 16` or `16` columns, with all sums in registers: [`mix`] where there
-/// are few rows, the same chains.
+/// `c[r, ..64] (+)= Σ_k a[r, k] · b[k, ..64]` for `R` rows with all sums in registers: [`mix`] where there are few rows,
+/// the same chains.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-unsafe fn mix_few<L: Micro, const R: usize, const V: usize>(
+unsafe fn mix_few<L: Micro, const R: usize>(
     k: usize,
     a: *const f32,
     ra: usize,
@@ -369,6 +369,7 @@ unsafe fn mix_few<L: Micro, const R: usize, const V: usize>(
 ) {
     // SAFETY: the caller's shapes.
     unsafe {
+        const V: usize = 4;
         let mut acc = [[L::splat(0.0); V]; R];
         if add {
             for r in 0..R {
@@ -413,45 +414,43 @@ unsafe fn forward_token_lanes<L: Micro>(
     let (ldq, ldk) = (s.heads * d, s.kv_heads * d);
     let (rows, width) = (heads.1 - heads.0, b.width());
     let at = (span.row + b.i0) * ldq + (head * group + heads.0) * d;
-    {
-        // SAFETY: shapes were checked by `attention_forward`; this task alone writes these heads.
-        unsafe {
-            let panel = panels.as_ptr().add(head * d * KEY_PANEL);
-            let (left, floats) = (q.as_ptr().add(at), KEY_PANEL * ldk);
-            scores_in_place::<L>(span, b, left, d, rows, d, panel, floats, sc.as_mut_ptr(), width);
-            let mut sums = [0f32; TASK_ROWS];
-            let (from, to) = b.visible(s, b.i0);
-            for (row, sum) in sc.chunks_exact_mut(width).zip(&mut sums) {
-                *sum = soften::<L>(row, from, to, s.scale).1;
+    // SAFETY: shapes were checked by `attention_forward`; this task alone writes these heads.
+    unsafe {
+        let panel = panels.as_ptr().add(head * d * KEY_PANEL);
+        let (left, floats) = (q.as_ptr().add(at), KEY_PANEL * ldk);
+        scores_in_place::<L>(span, b, left, d, rows, d, panel, floats, sc.as_mut_ptr(), width);
+        let mut sums = [0f32; TASK_ROWS];
+        let (from, to) = b.visible(s, b.i0);
+        for (row, sum) in sc.chunks_exact_mut(width).zip(&mut sums) {
+            *sum = soften::<L>(row, from, to, s.scale).1;
+        }
+        let o = o.add(at);
+        for (col, row, count) in stretches(span, b.lo, b.hi) {
+            let (a, from) = (sc.as_ptr().add(col), v.as_ptr().add(row * ldk + head * d));
+            let add = col > 0;
+            let (mut r, wide) = (0, 4 * LANES);
+            if L::NV < 2 || !d.is_multiple_of(wide) {
+                mix::<L>(rows, d, count, a, 1, width, from, ldk, o, d, add);
+                r = rows;
             }
-            let o = o.add(at);
-            for (col, row, count) in stretches(span, b.lo, b.hi) {
-                let (a, from) = (sc.as_ptr().add(col), v.as_ptr().add(row * ldk + head * d));
-                let add = col > 0;
-                let (mut r, wide) = (0, 4 * LANES);
-                if L::NV < 2 || !d.is_multiple_of(wide) {
-                    mix::<L>(rows, d, count, a, 1, width, from, ldk, o, d, add);
-                    r = rows;
-                }
-                while r < rows {
-                    let (a, o) = (a.add(r * width), o.add(r * d));
-                    let here = (rows - r).min(3);
-                    for x in (0..d).step_by(wide) {
-                        let (from, o) = (from.add(x), o.add(x));
-                        match here {
-                            1 => mix_few::<L, 1, 4>(count, a, width, from, ldk, o, d, add),
-                            2 => mix_few::<L, 2, 4>(count, a, width, from, ldk, o, d, add),
-                            _ => mix_few::<L, 3, 4>(count, a, width, from, ldk, o, d, add),
-                        }
+            while r < rows {
+                let (a, o) = (a.add(r * width), o.add(r * d));
+                let here = (rows - r).min(3);
+                for x in (0..d).step_by(wide) {
+                    let (from, o) = (from.add(x), o.add(x));
+                    match here {
+                        1 => mix_few::<L, 1>(count, a, width, from, ldk, o, d, add),
+                        2 => mix_few::<L, 2>(count, a, width, from, ldk, o, d, add),
+                        _ => mix_few::<L, 3>(count, a, width, from, ldk, o, d, add),
                     }
-                    r += here;
                 }
+                r += here;
             }
-            for (i, sum) in sums.iter().enumerate().take(rows) {
-                let inv = 1.0 / sum;
-                for x in 0..d {
-                    *o.add(i * d + x) *= inv;
-                }
+        }
+        for (i, sum) in sums.iter().enumerate().take(rows) {
+            let inv = 1.0 / sum;
+            for x in 0..d {
+                *o.add(i * d + x) *= inv;
             }
         }
     }
