@@ -10,7 +10,7 @@ use crate::dtype::DType;
 use crate::lanes::{LANES, Lanes};
 use crate::linear::{Cpu, Forward, check_parts, linear_at, linear_forward, lora_h};
 use crate::pool::Shares;
-use crate::quantise::{Group, Quantised};
+use crate::quantise::{FINE, Group, Quantised};
 use crate::weight::{RUN, TILE_ROWS, Weight, offset, quads32, run_bytes, scales32};
 
 /// Bytes of weights that a task reads at least.
@@ -170,23 +170,23 @@ unsafe fn tile_rows_of<D: Dot, const T: usize>(p: &Part<'_>, tile: usize, t: usi
     // SAFETY: the caller's promise; rows stay below `t`.
     unsafe {
         while D::ROWS >= 12 && t - row >= 12 {
-            block::<D, T, 12>(p, tile, row);
+            any_block::<D, T, 12>(p, tile, row);
             row += 12;
         }
         while D::ROWS >= 8 && t - row >= 8 {
-            block::<D, T, 8>(p, tile, row);
+            any_block::<D, T, 8>(p, tile, row);
             row += 8;
         }
         while D::ROWS >= 4 && t - row >= 4 {
-            block::<D, T, 4>(p, tile, row);
+            any_block::<D, T, 4>(p, tile, row);
             row += 4;
         }
         while D::ROWS >= 2 && t - row >= 2 {
-            block::<D, T, 2>(p, tile, row);
+            any_block::<D, T, 2>(p, tile, row);
             row += 2;
         }
         while row < t {
-            block::<D, T, 1>(p, tile, row);
+            any_block::<D, T, 1>(p, tile, row);
             row += 1;
         }
     }
@@ -221,7 +221,7 @@ const fn narrow_steps(dtype: DType) -> usize {
 /// Sums of the products of bytes in a run of 32 columns, or, of types with two scales, in the half that begins at group
 /// `first` of four columns; less the offset of the weights.
 #[inline(always)]
-unsafe fn int_sums<D: Dot, const T: usize, const M: usize>(
+unsafe fn int_sums<D: Dot, const T: usize, const M: usize, const P: usize>(
     tile: *const u8,
     run: usize,
     first: usize,
@@ -236,27 +236,45 @@ unsafe fn int_sums<D: Dot, const T: usize, const M: usize>(
     // SAFETY: as in `block`.
     unsafe {
         let mut ints = [D::L::int_splat(0); M];
-        if off > 0 {
+        let less = |r: usize| {
+            let s = (*groups.add(r * runs + run)).halves;
+            -off * if dtype.halves() { s[first / 4] } else { s[0] + s[1] }
+        };
+        if P == 1 && off > 0 {
             for r in 0..M {
-                let s = (*groups.add(r * runs + run)).halves;
-                let s = if dtype.halves() { s[first / 4] } else { s[0] + s[1] };
-                ints[r] = D::L::int_splat(-off * s);
+                ints[r] = D::L::int_splat(less(r));
             }
         }
-        for c in 0..steps / chunk {
-            let mut part = if D::NARROW { [D::L::int_splat(0); M] } else { ints };
-            for g in first + c * chunk..first + (c + 1) * chunk {
-                let quads = quads32::<D::L>(dtype, tile, run, g);
+        for plane in 0..P {
+            if plane == 1 {
+                // 254 = 256 - 2
+                const { assert!(FINE == 254) };
                 for r in 0..M {
-                    let x = x.add((r * runs + run) * RUN + 4 * g).cast::<i32>().read_unaligned();
-                    part[r] = match dtype.signed() {
-                        true => D::step_signed(part[r], quads, x),
-                        false => D::step(part[r], quads, x),
-                    };
+                    let twice = D::L::int_shl::<1>(ints[r]);
+                    ints[r] = D::L::int_sub(D::L::int_shl::<8>(ints[r]), twice);
                 }
             }
+            for c in 0..steps / chunk {
+                let mut part = if D::NARROW { [D::L::int_splat(0); M] } else { ints };
+                for g in first + c * chunk..first + (c + 1) * chunk {
+                    let quads = quads32::<D::L>(dtype, tile, run, g);
+                    for r in 0..M {
+                        let x = x.add(((r * P + plane) * runs + run) * RUN + 4 * g);
+                        let x = x.cast::<i32>().read_unaligned();
+                        part[r] = match dtype.signed() {
+                            true => D::step_signed(part[r], quads, x),
+                            false => D::step(part[r], quads, x),
+                        };
+                    }
+                }
+                for r in 0..M {
+                    ints[r] = if D::NARROW { D::L::int_add(ints[r], D::flush(part[r])) } else { part[r] };
+                }
+            }
+        }
+        if P > 1 && off > 0 {
             for r in 0..M {
-                ints[r] = if D::NARROW { D::L::int_add(ints[r], D::flush(part[r])) } else { part[r] };
+                ints[r] = D::L::int_add(ints[r], D::L::int_splat(less(r)));
             }
         }
         ints
@@ -281,9 +299,24 @@ unsafe fn add_scaled<D: Dot, const M: usize>(
     }
 }
 
-/// `M` rows of one tile's outputs.
 #[inline(always)]
-unsafe fn block<D: Dot, const T: usize, const M: usize>(p: &Part<'_>, tile: usize, row: usize) {
+unsafe fn any_block<D: Dot, const T: usize, const M: usize>(p: &Part<'_>, tile: usize, row: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match p.x.fine() {
+            false => block::<D, T, M, 1>(p, tile, row),
+            true => block::<D, T, M, 2>(p, tile, row),
+        }
+    }
+}
+
+/// `M` rows of one tile's outputs; activations have `P` planes of bytes.
+#[inline(always)]
+unsafe fn block<D: Dot, const T: usize, const M: usize, const P: usize>(
+    p: &Part<'_>,
+    tile: usize,
+    row: usize,
+) {
     let dtype = const { DType::nth(T) };
     let (w, runs) = (p.weight, p.x.runs());
     let (n, first) = (w.rows(), tile * LANES);
@@ -304,10 +337,10 @@ unsafe fn block<D: Dot, const T: usize, const M: usize>(p: &Part<'_>, tile: usiz
                 prefetch(bytes.wrapping_add(run * run_bytes(dtype) + AHEAD), run_bytes(dtype));
             }
             let (d, m, d2) = scales32::<D::L>(dtype, bytes, run);
-            let ints = int_sums::<D, T, M>(bytes, run, 0, x, groups, runs);
+            let ints = int_sums::<D, T, M, P>(bytes, run, 0, x, groups, runs);
             add_scaled::<D, M>(&mut sum, ints, d, groups.add(run), runs);
             if dtype.halves() {
-                let ints = int_sums::<D, T, M>(bytes, run, 4, x, groups, runs);
+                let ints = int_sums::<D, T, M, P>(bytes, run, 4, x, groups, runs);
                 add_scaled::<D, M>(&mut sum, ints, d2, groups.add(run), runs);
             }
             if dtype.has_min() {

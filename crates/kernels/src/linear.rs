@@ -4,10 +4,11 @@
 //! `W` `[N, D]` stays as it is stored and is decoded inside the product; the LoRA product continues the same
 //! chain of sums. `h = s · x Aᵀ` `[T, R]` is kept for the backward pass.
 
+use crate::dtype::DType;
 use crate::lanes::{LANES, Lanes, lanes_fn};
 use crate::pool::{Pool, Shares};
-use crate::product::{Blocks, Job, Out, Right, Term, max_rows, pack_cols, pack_rows, run_jobs};
-use crate::weight::{RUN, Sink, TILE_ROWS, Weight, decode32};
+use crate::product::{Blocks, Job, Micro, Out, Right, Term, max_rows, pack_cols, pack_rows, run_jobs};
+use crate::weight::{RUN, Sink, TILE_ROWS, Weight, decode_quad, decode32, scales32};
 use std::sync::Mutex;
 
 /// The processor: threads, and buffers that operations reuse.
@@ -428,6 +429,7 @@ const FEW_ROWS: usize = 4;
 const TILES_AT_ONCE: usize = 4;
 
 /// Multiplies decoded vectors with up to four rows of `x` at once.
+#[derive(Clone, Copy)]
 struct Dot<L, const M: usize> {
     x: [*const f32; M],
     acc: [L; M],
@@ -452,8 +454,72 @@ struct Few<'a> {
     lora: Option<(&'a [f32], usize, usize, &'a [f32])>,
 }
 
+/// One row × `N` tiles from `tile` on, added to `acc`. The tiles go side by side from one group of columns to the next, so
+/// that the multiply-adds of `N` chains hide each other's latency.
 #[inline(always)]
-unsafe fn few_tiles_lanes<L: Lanes, const M: usize>(
+unsafe fn row_tiles<L: Lanes, const T: usize, const N: usize>(
+    x: *const f32,
+    w: &Weight,
+    tile: usize,
+    acc: &mut [[[f32; LANES]; 1]],
+) {
+    let bytes: [*const u8; N] = std::array::from_fn(|i| w.tile(tile + i).as_ptr());
+    // SAFETY: the tiles have these runs; `x` has 32 values for each; quantised rows are whole runs.
+    unsafe {
+        let mut dots = [Dot::<L, 1> { x: [x], acc: [L::splat(0.0)] }; N];
+        for i in 0..N {
+            dots[i].acc[0] = L::load(acc[i][0].as_ptr());
+        }
+        for run in 0..w.runs() {
+            let mut scales = [(L::splat(0.0), L::splat(0.0), L::splat(0.0)); N];
+            for i in 0..N {
+                scales[i] = scales32::<L>(const { DType::nth(T) }, bytes[i], run);
+                dots[i].x[0] = x.add(run * RUN);
+            }
+            macro_rules! quads {
+                ($($g:literal)*) => {$(
+                    for i in 0..N {
+                        let (d, m, d2) = scales[i];
+                        let d = if $g < 4 { d } else { d2 };
+                        decode_quad::<L, T, $g>((bytes[i], run), d, m, &mut dots[i]);
+                    }
+                )*};
+            }
+            quads!(0 1 2 3 4 5 6 7);
+        }
+        for i in 0..N {
+            dots[i].acc[0].store(acc[i][0].as_mut_ptr());
+        }
+    }
+}
+
+/// [`row_tiles`] for the type of the weight; `false` where that is not quantised.
+#[inline(always)]
+unsafe fn row_tiles_any<L: Lanes, const N: usize>(
+    x: *const f32,
+    w: &Weight,
+    tile: usize,
+    acc: &mut [[[f32; LANES]; 1]],
+) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match w.dtype() {
+            DType::Q8_0 => row_tiles::<L, { DType::Q8_0 as usize }, N>(x, w, tile, acc),
+            DType::Q4_0 => row_tiles::<L, { DType::Q4_0 as usize }, N>(x, w, tile, acc),
+            DType::Q4_1 => row_tiles::<L, { DType::Q4_1 as usize }, N>(x, w, tile, acc),
+            DType::Q5_0 => row_tiles::<L, { DType::Q5_0 as usize }, N>(x, w, tile, acc),
+            DType::Q5_1 => row_tiles::<L, { DType::Q5_1 as usize }, N>(x, w, tile, acc),
+            DType::Q4K => row_tiles::<L, { DType::Q4K as usize }, N>(x, w, tile, acc),
+            DType::Q5K => row_tiles::<L, { DType::Q5K as usize }, N>(x, w, tile, acc),
+            DType::Q6K => row_tiles::<L, { DType::Q6K as usize }, N>(x, w, tile, acc),
+            DType::F32 | DType::F16 | DType::BF16 => return false,
+        }
+        true
+    }
+}
+
+#[inline(always)]
+unsafe fn few_tiles_lanes<L: Micro, const M: usize>(
     f: &Few<'_>,
     y: *mut f32,
     row0: usize,
@@ -470,8 +536,28 @@ unsafe fn few_tiles_lanes<L: Lanes, const M: usize>(
             acc.iter_mut().for_each(|a| a[..here].copy_from_slice(&bias[first..first + here]));
         }
     }
+    // one row: as many tiles side by side as the registers hold
+    let mut done = 0;
+    if M == 1 {
+        let side = if L::NV > 1 { 4 } else { 2 };
+        let x = f.x[row0 * d..][..d].as_ptr();
+        while done + side <= tiles {
+            let acc = acc[done..done + side].as_flattened_mut().as_chunks_mut::<1>().0;
+            // SAFETY: the tiles exist; `x` is a whole row.
+            let known = unsafe {
+                match side {
+                    4 => row_tiles_any::<L, 4>(x, w, tile0 + done, acc),
+                    _ => row_tiles_any::<L, 2>(x, w, tile0 + done, acc),
+                }
+            };
+            if !known {
+                break;
+            }
+            done += side;
+        }
+    }
     let mut tail = [[0f32; RUN]; M];
-    for run in 0..w.runs() {
+    for run in 0..if done < tiles { w.runs() } else { 0 } {
         let here = RUN.min(d - run * RUN);
         let mut x: [*const f32; M] = std::array::from_fn(|m| f.x[(row0 + m) * d + run * RUN..].as_ptr());
         if here < RUN {
@@ -480,7 +566,7 @@ unsafe fn few_tiles_lanes<L: Lanes, const M: usize>(
                 x[m] = tail[m].as_ptr();
             }
         }
-        for (i, acc) in acc.iter_mut().enumerate().take(tiles) {
+        for (i, acc) in acc.iter_mut().enumerate().take(tiles).skip(done) {
             // SAFETY: the tile has this run; `x` has 32 values a row.
             unsafe {
                 let mut dot = Dot::<L, M> { x, acc: std::array::from_fn(|m| L::load(acc[m].as_ptr())) };
@@ -511,7 +597,7 @@ unsafe fn few_tiles_lanes<L: Lanes, const M: usize>(
 }
 
 #[inline(always)]
-unsafe fn few_tiles_any<L: Lanes>(
+unsafe fn few_tiles_any<L: Micro>(
     f: &Few<'_>,
     y: *mut f32,
     row0: usize,

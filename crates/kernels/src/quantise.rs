@@ -1,7 +1,8 @@
 //! Activations as bytes: groups of 32 columns of a row share a scale, `x ≈ scale · q` with `q` in ±127.
 //!
-//! A group keeps the sums of its quants too: weights whose type has an offset or a minimum need them. A row's bytes
-//! depend on that row alone.
+//! What one byte leaves out, a second one can hold: a *fine* row has two planes, `x ≈ scale · (254 q + r)` with a scale that
+//! is 254 times smaller, nearly sixteen bits in all. A group keeps the sums of its quants too: weights whose type has an
+//! offset or a minimum need them. A row's bytes depend on that row alone.
 
 use crate::lanes::{LANES, Lanes, lanes_fn};
 use crate::pool::{Pool, Shares};
@@ -15,7 +16,7 @@ pub(crate) struct Group {
     pub(crate) scale: f32,
     /// `scale` times the sum of all quants
     pub(crate) sum: f32,
-    /// sums of the first and of the second sixteen quants
+    /// sums of the first and of the second sixteen quants (`254 q + r` of a fine row)
     pub(crate) halves: [i32; 2],
 }
 
@@ -24,7 +25,9 @@ pub(crate) struct Group {
 pub struct Quantised {
     rows: usize,
     cols: usize,
-    /// `[rows][runs][32]`, columns beyond the last are 0
+    /// whether there is a second plane
+    fine: bool,
+    /// `[rows][planes][runs][32]`, columns beyond the last are 0
     q: Vec<i8>,
     /// `[rows][runs]`
     groups: Vec<Group>,
@@ -48,42 +51,53 @@ impl Quantised {
         self.cols.div_ceil(RUN)
     }
 
+    /// Whether rows have a second plane of bytes.
+    pub(crate) fn fine(&self) -> bool {
+        self.fine
+    }
+
+    /// Bytes of a row: its planes, one after the other.
+    fn row_bytes(&self) -> usize {
+        self.runs() * RUN * if self.fine { 2 } else { 1 }
+    }
+
     /// Bytes of rows `row ..`.
     pub(crate) fn bytes_from(&self, row: usize) -> &[i8] {
-        &self.q[row * self.runs() * RUN..]
+        &self.q[row * self.row_bytes()..]
     }
 
     pub(crate) fn groups_from(&self, row: usize) -> &[Group] {
         &self.groups[row * self.runs()..]
     }
 
-    fn fit(&mut self, rows: usize, cols: usize) {
-        (self.rows, self.cols) = (rows, cols);
-        let n = rows * self.runs();
-        // the tail of each row stays 0 only if it was cleared
-        if self.q.len() < n * RUN {
-            self.q.resize(n * RUN, 0);
-            self.groups.resize(n, Group::default());
+    fn fit(&mut self, rows: usize, cols: usize, fine: bool) {
+        (self.rows, self.cols, self.fine) = (rows, cols, fine);
+        let (bytes, groups) = (rows * self.row_bytes(), rows * self.runs());
+        if self.q.len() < bytes {
+            self.q.resize(bytes, 0);
+        }
+        if self.groups.len() < groups {
+            self.groups.resize(groups, Group::default());
         }
     }
 
-    /// Quantises `x` `[T, cols]`. A group with a value that is not finite gets a scale that is not finite, so that
+    /// Quantises `x` `[T, cols]`, with a second plane where `fine`. A group with a value that is not finite gets a scale that is not finite, so that
     /// everything computed from it shows.
     ///
     /// # Panics
     /// If `x` is not whole rows.
-    pub fn set(&mut self, pool: &Pool, x: &[f32], cols: usize) {
+    pub fn set(&mut self, pool: &Pool, x: &[f32], cols: usize, fine: bool) {
         assert!(cols > 0 && x.len().is_multiple_of(cols), "rows of activations");
         let rows = x.len() / cols;
-        self.fit(rows, cols);
-        let runs = self.runs();
+        self.fit(rows, cols, fine);
+        let (runs, bytes) = (self.runs(), self.row_bytes());
         let (q, groups) = (Shares::new(&mut self.q), Shares::new(&mut self.groups));
         let step = if rows <= ALONE { rows } else { 16 };
         pool.run(rows.div_ceil(step.max(1)), |i| {
             for row in i * step..((i + 1) * step).min(rows) {
                 // SAFETY: each row belongs to one task.
                 unsafe {
-                    let (q, groups) = (q.at(row * runs * RUN, runs * RUN), groups.at(row * runs, runs));
+                    let (q, groups) = (q.at(row * bytes, bytes), groups.at(row * runs, runs));
                     quantise(&x[row * cols..][..cols], q, groups);
                 }
             }
@@ -95,45 +109,64 @@ impl Quantised {
         let mut out = Vec::with_capacity(self.rows * self.cols);
         for row in 0..self.rows {
             let (q, groups) = (self.bytes_from(row), self.groups_from(row));
-            out.extend((0..self.cols).map(|c| groups[c / RUN].scale * q[c] as f32));
+            let value = |c: usize| match self.fine {
+                true => FINE as f64 * q[c] as f64 + q[self.runs() * RUN + c] as f64,
+                false => q[c] as f64,
+            };
+            out.extend((0..self.cols).map(|c| (groups[c / RUN].scale as f64 * value(c)) as f32));
         }
         out
     }
 }
 
+/// Steps of the second plane in one of the first: its ends ± 127 are half a step.
+pub(crate) const FINE: i32 = 254;
+
 #[inline(always)]
 unsafe fn quantise_lanes<L: Lanes>(x: &[f32], q: &mut [i8], groups: &mut [Group]) {
-    let zero = [0f32; RUN];
-    for (j, (group, q)) in groups.iter_mut().zip(q.chunks_exact_mut(RUN)).enumerate() {
+    let plane = groups.len() * RUN;
+    let fine = q.len() > plane;
+    for (j, group) in groups.iter_mut().enumerate() {
         let part = &x[j * RUN..((j + 1) * RUN).min(x.len())];
-        let mut padded = zero;
+        let mut padded = [0f32; RUN];
         let mut p = part.as_ptr();
         if part.len() < RUN {
             padded[..part.len()].copy_from_slice(part);
             p = padded.as_ptr();
         }
-        // SAFETY: 32 values at `p`, 32 bytes in `q`.
+        let q = &mut q[j * RUN..];
+        // SAFETY: 32 values at `p`; 32 bytes in `q`, and in the second plane where there is one.
         unsafe {
             let (a, b, none) = (L::load(p), L::load(p.add(LANES)), L::splat(0.0));
             let (abs_a, abs_b) = (a.max(none.sub(a)), b.max(none.sub(b)));
             let top = abs_a.max(abs_b).top();
             // 0, or NaN where a value is not finite (maxima hide NaN)
             let odd = a.mul(none).add(b.mul(none)).reduce_add();
-            let scale = top / 127.0 + odd;
+            let step = top / 127.0 + odd;
             let inverse = if top > 0.0 { 127.0 / top } else { 0.0 };
             // the smallest values of f32 have no finite inverse: they count as 0
             let inverse = L::splat(if inverse.is_finite() { inverse } else { 0.0 });
-            let (a, b) = (a.mul(inverse).round_int(), b.mul(inverse).round_int());
-            L::store_i8(a, q.as_mut_ptr());
-            L::store_i8(b, q.as_mut_ptr().add(LANES));
-            let halves = [L::int_sum(a), L::int_sum(b)];
-            *group = Group { scale, sum: scale * (halves[0] + halves[1]) as f32, halves };
+            let (a, b) = (a.mul(inverse), b.mul(inverse));
+            let (qa, qb) = (a.round_int(), b.round_int());
+            L::store_i8(qa, q.as_mut_ptr());
+            L::store_i8(qb, q.as_mut_ptr().add(LANES));
+            let (mut scale, mut halves) = (step, [L::int_sum(qa), L::int_sum(qb)]);
+            if fine {
+                let rest = |x: L, q: L::Int| x.sub(L::int_to_f32(q)).mul(L::splat(FINE as f32)).round_int();
+                let (ra, rb) = (rest(a, qa), rest(b, qb));
+                L::store_i8(ra, q.as_mut_ptr().add(plane));
+                L::store_i8(rb, q.as_mut_ptr().add(plane + LANES));
+                scale = step / FINE as f32;
+                let sums = [L::int_sum(ra), L::int_sum(rb)];
+                halves = [0, 1].map(|i| (FINE.wrapping_mul(halves[i])).wrapping_add(sums[i]));
+            }
+            *group = Group { scale, sum: scale * (halves[0].wrapping_add(halves[1])) as f32, halves };
         }
     }
 }
 
 lanes_fn! {
     /// # Safety
-    /// `q` and `groups` hold the runs of `x`.
+    /// `groups` holds the runs of `x`, `q` one plane or two.
     pub(crate) unsafe fn quantise(x: &[f32], q: &mut [i8], groups: &mut [Group]) = quantise_lanes
 }

@@ -354,36 +354,60 @@ unsafe fn decode_quants<L: Lanes, const T: usize>(tile: *const u8, run: usize, s
     // SAFETY: the caller's promise.
     unsafe {
         let (d, m, d2) = scales32::<L>(dtype, tile, run);
+        // written out: a loop would find nibbles and scales anew in each round
+        let at = (tile, run);
+        decode_quad::<L, T, 0>(at, d, m, sink);
+        decode_quad::<L, T, 1>(at, d, m, sink);
+        decode_quad::<L, T, 2>(at, d, m, sink);
+        decode_quad::<L, T, 3>(at, d, m, sink);
+        decode_quad::<L, T, 4>(at, d2, m, sink);
+        decode_quad::<L, T, 5>(at, d2, m, sink);
+        decode_quad::<L, T, 6>(at, d2, m, sink);
+        decode_quad::<L, T, 7>(at, d2, m, sink);
+    }
+}
+
+/// Columns `4 G ..` of a run, by its scale `d` and minimum `m`.
+///
+/// # Safety
+/// As [`decode32`].
+#[inline(always)]
+pub(crate) unsafe fn decode_quad<L: Lanes, const T: usize, const G: usize>(
+    (tile, run): (*const u8, usize),
+    d: L,
+    m: L,
+    sink: &mut impl Sink<L>,
+) {
+    let dtype = const { DType::nth(T) };
+    // SAFETY: the caller's promise.
+    unsafe {
+        let q = quads32::<L>(dtype, tile, run, G);
+        let columns = if dtype.signed() {
+            [
+                L::int_sar::<24>(L::int_shl::<24>(q)),
+                L::int_sar::<24>(L::int_shl::<16>(q)),
+                L::int_sar::<24>(L::int_shl::<8>(q)),
+                L::int_sar::<24>(q),
+            ]
+        } else {
+            let low = L::int_splat(255);
+            [
+                L::int_and(q, low),
+                L::int_and(L::int_shr::<8>(q), low),
+                L::int_and(L::int_shr::<16>(q), low),
+                L::int_shr::<24>(q),
+            ]
+        };
         let minus = L::int_splat(-offset(dtype));
-        for g in 0..RUN / 4 {
-            let q = quads32::<L>(dtype, tile, run, g);
-            let columns = if dtype.signed() {
-                [
-                    L::int_sar::<24>(L::int_shl::<24>(q)),
-                    L::int_sar::<24>(L::int_shl::<16>(q)),
-                    L::int_sar::<24>(L::int_shl::<8>(q)),
-                    L::int_sar::<24>(q),
-                ]
+        for (j, q) in columns.into_iter().enumerate() {
+            let v = if dtype.has_min() {
+                L::int_to_f32(q).fma(d, m)
+            } else if offset(dtype) > 0 {
+                L::int_to_f32(L::int_add(q, minus)).mul(d)
             } else {
-                let low = L::int_splat(255);
-                [
-                    L::int_and(q, low),
-                    L::int_and(L::int_shr::<8>(q), low),
-                    L::int_and(L::int_shr::<16>(q), low),
-                    L::int_shr::<24>(q),
-                ]
+                L::int_to_f32(q).mul(d)
             };
-            let d = if dtype.halves() && g >= 4 { d2 } else { d };
-            for (j, q) in columns.into_iter().enumerate() {
-                let v = if dtype.has_min() {
-                    L::int_to_f32(q).fma(d, m)
-                } else if offset(dtype) > 0 {
-                    L::int_to_f32(L::int_add(q, minus)).mul(d)
-                } else {
-                    L::int_to_f32(q).mul(d)
-                };
-                sink.put(4 * g + j, v);
-            }
+            sink.put(4 * G + j, v);
         }
     }
 }

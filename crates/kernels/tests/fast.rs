@@ -49,17 +49,17 @@ fn activations(rng: &mut Rng, t: usize, d: usize) -> Vec<f32> {
     x
 }
 
-fn quantise(cpu: &Cpu, x: &[f32], d: usize) -> Quantised {
+fn quantise(cpu: &Cpu, x: &[f32], d: usize, fine: bool) -> Quantised {
     let mut q = Quantised::default();
-    q.set(cpu.pool(), x, d);
+    q.set(cpu.pool(), x, d, fine);
     q
 }
 
-fn run(cpu: &Cpu, linear: Linear<'_>, x: &[f32], t: usize) -> Vec<f32> {
+fn run(cpu: &Cpu, linear: Linear<'_>, x: &[f32], t: usize, fine: bool) -> Vec<f32> {
     let d = linear.weight.cols();
     let mut y = vec![f32::NAN; t * linear.weight.rows()];
     let mut h = vec![f32::NAN; t * linear.lora.map_or(0, |l| l.rank())];
-    let q = quantise(cpu, x, d);
+    let q = quantise(cpu, x, d, fine);
     linear_fast(cpu, x, &q, t, &mut [Forward { linear, y: &mut y, h: &mut h }]);
     y
 }
@@ -70,10 +70,14 @@ fn bytes_stand_for_the_values_within_half_a_step() {
     let mut rng = Rng::stream(3, 1);
     let (t, d) = (5, 96);
     let x = activations(&mut rng, t, d);
-    let got = quantise(&Cpu::new(2), &x, d).values();
-    for (x, got) in x.chunks(32).zip(got.chunks(32)) {
-        let step = x.iter().fold(0f32, |m, v| m.max(v.abs())) / 127.0;
-        assert!(x.iter().zip(got).all(|(x, g)| (x - g).abs() <= step * 0.50001));
+    for (fine, steps) in [(false, 127.0), (true, 127.0 * 254.0)] {
+        let got = quantise(&Cpu::new(2), &x, d, fine).values();
+        for (x, got) in x.chunks(32).zip(got.chunks(32)) {
+            let top = x.iter().fold(0f32, |m, v| m.max(v.abs()));
+            // the arithmetic itself rounds to a few millionths of a step
+            let half = top / steps * 0.501 + top * 1e-7;
+            assert!(x.iter().zip(got).all(|(x, g)| (x - g).abs() <= half), "fine: {fine}");
+        }
     }
 }
 
@@ -89,17 +93,19 @@ fn products_equal_the_float_ones_of_the_same_bytes() {
         let w = weight(dtype, n, d, &random_rows(&mut rng, dtype, n, d));
         let x = activations(&mut rng, t, d);
         let linear = Linear { weight: &w, bias: None, lora: None };
-        let got = run(&cpu, linear, &x, t);
-        let seen = quantise(&cpu, &x, d).values();
-        let mut row = vec![0f32; d];
-        let mut want = vec![0f64; t * n];
-        for i in 0..n {
-            w.row_into(i, &mut row);
-            for (m, seen) in seen.chunks_exact(d).enumerate() {
-                want[m * n + i] = row.iter().zip(seen).map(|(a, b)| *a as f64 * *b as f64).sum();
+        for fine in [false, true] {
+            let got = run(&cpu, linear, &x, t, fine);
+            let seen = quantise(&cpu, &x, d, fine).values();
+            let mut row = vec![0f32; d];
+            let mut want = vec![0f64; t * n];
+            for i in 0..n {
+                w.row_into(i, &mut row);
+                for (m, seen) in seen.chunks_exact(d).enumerate() {
+                    want[m * n + i] = row.iter().zip(seen).map(|(a, b)| *a as f64 * *b as f64).sum();
+                }
             }
+            close(&got, &want, 2e-6, dtype.name());
         }
-        close(&got, &want, 2e-6, dtype.name());
     }
 }
 
@@ -119,7 +125,8 @@ fn every_machine_and_thread_gives_the_same_bits() {
                 let w = weight(dtype, n, d, &raw);
                 let plain = Linear { weight: &w, bias: None, lora: None };
                 let full = Linear { weight: &w, bias: Some(&bias), lora: Some(&lora) };
-                vec![run(&cpu, plain, &x, t), run(&cpu, full, &x, t)]
+                let one = |linear, fine| run(&cpu, linear, &x, t, fine);
+                vec![one(plain, false), one(full, false), one(plain, true), one(full, true)]
             });
         }
     }
@@ -136,23 +143,25 @@ fn a_row_does_not_depend_on_the_rows_beside_it() {
         let lora = LoraPair::new(4, d, n, 0.7, floats(&mut rng, 4 * d, 0.1), floats(&mut rng, n * 4, 0.1));
         let linear = Linear { weight: &w, bias: None, lora: Some(&lora) };
         let x = activations(&mut rng, t, d);
-        let all = run(&cpu, linear, &x, t);
-        for rows in [1, 2, 4, 7, 12] {
-            for first in [0, 5, t - rows] {
-                let some = run(&cpu, linear, &x[first * d..][..rows * d], rows);
-                same_bits(
-                    &some,
-                    &all[first * n..][..rows * n],
-                    &format!("{dtype}, {rows} rows from {first}"),
-                );
+        for fine in [false, true] {
+            let all = run(&cpu, linear, &x, t, fine);
+            for rows in [1, 2, 4, 7, 12] {
+                for first in [0, 5, t - rows] {
+                    let some = run(&cpu, linear, &x[first * d..][..rows * d], rows, fine);
+                    same_bits(
+                        &some,
+                        &all[first * n..][..rows * n],
+                        &format!("{dtype}, {rows} rows from {first}"),
+                    );
+                }
             }
         }
         // chosen outputs
         let plain = Linear { weight: &w, bias: None, lora: None };
-        let whole = run(&cpu, plain, &x, t);
+        let whole = run(&cpu, plain, &x, t, true);
         let ids = [49, 3, 17, 3, 16];
         let mut some = vec![0f32; t * ids.len()];
-        linear_fast_at(&cpu, &w, &x, &quantise(&cpu, &x, d), &ids, &mut some);
+        linear_fast_at(&cpu, &w, &x, &quantise(&cpu, &x, d, true), &ids, &mut some);
         for (row, some) in some.chunks_exact(ids.len()).enumerate() {
             for (&id, got) in ids.iter().zip(some) {
                 assert_eq!(
@@ -183,7 +192,9 @@ fn the_largest_sums_do_not_overflow() {
                 let x = vec![x; 4 * d];
                 same_everywhere(&format!("{dtype} of {byte:#x}"), |pool| {
                     let w = weight(dtype, n, d, &raw);
-                    vec![run(&Cpu::new(pool.threads()), Linear { weight: &w, bias: None, lora: None }, &x, 4)]
+                    let linear = Linear { weight: &w, bias: None, lora: None };
+                    let cpu = Cpu::new(pool.threads());
+                    [false, true].map(|fine| run(&cpu, linear, &x, 4, fine)).to_vec()
                 });
             }
         }
@@ -201,9 +212,11 @@ fn what_is_not_a_number_shows() {
         for at in [0, 17, 63] {
             let mut x = vec![0.5f32; 2 * d];
             x[at] = bad;
-            let y = run(&cpu, Linear { weight: &w, bias: None, lora: None }, &x, 2);
-            assert!(y[..n].iter().all(|v| !v.is_finite()), "{bad} at {at} is hidden");
-            assert!(y[n..].iter().all(|v| v.is_finite()), "{bad} reaches another row");
+            for fine in [false, true] {
+                let y = run(&cpu, Linear { weight: &w, bias: None, lora: None }, &x, 2, fine);
+                assert!(y[..n].iter().all(|v| !v.is_finite()), "{bad} at {at} is hidden");
+                assert!(y[n..].iter().all(|v| v.is_finite()), "{bad} reaches another row");
+            }
         }
     }
 }
