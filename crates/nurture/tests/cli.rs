@@ -121,8 +121,8 @@ fn examples_of_a_recipe_are_what_the_trainer_sees() {
         assert!(s.out.contains(line), "{line}: {}", s.out);
     }
     assert!(!s.out.contains("helpful"), "the template's own system prompt gives way: {}", s.out);
-    let sets = ["--set", "data.train=b.jsonl", "--set", "data.system=Speak."];
-    let zh = run(&[&["--lang", "zh", "show", "example", &file, "--n", "1"], &sets[..]].concat());
+    let zh = run(&["--lang", "zh", "show", "example", &file, "--n", "1", "--set", "data.system=Speak."]);
+    assert!(zh.out.contains("Spe") && !zh.out.contains("Choose"), "{} {}", zh.out, zh.err);
     assert!(zh.out.contains("个词元，其中") && zh.err.contains("是问题"), "{} {}", zh.out, zh.err);
     assert_eq!(run(&["show", "example", &file, "--model", "x"]).code, Some(2));
     assert!(!dir.path().join("runs").exists());
