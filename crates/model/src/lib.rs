@@ -16,6 +16,8 @@ mod error;
 pub mod families;
 mod load;
 mod memory;
+mod parameters;
+mod sink;
 mod training;
 
 pub use adapter::{Adapter, AdapterGrads, LoraSpec, PROJECTIONS, Projection};
@@ -24,5 +26,6 @@ pub use config::{Config, Family, RopeScaling};
 pub use decoder::{Block, Buffers, Decoder, Projected};
 pub use error::ModelError;
 pub use memory::{MemoryRow, TrainingShape, memory_table};
+pub use parameters::{Freeze, ModelGrads, Norm, Parameter, Slot};
 pub use nurture_kernels::{Activation, Cpu, Span};
 pub use training::{LossRow, TrainBatch, TrainBuffers};

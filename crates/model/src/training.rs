@@ -1,12 +1,15 @@
-//! One training pass: forward, loss where there is one, backward into the adapter's gradients.
+//! One training pass: forward, loss where there is one, backward into the gradients of an adapter or of the network.
 
 use crate::adapter::{Adapter, AdapterGrads, Projection};
 use crate::batch::Batch;
-use crate::decoder::{Buffers, Decoder};
+use crate::decoder::{Buffers, Decoder, Keep};
 use crate::error::ModelError;
+use crate::parameters::{ModelGrads, Norm, Slot};
+use crate::sink::Sink;
 use nurture_kernels::{
-    AttentionBackward, Backward, Cpu, Forward, Linear, attention_backward, cross_entropy, gated_backward,
-    gated_forward, linear_backward, linear_forward, rms_norm_backward, rms_norm_forward, rope,
+    AttentionBackward, Backward, Cpu, Forward, Linear, attention_backward, cross_entropy, embed_gradient,
+    gated_backward, gated_forward, linear_backward, linear_forward, rms_norm_backward, rms_norm_forward,
+    rope,
 };
 
 /// A place where the next token is to be learnt.
@@ -45,6 +48,7 @@ impl TrainBatch {
 /// Buffers of [`Decoder::train`]: the activations and the gradients that flow back.
 #[derive(Debug, Default)]
 pub struct TrainBuffers {
+    recompute: bool,
     forward: Buffers,
     dx: Vec<f32>,
     dn: Vec<f32>,
@@ -54,6 +58,14 @@ pub struct TrainBuffers {
     dk: Vec<f32>,
     dv: Vec<f32>,
     logits: Vec<f32>,
+}
+
+impl TrainBuffers {
+    /// Buffers of a pass that keeps only the input of each block and computes the block again on the way back: less
+    /// memory, about a third more work, the same bits.
+    pub fn recomputing() -> TrainBuffers {
+        TrainBuffers { recompute: true, ..TrainBuffers::default() }
+    }
 }
 
 /// Most floats of a chunk of logits.
@@ -84,9 +96,36 @@ impl Decoder {
         buffers: &mut TrainBuffers,
         grads: &mut AdapterGrads,
     ) -> Result<Vec<f32>, ModelError> {
-        self.forward_kept(cpu, Some(adapter), &batch.batch, &mut buffers.forward)?;
-        let losses = self.loss(cpu, batch, buffers)?;
-        self.backward(cpu, adapter, &batch.batch, buffers, grads);
+        self.pass(cpu, Some(adapter), batch, buffers, Sink::Adapter(grads))
+    }
+
+    /// The same for the network itself: its weights must be F32 where they train ([`Decoder::to_trainable`]), and
+    /// `grads` be made for it ([`Decoder::trainable`]).
+    ///
+    /// # Errors
+    /// A token beyond the vocabulary.
+    pub fn train_full(
+        &self,
+        cpu: &Cpu,
+        batch: &TrainBatch,
+        buffers: &mut TrainBuffers,
+        grads: &mut ModelGrads,
+    ) -> Result<Vec<f32>, ModelError> {
+        self.pass(cpu, None, batch, buffers, Sink::Model(grads))
+    }
+
+    fn pass(
+        &self,
+        cpu: &Cpu,
+        adapter: Option<&Adapter>,
+        batch: &TrainBatch,
+        buffers: &mut TrainBuffers,
+        mut sink: Sink<'_>,
+    ) -> Result<Vec<f32>, ModelError> {
+        let keep = if buffers.recompute { Keep::Inputs } else { Keep::From(sink.lowest().min(self.config.layers - 1)) };
+        self.forward_kept(cpu, adapter, &batch.batch, keep, &mut buffers.forward, |_| ())?;
+        let losses = self.loss(cpu, batch, buffers, &mut sink)?;
+        self.backward(cpu, adapter, &batch.batch, keep, buffers, &mut sink);
         Ok(losses)
     }
 
@@ -101,8 +140,8 @@ impl Decoder {
         batch: &TrainBatch,
         buffers: &mut TrainBuffers,
     ) -> Result<Vec<f32>, ModelError> {
-        self.forward_kept(cpu, adapter, &batch.batch, &mut buffers.forward)?;
-        self.loss(cpu, batch, buffers)
+        self.forward_kept(cpu, adapter, &batch.batch, Keep::Nothing, &mut buffers.forward, |_| ())?;
+        self.loss(cpu, batch, buffers, &mut Sink::Nothing)
     }
 
     /// The vocabulary's part: only at rows with a loss, in chunks. Leaves the gradient of the residual stream in
@@ -112,6 +151,7 @@ impl Decoder {
         cpu: &Cpu,
         batch: &TrainBatch,
         buffers: &mut TrainBuffers,
+        sink: &mut Sink<'_>,
     ) -> Result<Vec<f32>, ModelError> {
         let (d, vocab, t) = (self.config.width, self.config.vocab, batch.batch.len());
         if let Some((place, l)) = batch.losses.iter().enumerate().find(|(_, l)| l.target as usize >= vocab) {
@@ -145,6 +185,9 @@ impl Decoder {
                 Some(dn),
                 false,
             );
+            let head = if self.tied() { Slot::Embed } else { Slot::Head };
+            sink.weights(cpu, n, m, &[(head, logits)]);
+            sink.norm(cpu, Slot::LastNorm, x, inv, dn);
             rms_norm_backward(cpu.pool(), x, &self.norm, inv, dn, dxr, false);
             for (from, l) in dxr.chunks_exact(d).zip(chunk) {
                 dx[l.row * d..][..d].iter_mut().zip(from).for_each(|(a, b)| *a += b);
@@ -153,82 +196,83 @@ impl Decoder {
         Ok(losses)
     }
 
-    /// The reverse of the blocks.
+    /// The reverse of the blocks, down to the lowest part that trains.
     fn backward(
         &self,
         cpu: &Cpu,
-        adapter: &Adapter,
+        adapter: Option<&Adapter>,
         batch: &Batch,
+        keep: Keep,
         buffers: &mut TrainBuffers,
-        grads: &mut AdapterGrads,
+        sink: &mut Sink<'_>,
     ) {
         let (c, t, pool) = (&self.config, batch.len(), cpu.pool());
         let (q, kv, f) = (t * c.q_width(), t * c.kv_width(), t * c.ffn);
-        let TrainBuffers { forward, dx, dn, dact, da, dq, dk, dv, .. } = buffers;
-        let Buffers { kept, n, y, act, .. } = forward;
-        let dx = &mut dx[..t * c.width];
-        let dn = sized(dn, t * c.width);
-        let (dact, da, dq) = (sized(dact, f), sized(da, q), sized(dq, q));
-        let (dk, dv) = (sized(dk, kv), sized(dv, kv));
-        for (l, block) in self.blocks.iter().enumerate().rev() {
-            let k = &mut kept[l];
-            let lin = |p| self.linear(Some(adapter), l, p);
-            let mut pairs =
-                grads.pairs[l].each_mut().map(|p| p.as_mut().map(|(a, b)| (&mut a[..], &mut b[..])));
-            let mut take = |p: Projection| pairs[p as usize].take();
+        for (l, block) in self.blocks.iter().enumerate().skip(sink.lowest()).rev() {
+            if keep == Keep::Inputs {
+                self.block_again(cpu, adapter, batch, l, &mut buffers.forward);
+            }
+            let TrainBuffers { forward, dx, dn, dact, da, dq, dk, dv, .. } = &mut *buffers;
+            let Buffers { kept, n, y, act, .. } = forward;
+            let dx = &mut dx[..t * c.width];
+            let dn = sized(dn, t * c.width);
+            let (dact, da, dq) = (sized(dact, f), sized(da, q), sized(dq, q));
+            let (dk, dv) = (sized(dk, kv), sized(dv, kv));
+            let k = &mut kept[keep.place(l)];
+            let lin = |p| self.linear(adapter, l, p);
 
             // MLP
             let dy: &[f32] = match &block.post_ffn_norm {
                 Some(w) => {
+                    sink.norm(cpu, Slot::Norm(l, Norm::PostFfn), &k.down, &k.inv_down, dx);
                     rms_norm_backward(pool, &k.down, w, &k.inv_down, dx, y, false);
                     y
                 }
                 None => dx,
             };
             gated_forward(pool, c.activation, &k.gate, &k.up, act);
-            let part =
-                Backward { linear: lin(Projection::Down), dy, h: &k.h[6], grads: take(Projection::Down) };
-            linear_backward(cpu, act, t, &mut [part], Some(dact), false);
+            {
+                let [.., grads] = sink.pairs(l);
+                let part = Backward { linear: lin(Projection::Down), dy, h: &k.h[6], grads };
+                linear_backward(cpu, act, t, &mut [part], Some(dact), false);
+            }
+            sink.projections(cpu, act, t, l, &[(Projection::Down, dy)]);
             gated_backward(pool, c.activation, &mut k.gate, &mut k.up, dact);
             rms_norm_forward(pool, &k.mid, &block.ffn_norm, c.norm_eps, n, &mut []);
-            linear_backward(
-                cpu,
-                n,
-                t,
-                &mut [
-                    Backward {
-                        linear: lin(Projection::Gate),
-                        dy: &k.gate,
-                        h: &k.h[4],
-                        grads: take(Projection::Gate),
-                    },
-                    Backward {
-                        linear: lin(Projection::Up),
-                        dy: &k.up,
-                        h: &k.h[5],
-                        grads: take(Projection::Up),
-                    },
-                ],
-                Some(dn),
-                false,
-            );
+            {
+                let [.., gate, up, _] = sink.pairs(l);
+                let parts = &mut [
+                    Backward { linear: lin(Projection::Gate), dy: &k.gate, h: &k.h[4], grads: gate },
+                    Backward { linear: lin(Projection::Up), dy: &k.up, h: &k.h[5], grads: up },
+                ];
+                linear_backward(cpu, n, t, parts, Some(dn), false);
+            }
+            sink.projections(cpu, n, t, l, &[(Projection::Gate, &k.gate), (Projection::Up, &k.up)]);
+            sink.norm(cpu, Slot::Norm(l, Norm::Ffn), &k.mid, &k.inv2, dn);
             rms_norm_backward(pool, &k.mid, &block.ffn_norm, &k.inv2, dn, dx, true);
 
             // attention
             let dy: &[f32] = match &block.post_attn_norm {
                 Some(w) => {
+                    sink.norm(cpu, Slot::Norm(l, Norm::PostAttn), &k.o, &k.inv_o, dx);
                     rms_norm_backward(pool, &k.o, w, &k.inv_o, dx, y, false);
                     y
                 }
                 None => dx,
             };
-            let part = Backward { linear: lin(Projection::O), dy, h: &k.h[3], grads: take(Projection::O) };
-            linear_backward(cpu, &k.a, t, &mut [part], Some(da), false);
+            {
+                let [_, _, _, grads, ..] = sink.pairs(l);
+                let part = Backward { linear: lin(Projection::O), dy, h: &k.h[3], grads };
+                linear_backward(cpu, &k.a, t, &mut [part], Some(da), false);
+            }
+            sink.projections(cpu, &k.a, t, l, &[(Projection::O, dy)]);
             let x = AttentionBackward { q: &k.q, k: &k.k, v: &k.v, o: &k.a, lse: &k.lse, d_o: da };
             attention_backward(pool, &c.attention(l), &batch.spans, &x, dq, dk, dv);
             rope(pool, self.rope_of(l), &batch.positions, dq, true);
             rope(pool, self.rope_of(l), &batch.positions, dk, true);
             if let (Some(qn), Some(kn)) = (&block.q_norm, &block.k_norm) {
+                sink.norm(cpu, Slot::Norm(l, Norm::Q), &k.q_raw, &k.inv_q, dq);
+                sink.norm(cpu, Slot::Norm(l, Norm::K), &k.k_raw, &k.inv_k, dk);
                 // the rotated q and k are done with: their buffers take the gradients
                 rms_norm_backward(pool, &k.q_raw, qn, &k.inv_q, dq, &mut k.q, false);
                 rms_norm_backward(pool, &k.k_raw, kn, &k.inv_k, dk, &mut k.k, false);
@@ -236,22 +280,27 @@ impl Decoder {
                 dk.copy_from_slice(&k.k);
             }
             rms_norm_forward(pool, &k.x, &block.attn_norm, c.norm_eps, n, &mut []);
-            let below = l > 0; // nothing below the first block trains
-            linear_backward(
-                cpu,
-                n,
-                t,
-                &mut [
-                    Backward { linear: lin(Projection::Q), dy: dq, h: &k.h[0], grads: take(Projection::Q) },
-                    Backward { linear: lin(Projection::K), dy: dk, h: &k.h[1], grads: take(Projection::K) },
-                    Backward { linear: lin(Projection::V), dy: dv, h: &k.h[2], grads: take(Projection::V) },
-                ],
-                below.then_some(&mut *dn),
-                false,
-            );
+            let below = sink.below(l);
+            let to_norm = below || sink.norms();
+            {
+                let [gq, gk, gv, ..] = sink.pairs(l);
+                let parts = &mut [
+                    Backward { linear: lin(Projection::Q), dy: dq, h: &k.h[0], grads: gq },
+                    Backward { linear: lin(Projection::K), dy: dk, h: &k.h[1], grads: gk },
+                    Backward { linear: lin(Projection::V), dy: dv, h: &k.h[2], grads: gv },
+                ];
+                linear_backward(cpu, n, t, parts, to_norm.then_some(&mut *dn), false);
+            }
+            let parts: [(Projection, &[f32]); 3] =
+                [(Projection::Q, dq), (Projection::K, dk), (Projection::V, dv)];
+            sink.projections(cpu, n, t, l, &parts);
+            sink.norm(cpu, Slot::Norm(l, Norm::Attn), &k.x, &k.inv1, dn);
             if below {
                 rms_norm_backward(pool, &k.x, &block.attn_norm, &k.inv1, dn, dx, true);
             }
+        }
+        if let Some(grad) = sink.gradient(Slot::Embed) {
+            embed_gradient(pool, &batch.tokens, c.embed_scale, &buffers.dx[..t * c.width], grad);
         }
     }
 }

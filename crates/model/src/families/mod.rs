@@ -107,6 +107,11 @@ fn family(name: &str) -> Option<Family> {
     })
 }
 
+/// How a Hugging Face folder of the family calls its tensors.
+pub(crate) fn hf_names(family: Family) -> Names {
+    if family == Family::Gemma3 { hf::GEMMA_NAMES } else { hf::NAMES }
+}
+
 /// What a family adds to the common numbers.
 fn apply(c: &mut Config) {
     match c.family {
