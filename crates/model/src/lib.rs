@@ -25,7 +25,7 @@ pub use batch::{Batch, KvCache};
 pub use config::{Config, Family, RopeScaling};
 pub use decoder::{Block, Buffers, Decoder, Projected};
 pub use error::ModelError;
-pub use memory::{MemoryRow, TrainingShape, memory_table};
+pub use memory::{Learning, MemoryRow, TrainingShape, memory_table};
 pub use parameters::{Freeze, ModelGrads, Norm, Parameter, Slot};
 pub use nurture_kernels::{Activation, Cpu, Span};
 pub use training::{LossRow, TrainBatch, TrainBuffers};

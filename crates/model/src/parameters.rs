@@ -264,6 +264,33 @@ impl Decoder {
     }
 }
 
+impl Config {
+    /// The parameters that train, without names and biases: what is known before a network is there.
+    pub fn trainable(&self, tied: bool, freeze: &Freeze) -> Vec<Parameter> {
+        let mut all = vec![(Slot::Embed, vec![self.vocab, self.width]), (Slot::LastNorm, vec![self.width])];
+        if !tied {
+            all.push((Slot::Head, vec![self.vocab, self.width]));
+        }
+        for l in 0..self.layers {
+            for p in PROJECTIONS {
+                let (d, n) = p.shape(self);
+                all.push((Slot::Weight(l, p), vec![n, d]));
+            }
+            for norm in NORMS {
+                let width = match norm {
+                    Norm::Attn | Norm::Ffn => self.width,
+                    Norm::PostAttn | Norm::PostFfn if self.post_norms => self.width,
+                    Norm::Q | Norm::K if self.qk_norm => self.head_dim,
+                    _ => continue,
+                };
+                all.push((Slot::Norm(l, norm), vec![width]));
+            }
+        }
+        let kept = all.into_iter().filter(|(slot, _)| !freeze.keeps(*slot));
+        kept.map(|(slot, shape)| Parameter { slot, name: String::new(), shape }).collect()
+    }
+}
+
 /// Gradients of the parameters that train, each in the order of its values.
 #[derive(Clone, Debug)]
 pub struct ModelGrads {

@@ -1,5 +1,8 @@
 //! Useful floating-point operations of LoRA training: what the mathematics asks for, whatever the engine does.
 
+use crate::error::TrainError;
+use crate::subject::Subject;
+use nurture_data::TokenExample;
 use nurture_model::{Config, LoraSpec, PROJECTIONS};
 
 /// Operations of one token of a sequence; a multiply-add is two.
@@ -59,6 +62,20 @@ impl FlopsPerToken {
         let one = FlopsPerToken::new(c, tokens);
         (one.frozen + one.attention) * tokens as f64 + one.head * trained as f64
     }
+}
+
+/// Useful operations of one pass over these examples; the gradients of the network's own weights, where they train, are
+/// among them.
+///
+/// # Errors
+/// Parts to freeze that are not there.
+pub fn useful_flop(c: &Config, subject: &Subject, examples: &[&TokenExample]) -> Result<f64, TrainError> {
+    let (blocks, head) = subject.own_flop(c)?;
+    let one = |e: &&TokenExample| {
+        let (tokens, trained) = (e.tokens.len(), e.trained_tokens());
+        FlopsPerToken::sequence(c, tokens, trained) + blocks * tokens as f64 + head * trained as f64
+    };
+    Ok(examples.iter().map(one).sum())
 }
 
 /// Useful GFLOP of a token in a sequence of `tokens` tokens that all carry loss; see [`FlopsPerToken`].

@@ -4,9 +4,10 @@ use crate::config::TrainConfig;
 use crate::error::TrainError;
 use crate::examples::plan;
 use crate::flops::FlopsPerToken;
+use crate::subject::Subject;
 use nurture_data::TokenExample;
 use nurture_formats::write_atomic;
-use nurture_model::{Config, LoraSpec, TrainingShape, memory_table};
+use nurture_model::{Config, TrainingShape, memory_table};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -70,13 +71,14 @@ pub struct Forecast {
 /// Settings that cannot be used, no sequences, or one that no micro-batch holds.
 pub fn forecast(
     c: &Config,
-    lora: &LoraSpec,
+    subject: impl Into<Subject>,
     config: &TrainConfig,
     sequences: &[SequenceShape],
     base_bytes: u64,
     threads: usize,
 ) -> Result<Forecast, TrainError> {
     config.check()?;
+    let subject: Subject = subject.into();
     if sequences.is_empty() {
         return Err(TrainError::NoExamples);
     }
@@ -98,7 +100,9 @@ pub fn forecast(
             flop += all().map(|s| FlopsPerToken::sequence(c, s.tokens, s.trained)).sum::<f64>();
         }
     }
-    let mut memory: Vec<ForecastRow> = memory_table(c, lora, &shape)
+        let (blocks, head) = subject.own_flop(c)?;
+    flop += blocks * tokens as f64 + head * trained_tokens as f64;
+    let mut memory: Vec<ForecastRow> = memory_table(c, subject.learning(c, config)?, &shape)
         .into_iter()
         .map(|row| ForecastRow { name: row.name.to_string(), bytes: row.bytes })
         .collect();

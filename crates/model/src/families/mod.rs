@@ -3,8 +3,11 @@
 mod gemma3;
 mod gguf;
 mod hf;
+mod hf_write;
 mod llama;
 mod qwen;
+
+pub use hf_write::TokenRoles;
 
 use crate::config::{Config, Family};
 use crate::error::ModelError;
