@@ -157,7 +157,7 @@ impl Kept {
 
 /// What a forward pass leaves for the backward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Keep {
+pub(crate) enum Retain {
     /// the activations of the blocks from this one on; those below share its place
     From(usize),
     /// each block's input alone
@@ -166,12 +166,12 @@ pub(crate) enum Keep {
     Nothing,
 }
 
-impl Keep {
+impl Retain {
     /// Where the activations of layer `l` stand.
     pub(crate) fn place(self, l: usize) -> usize {
         match self {
-            Keep::From(first) => l.max(first),
-            Keep::Inputs | Keep::Nothing => 0,
+            Retain::From(first) => l.max(first),
+            Retain::Inputs | Retain::Nothing => 0,
         }
     }
 }
@@ -257,7 +257,15 @@ impl Decoder {
         self.check(batch)?;
         buffers.kept.resize_with(1, Kept::default);
         self.embed_forward(cpu, batch, buffers);
-        self.blocks_forward(cpu, adapter, batch, Some(cache), 0..self.config.layers, Keep::Nothing, buffers);
+        self.blocks_forward(
+            cpu,
+            adapter,
+            batch,
+            Some(cache),
+            0..self.config.layers,
+            Retain::Nothing,
+            buffers,
+        );
         Ok(&buffers.x)
     }
 
@@ -268,18 +276,18 @@ impl Decoder {
         cpu: &Cpu,
         adapter: Option<&Adapter>,
         batch: &Batch,
-        keep: Keep,
+        retain: Retain,
         buffers: &mut Buffers,
         change: impl FnOnce(&mut [f32]),
     ) -> Result<(), ModelError> {
         self.check(batch)?;
         let layers = self.config.layers;
-        let (kept, inputs) = if keep == Keep::Inputs { (1, layers) } else { (layers, 0) };
+        let (kept, inputs) = if retain == Retain::Inputs { (1, layers) } else { (layers, 0) };
         buffers.kept.resize_with(kept, Kept::default);
         buffers.inputs.resize_with(inputs, Vec::new);
         self.embed_forward(cpu, batch, buffers);
         change(&mut buffers.x);
-        self.blocks_forward(cpu, adapter, batch, None, 0..layers, keep, buffers);
+        self.blocks_forward(cpu, adapter, batch, None, 0..layers, retain, buffers);
         Ok(())
     }
 
@@ -293,7 +301,7 @@ impl Decoder {
         buffers: &mut Buffers,
     ) {
         std::mem::swap(&mut buffers.x, &mut buffers.inputs[l]);
-        self.blocks_forward(cpu, adapter, batch, None, l..l + 1, Keep::Nothing, buffers);
+        self.blocks_forward(cpu, adapter, batch, None, l..l + 1, Retain::Nothing, buffers);
     }
 
     /// Embedded tokens to the residual stream, and the sizes of what all blocks share.
@@ -314,18 +322,18 @@ impl Decoder {
         batch: &Batch,
         mut cache: Option<&mut KvCache>,
         layers: std::ops::Range<usize>,
-        keep: Keep,
+        retain: Retain,
         buffers: &mut Buffers,
     ) {
         let (c, t, pool) = (&self.config, batch.len(), cpu.pool());
         let training = cache.is_none();
         let Buffers { kept, x, n, y, act, inputs, .. } = buffers;
         for (l, block) in self.blocks.iter().enumerate().take(layers.end).skip(layers.start) {
-            if keep == Keep::Inputs {
+            if retain == Retain::Inputs {
                 fit(&mut inputs[l], t * c.width);
                 inputs[l].copy_from_slice(x);
             }
-            let k = &mut kept[keep.place(l)];
+            let k = &mut kept[retain.place(l)];
             k.fit(c, adapter, l, t, training);
             let lin = |p| self.linear(adapter, l, p);
 

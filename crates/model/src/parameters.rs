@@ -206,6 +206,11 @@ impl Decoder {
         copy
     }
 
+    /// Where the head stands.
+    pub(crate) fn head_slot(&self) -> Slot {
+        if self.tied() { Slot::Embed } else { Slot::Head }
+    }
+
     pub(crate) fn weight_at(&self, slot: Slot) -> Option<&Weight> {
         match slot {
             Slot::Embed => Some(&self.embed),

@@ -2,14 +2,15 @@
 
 use crate::adapter::{Adapter, AdapterGrads, Projection};
 use crate::batch::Batch;
-use crate::decoder::{Buffers, Decoder, Keep};
+use crate::decoder::{Buffers, Decoder, Retain};
 use crate::error::ModelError;
+use crate::keep::KeepRows;
 use crate::parameters::{ModelGrads, Norm, Slot};
 use crate::sink::Sink;
 use nurture_kernels::{
-    AttentionBackward, Backward, Cpu, Forward, Linear, attention_backward, cross_entropy, embed_gradient,
-    gated_backward, gated_forward, linear_backward, linear_forward, rms_norm_backward, rms_norm_forward,
-    rope,
+    AttentionBackward, Backward, Cpu, Forward, Linear, Weight, attention_backward, cross_entropy,
+    embed_gradient, gated_backward, gated_forward, linear_backward, linear_forward, rms_norm_backward,
+    rms_norm_forward, rope,
 };
 
 /// A place where the next token is to be learnt.
@@ -30,6 +31,8 @@ pub struct TrainBatch {
     pub batch: Batch,
     /// rows in ascending order
     pub losses: Vec<LossRow>,
+    /// rows on which the base's distribution is to be kept
+    pub keep: KeepRows,
 }
 
 impl TrainBatch {
@@ -49,8 +52,8 @@ impl TrainBatch {
 #[derive(Debug, Default)]
 pub struct TrainBuffers {
     recompute: bool,
-    forward: Buffers,
-    dx: Vec<f32>,
+    pub(crate) forward: Buffers,
+    pub(crate) dx: Vec<f32>,
     dn: Vec<f32>,
     dact: Vec<f32>,
     da: Vec<f32>,
@@ -65,6 +68,11 @@ impl TrainBuffers {
     /// memory, about a third more work, the same bits.
     pub fn recomputing() -> TrainBuffers {
         TrainBuffers { recompute: true, ..TrainBuffers::default() }
+    }
+
+    /// Two chunks of logits of `n` floats.
+    pub(crate) fn logit_pair(&mut self, n: usize) -> (&mut [f32], &mut [f32]) {
+        sized(&mut self.logits, 2 * n).split_at_mut(n)
     }
 }
 
@@ -84,7 +92,8 @@ fn sized(v: &mut Vec<f32>, n: usize) -> &mut [f32] {
 }
 
 impl Decoder {
-    /// Losses (natural logarithm, one a row of `losses`) and, added to `grads`, the gradient of their weighted sum.
+    /// Losses (nats: one a row of `losses`, then one a row of `keep`) and, added to `grads`, the gradient of their
+    /// weighted sum.
     ///
     /// # Errors
     /// A token beyond the vocabulary.
@@ -96,36 +105,43 @@ impl Decoder {
         buffers: &mut TrainBuffers,
         grads: &mut AdapterGrads,
     ) -> Result<Vec<f32>, ModelError> {
-        self.pass(cpu, Some(adapter), batch, buffers, Sink::Adapter(grads))
+        self.pass(cpu, Some(adapter), self.head(), batch, buffers, Sink::Adapter(grads))
     }
 
     /// The same for the network itself: its weights must be F32 where they train ([`Decoder::to_trainable`]), and
-    /// `grads` be made for it ([`Decoder::trainable`]).
+    /// `grads` be made for it ([`Decoder::trainable`]). `base` is what it was before: rows of `batch.keep` are held
+    /// to its distribution.
     ///
     /// # Errors
     /// A token beyond the vocabulary.
     pub fn train_full(
         &self,
         cpu: &Cpu,
+        base: &Decoder,
         batch: &TrainBatch,
         buffers: &mut TrainBuffers,
         grads: &mut ModelGrads,
     ) -> Result<Vec<f32>, ModelError> {
-        self.pass(cpu, None, batch, buffers, Sink::Model(grads))
+        self.pass(cpu, None, base.head(), batch, buffers, Sink::Model(grads))
     }
 
     fn pass(
         &self,
         cpu: &Cpu,
         adapter: Option<&Adapter>,
+        reference: &Weight,
         batch: &TrainBatch,
         buffers: &mut TrainBuffers,
         mut sink: Sink<'_>,
     ) -> Result<Vec<f32>, ModelError> {
-        let keep = if buffers.recompute { Keep::Inputs } else { Keep::From(sink.lowest().min(self.config.layers - 1)) };
-        self.forward_kept(cpu, adapter, &batch.batch, keep, &mut buffers.forward, |_| ())?;
-        let losses = self.loss(cpu, batch, buffers, &mut sink)?;
-        self.backward(cpu, adapter, &batch.batch, keep, buffers, &mut sink);
+        let retain = match buffers.recompute {
+            true => Retain::Inputs,
+            false => Retain::From(sink.lowest().min(self.config.layers - 1)),
+        };
+        self.forward_kept(cpu, adapter, &batch.batch, retain, &mut buffers.forward, |_| ())?;
+        let mut losses = self.loss(cpu, batch, buffers, &mut sink)?;
+        self.keep_loss(cpu, reference, batch, buffers, &mut losses, &mut sink);
+        self.backward(cpu, adapter, &batch.batch, retain, buffers, &mut sink);
         Ok(losses)
     }
 
@@ -140,7 +156,7 @@ impl Decoder {
         batch: &TrainBatch,
         buffers: &mut TrainBuffers,
     ) -> Result<Vec<f32>, ModelError> {
-        self.forward_kept(cpu, adapter, &batch.batch, Keep::Nothing, &mut buffers.forward, |_| ())?;
+        self.forward_kept(cpu, adapter, &batch.batch, Retain::Nothing, &mut buffers.forward, |_| ())?;
         self.loss(cpu, batch, buffers, &mut Sink::Nothing)
     }
 
@@ -185,8 +201,7 @@ impl Decoder {
                 Some(dn),
                 false,
             );
-            let head = if self.tied() { Slot::Embed } else { Slot::Head };
-            sink.weights(cpu, n, m, &[(head, logits)]);
+            sink.weights(cpu, n, m, &[(self.head_slot(), logits)]);
             sink.norm(cpu, Slot::LastNorm, x, inv, dn);
             rms_norm_backward(cpu.pool(), x, &self.norm, inv, dn, dxr, false);
             for (from, l) in dxr.chunks_exact(d).zip(chunk) {
@@ -202,14 +217,14 @@ impl Decoder {
         cpu: &Cpu,
         adapter: Option<&Adapter>,
         batch: &Batch,
-        keep: Keep,
+        retain: Retain,
         buffers: &mut TrainBuffers,
         sink: &mut Sink<'_>,
     ) {
         let (c, t, pool) = (&self.config, batch.len(), cpu.pool());
         let (q, kv, f) = (t * c.q_width(), t * c.kv_width(), t * c.ffn);
         for (l, block) in self.blocks.iter().enumerate().skip(sink.lowest()).rev() {
-            if keep == Keep::Inputs {
+            if retain == Retain::Inputs {
                 self.block_again(cpu, adapter, batch, l, &mut buffers.forward);
             }
             let TrainBuffers { forward, dx, dn, dact, da, dq, dk, dv, .. } = &mut *buffers;
@@ -218,7 +233,7 @@ impl Decoder {
             let dn = sized(dn, t * c.width);
             let (dact, da, dq) = (sized(dact, f), sized(da, q), sized(dq, q));
             let (dk, dv) = (sized(dk, kv), sized(dv, kv));
-            let k = &mut kept[keep.place(l)];
+            let k = &mut kept[retain.place(l)];
             let lin = |p| self.linear(adapter, l, p);
 
             // MLP

@@ -153,7 +153,7 @@ fn the_gradient_of_every_parameter_equals_pytorch() {
         let free = model.to_trainable(cpu.pool(), &Freeze::default());
         let mut grads = ModelGrads::zeros(free.trainable(&Freeze::default()));
         let batch = whole_batch(&g, 1.0);
-        let losses = free.train_full(&cpu, &batch, &mut TrainBuffers::default(), &mut grads).unwrap();
+        let losses = free.train_full(&cpu, &model, &batch, &mut TrainBuffers::default(), &mut grads).unwrap();
         let sum: f64 = losses.iter().map(|&l| l as f64).sum();
         assert!((sum - g.loss_sum).abs() < 1e-5 * g.loss_sum, "{family}: loss {sum}, want {}", g.loss_sum);
         let got = rows_of(&grads);
@@ -168,7 +168,7 @@ fn the_gradient_of_every_parameter_equals_pytorch() {
             let cpu = Cpu::new(threads);
             let mut again = ModelGrads::zeros(free.trainable(&Freeze::default()));
             let mut buffers = if recompute { TrainBuffers::recomputing() } else { TrainBuffers::default() };
-            assert!(free.train_full(&cpu, &batch, &mut buffers, &mut again).unwrap() == losses);
+            assert!(free.train_full(&cpu, &model, &batch, &mut buffers, &mut again).unwrap() == losses);
             assert!(rows_of(&again) == got, "{family}: {threads} threads, recompute {recompute}");
         }
     }
@@ -208,7 +208,8 @@ fn what_is_frozen_has_no_gradient_and_the_rest_keeps_its_own() {
             let freeze = Freeze::parse(&names, model.config(), model.tied()).unwrap();
             let free = model.to_trainable(cpu.pool(), &freeze);
             let mut grads = ModelGrads::zeros(free.trainable(&freeze));
-            free.train_full(&cpu, &whole_batch(&g, 1.0), &mut TrainBuffers::default(), &mut grads).unwrap();
+            free.train_full(&cpu, &model, &whole_batch(&g, 1.0), &mut TrainBuffers::default(), &mut grads)
+                .unwrap();
             rows_of(&grads)
         };
         let all = run(&[]);

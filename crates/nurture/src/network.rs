@@ -47,8 +47,7 @@ pub fn save(dir: &Path, base: &Model, network: &Decoder, extra: &Map<String, Val
     let mut files = text_files(base)?;
     files.push((CONFIG, format!("{:#}\n", config(base)?).into_bytes()));
     files.push((adapter::EXTRA_NAME, format!("{:#}\n", Value::Object(extra.clone())).into_bytes()));
-    let known: Vec<&str> =
-        TEXT.into_iter().chain([CONFIG, WEIGHTS, adapter::EXTRA_NAME]).collect();
+    let known: Vec<&str> = TEXT.into_iter().chain([CONFIG, WEIGHTS, adapter::EXTRA_NAME]).collect();
     save_folder(dir, "model", &known, |folder| {
         network.write_safetensors(folder.join(WEIGHTS))?;
         for (name, bytes) in &files {
@@ -73,11 +72,8 @@ fn config(base: &Model) -> Result<Value> {
     }
     let tokens = base.tokenizer();
     let names = tokens.special_names();
-    let roles = TokenRoles {
-        bos: names.bos.and_then(|n| tokens.id(&n)),
-        eos: tokens.eos(),
-        pad: tokens.pad(),
-    };
+    let roles =
+        TokenRoles { bos: names.bos.and_then(|n| tokens.id(&n)), eos: tokens.eos(), pad: tokens.pad() };
     base.decoder().hf_config(roles).map_err(|problem| {
         anyhow!(
             "{}: its trained weights could not be saved for other tools: {problem}; train an adapter instead (train.adapter)",

@@ -114,11 +114,7 @@ fn add_tensor(digest: &mut Digest, name: &str, shape: &[usize], values: &[f32]) 
 }
 
 /// Writes the checkpoint of `state.step` and removes what is older than the one before it.
-pub(crate) fn save(
-    folder: &Path,
-    state: &State,
-    learner: &Learner<'_>,
-) -> Result<(), TrainError> {
+pub(crate) fn save(folder: &Path, state: &State, learner: &Learner<'_>) -> Result<(), TrainError> {
     fs::create_dir_all(folder).map_err(|e| TrainError::io(folder, "creating the folder", e))?;
     let path = folder.join(format!("step-{:06}.safetensors", state.step));
     let text =

@@ -4,6 +4,7 @@ use crate::config::TrainConfig;
 use crate::error::TrainError;
 use crate::examples::plan;
 use crate::flops::FlopsPerToken;
+use crate::keep::windows_of;
 use crate::subject::Subject;
 use nurture_data::TokenExample;
 use nurture_formats::write_atomic;
@@ -100,7 +101,7 @@ pub fn forecast(
             flop += all().map(|s| FlopsPerToken::sequence(c, s.tokens, s.trained)).sum::<f64>();
         }
     }
-        let (blocks, head) = subject.own_flop(c)?;
+    let (blocks, head) = subject.own_flop(c)?;
     flop += blocks * tokens as f64 + head * trained_tokens as f64;
     let mut memory: Vec<ForecastRow> = memory_table(c, subject.learning(c, config)?, &shape)
         .into_iter()
@@ -124,6 +125,44 @@ pub fn forecast(
 }
 
 impl Forecast {
+    /// With the windows of general text of these lengths that [`crate::Keep`] adds to the steps.
+    ///
+    /// # Errors
+    /// Parts to freeze that are not there.
+    pub fn keeping(
+        mut self,
+        c: &Config,
+        subject: &Subject,
+        config: &TrainConfig,
+        windows: &[usize],
+    ) -> Result<Forecast, TrainError> {
+        if !config.keep.is_on() || windows.is_empty() {
+            return Ok(self);
+        }
+        let (blocks, head) = subject.own_flop(c)?;
+        let seen = (self.steps * config.keep.windows as u64).min(windows.len() as u64) as usize;
+        let mut used = vec![false; windows.len()];
+        for step in 0..self.steps {
+            for at in windows_of(step, config.keep.windows, windows.len(), config.seed) {
+                let len = windows[at];
+                self.tokens += len as u64;
+                // loss on every token, and the base's logits made again beside the tuned ones
+                self.flop += FlopsPerToken::sequence(c, len, len + len / 2) + (blocks + head) * len as f64;
+                used[at] = true;
+            }
+        }
+        // the base's own pass over each window, once: forward is half of forward and backward
+        self.flop += (0..windows.len())
+            .filter(|&at| used[at])
+            .map(|at| FlopsPerToken::sequence(c, windows[at], 0) / 2.0)
+            .sum::<f64>();
+        let longest = windows.iter().copied().max().unwrap_or(0);
+        let bytes = 4 * (seen * longest * c.width) as u64;
+        self.memory.push(ForecastRow { name: "the base's outputs on general text".to_string(), bytes });
+        self.memory_bytes += bytes;
+        Ok(self)
+    }
+
     /// With an estimate of the time from a speed that was measured, in useful GFLOP/s (a short calibration).
     pub fn at_speed(mut self, gflops: f64) -> Forecast {
         if gflops > 0.0 && gflops.is_finite() {

@@ -2,18 +2,21 @@
 
 use crate::config::TrainConfig;
 use crate::error::TrainError;
-use nurture_data::TokenExample;
 use crate::optimiser::Memory;
 use crate::pupil::Pupil;
 use crate::subject::Subject;
+use nurture_data::TokenExample;
 use nurture_kernels::sum_of_squares;
 use nurture_model::{Adapter, AdapterGrads, Cpu, Decoder, ModelGrads, TrainBatch, TrainBuffers};
+use std::collections::HashMap;
 
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Update {
     /// Mean loss per trained token, nats, before the update.
     pub loss: f64,
+    /// Mean divergence from the base on the windows of general text, nats; `None` without them.
+    pub keep: Option<f64>,
     /// Norm of all gradients together, before clipping.
     pub grad_norm: f64,
     /// Tokens computed.
@@ -32,6 +35,10 @@ pub struct Learner<'a> {
     buffers: TrainBuffers,
     /// the adapter of a network that learns itself
     none: (Adapter, AdapterGrads),
+    /// the base
+    model: &'a Decoder,
+    /// the base's outputs on windows of general text, made when first needed
+    kept: HashMap<usize, Vec<f32>>,
 }
 
 impl<'a> Learner<'a> {
@@ -64,10 +71,12 @@ impl<'a> Learner<'a> {
         let none = Adapter::build(model.config(), |_, _| None);
         Learner {
             cpu,
+            model,
             memory: Memory::new(config.optimiser, pupil.tensors()),
             pupil,
             buffers: if config.recompute { TrainBuffers::recomputing() } else { TrainBuffers::default() },
             none: (none.clone(), AdapterGrads::zeros(&none)),
+            kept: HashMap::new(),
         }
     }
 
@@ -118,12 +127,30 @@ impl<'a> Learner<'a> {
         rate: f64,
         packs: &[Vec<&TokenExample>],
     ) -> Result<Update, TrainError> {
-        let (loss, tokens, trained_tokens) = self.pass(step, rate, packs)?;
+        self.update_keeping(config, step, rate, packs, &[])
+    }
+
+    /// The same, held to the base on windows of general text beside it (see [`crate::Keep`]): each with its number,
+    /// under which the base's outputs are remembered.
+    ///
+    /// # Errors
+    /// As [`Learner::update`].
+    pub fn update_keeping(
+        &mut self,
+        config: &TrainConfig,
+        step: u64,
+        rate: f64,
+        packs: &[Vec<&TokenExample>],
+        windows: &[(usize, &[u32])],
+    ) -> Result<Update, TrainError> {
+        let (loss, mut tokens, trained_tokens) = self.pass(step, rate, packs)?;
+        let keep = self.keep(config, step, rate, windows)?;
+        tokens += windows.iter().map(|(_, w)| w.len() as u64).sum::<u64>();
         let grad_norm = self.norm(step, rate)?;
         // as PyTorch's clip_grad_norm_
         let clipped = if config.clip > 0.0 { (config.clip / (grad_norm + 1e-6)).min(1.0) } else { 1.0 };
         self.memory.step(self.cpu, config, step, rate, clipped, &mut self.pupil);
-        Ok(Update { loss, grad_norm, tokens, trained_tokens })
+        Ok(Update { loss, keep, grad_norm, tokens, trained_tokens })
     }
 
     /// Forward and backward through all packs; `(mean loss, tokens, trained tokens)`.
@@ -156,6 +183,46 @@ impl<'a> Learner<'a> {
         }
         let tokens: usize = all().map(|e| e.tokens.len()).sum();
         Ok((sum / trained as f64, tokens as u64, trained as u64))
+    }
+
+    /// Forward and backward through the windows of general text; their mean divergence.
+    fn keep(
+        &mut self,
+        config: &TrainConfig,
+        step: u64,
+        rate: f64,
+        windows: &[(usize, &[u32])],
+    ) -> Result<Option<f64>, TrainError> {
+        let all: usize = windows.iter().map(|(_, w)| w.len()).sum();
+        if all == 0 {
+            return Ok(None);
+        }
+        let weight = (config.keep.strength / all as f64) as f32;
+        let mut sum = 0f64;
+        let mut windows = windows.iter().copied().peekable();
+        while windows.peek().is_some() {
+            let mut batch = TrainBatch::default();
+            while let Some((number, tokens)) = windows.next_if(|(_, w)| {
+                batch.batch.is_empty() || batch.batch.len() + w.len() <= config.micro_tokens
+            }) {
+                if !self.kept.contains_key(&number) {
+                    let mut alone = TrainBatch::default();
+                    alone.push(tokens, &vec![false; tokens.len()], 0.0);
+                    let outputs = self.model.outputs(self.cpu, &alone, &mut self.buffers)?;
+                    self.kept.insert(number, outputs);
+                }
+                batch.push_kept(tokens, &self.kept[&number], weight);
+            }
+            let losses = self.pupil.pass(self.cpu, &batch, &mut self.buffers)?;
+            for loss in losses {
+                if !loss.is_finite() {
+                    let id = "text to keep".to_string();
+                    return Err(TrainError::LossNotFinite { step, id, loss, rate });
+                }
+                sum += f64::from(loss);
+            }
+        }
+        Ok(Some(sum / all as f64))
     }
 
     /// The norm of all gradients, which must be numbers and not all zero.

@@ -11,7 +11,7 @@ use nurture_model::{
 #[allow(clippy::large_enum_variant)] // there is one of it
 pub(crate) enum Pupil<'a> {
     Adapter { model: &'a Decoder, adapter: Adapter, gradients: AdapterGrads },
-    Network { network: Decoder, gradients: ModelGrads },
+    Network { base: &'a Decoder, network: Decoder, gradients: ModelGrads },
 }
 
 /// A tensor that trains.
@@ -37,10 +37,10 @@ impl<'a> Pupil<'a> {
     }
 
     /// A copy of the network, F32 where it trains.
-    pub(crate) fn network(cpu: &Cpu, model: &Decoder, freeze: &Freeze) -> Pupil<'a> {
+    pub(crate) fn network(cpu: &Cpu, model: &'a Decoder, freeze: &Freeze) -> Pupil<'a> {
         let network = model.to_trainable(cpu.pool(), freeze);
         let gradients = ModelGrads::zeros(network.trainable(freeze));
-        Pupil::Network { network, gradients }
+        Pupil::Network { base: model, network, gradients }
     }
 
     /// Forward and backward: losses, and gradients added to.
@@ -54,7 +54,9 @@ impl<'a> Pupil<'a> {
             Pupil::Adapter { model, adapter, gradients } => {
                 model.train(cpu, adapter, batch, buffers, gradients)
             }
-            Pupil::Network { network, gradients } => network.train_full(cpu, batch, buffers, gradients),
+            Pupil::Network { base, network, gradients } => {
+                network.train_full(cpu, base, batch, buffers, gradients)
+            }
         }
     }
 
@@ -118,7 +120,7 @@ impl<'a> Pupil<'a> {
     pub(crate) fn values(&self) -> Vec<&[f32]> {
         match self {
             Pupil::Adapter { adapter, .. } => adapter.iter().flat_map(|(_, p)| [p.a(), p.b()]).collect(),
-            Pupil::Network { network, gradients } => {
+            Pupil::Network { network, gradients, .. } => {
                 gradients.iter().map(|(p, _)| network.floats(p.slot).unwrap_or_default()).collect()
             }
         }
@@ -135,7 +137,7 @@ impl<'a> Pupil<'a> {
                     });
                 }
             }
-            Pupil::Network { network, gradients } => {
+            Pupil::Network { network, gradients, .. } => {
                 for (i, (p, g)) in gradients.iter().enumerate() {
                     let slot: Slot = p.slot;
                     if let Some(values) = network.floats_mut(slot) {

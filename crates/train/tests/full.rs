@@ -121,8 +121,9 @@ fn killed_and_resumed_with_other_threads_and_recomputation_it_ends_with_the_same
         Trainer::resume(cpu, &model, full(&model, &[]), config.clone(), examples(37), &files(dir)).unwrap()
     };
     let dir = tempfile::tempdir().unwrap();
-    let mut alone = Trainer::new(&cpu, &model, full(&model, &[]), config.clone(), examples(37), &files(dir.path()))
-        .unwrap();
+    let mut alone =
+        Trainer::new(&cpu, &model, full(&model, &[]), config.clone(), examples(37), &files(dir.path()))
+            .unwrap();
     let before = alone.step().unwrap().unwrap().loss;
     let want = finish(&mut alone);
     assert!(alone.outcome().last_loss < before - 0.5, "{before} to {}", alone.outcome().last_loss);
@@ -174,7 +175,8 @@ fn frozen_parts_keep_every_bit_and_the_rest_learns() {
         assert_eq!(same, frozen, "{}", p.name);
     }
     let dir = tempfile::tempdir().unwrap();
-    let refused = Trainer::new(&cpu, &model, full(&model, &["layers.9"]), config, examples(5), &files(dir.path()));
+    let refused =
+        Trainer::new(&cpu, &model, full(&model, &["layers.9"]), config, examples(5), &files(dir.path()));
     let error = refused.unwrap_err();
     assert!(matches!(error, TrainError::Setting { key: "freeze", .. }), "{error}");
 }

@@ -171,7 +171,9 @@ fn rope_scaling(c: &Config) -> Result<Value, String> {
     Ok(match &c.rope_scaling {
         None => Value::Null,
         Some(RopeScaling::Linear(factor)) => json!({ "rope_type": "linear", "factor": factor }),
-        Some(RopeScaling::Llama3 { factor, low, high, original }) => llama3((*factor, *low, *high, *original)),
+        Some(RopeScaling::Llama3 { factor, low, high, original }) => {
+            llama3((*factor, *low, *high, *original))
+        }
         Some(RopeScaling::Factors(_)) => {
             let (have, _) = c.ropes();
             let found = LLAMA3.into_iter().find(|&(factor, low, high, original)| {

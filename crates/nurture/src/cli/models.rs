@@ -7,8 +7,8 @@ use nurture::engine::{self, LoadOptions, Model};
 use nurture::formats::adapter as peft;
 use nurture::hub::{Catalogue, Entry, Reference};
 use nurture::lang::Text;
-use nurture::network::network_dir;
 use nurture::model::{Adapter, Config, LoraSpec, PROJECTIONS, TrainingShape, memory_table};
+use nurture::network::network_dir;
 use nurture::say;
 use serde_json::Value;
 
@@ -104,9 +104,7 @@ pub(crate) fn open(cli: &Cli, args: Args<'_>) -> anyhow::Result<Opened> {
     let record = dir.as_deref().or(network.as_deref());
     let extra = record.and_then(engine::recorded).unwrap_or(Value::Null);
     let base = match &as_run {
-        None if network.is_some() => {
-            Located { path: network.unwrap_or_default(), sha256: None, entry: None }
-        }
+        None if network.is_some() => Located { path: network.unwrap_or_default(), sha256: None, entry: None },
         Some(dir) => recorded_base(cli, dir, &extra)?,
         None if is_unfinished_run(Path::new(text)) => bail!(say!(
             lang,

@@ -28,8 +28,9 @@ pub use derive::{BaseFacts, DIALS, DataFacts, Derived, Dial, ExamPlan, Resolved,
 pub use docs::{help, json_schema, markdown};
 pub use error::{Fault, Place, RecipeError};
 pub use fields::{
-    Adapter, AdapterKind, Data, Effort, Encoding, Eval, Exam, ExamKind, Export, ExportFormat, Labels, Method,
-    Model, OnBadRow, Optimiser, OverLong, Recipe, Run, Schedule, Score, Source, SourceKind, Target, Train,
+    Adapter, AdapterKind, Data, Effort, Encoding, Eval, Exam, ExamKind, Export, ExportFormat, Keep, Labels,
+    Method, Model, OnBadRow, Optimiser, OverLong, Recipe, Run, Schedule, Score, Source, SourceKind, Target,
+    Train,
 };
 pub use lock::{InputHash, Lock, lock};
 pub use overrides::Override;
@@ -137,10 +138,15 @@ impl Recipe {
     fn check_together(&self, place: &Place) -> Result<(), RecipeError> {
         let train = &self.train;
         if train.adapter.is_some() && !train.freeze.is_empty() {
-            return Err(apart(place, "train.freeze", "train.adapter", said!(
-                "beside an adapter the whole base is frozen anyway",
-                "有适配器时整个基座本来就是冻结的"
-            )));
+            return Err(apart(
+                place,
+                "train.freeze",
+                "train.adapter",
+                said!(
+                    "beside an adapter the whole base is frozen anyway",
+                    "有适配器时整个基座本来就是冻结的"
+                ),
+            ));
         }
         Ok(())
     }

@@ -190,7 +190,10 @@ fn slips_are_refused_with_line_and_hint() {
     check(&with("rate = 1e-3\nrate = 1e-4"), &[":9:", "not TOML"]);
     check(&SMALL.replace("base", "# base"), &["`model.base` is missing", "For example: base = "]);
     check(&SMALL.replace("smollm2-135m-instruct", ""), &["`model.base`", "not empty"]);
-    check(&with("freeze = 'embed'"), &["`train.freeze` and `train.adapter` do not go together", "frozen anyway"]);
+    check(
+        &with("freeze = 'embed'"),
+        &["`train.freeze` and `train.adapter` do not go together", "frozen anyway"],
+    );
     check(&SMALL.replace(r#"{ path = "data/train.jsonl" }"#, ""), &["`data.train` is missing"]);
     check(&SMALL.replace("path", "paht"), &[":5:12", "`data.train[0].paht`", "`data.train[0].path`"]);
     check("", &["`model` is missing"]);

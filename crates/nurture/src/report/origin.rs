@@ -24,14 +24,20 @@ pub(crate) fn model(lang: Lang, data: &ReportData) -> Vec<Block> {
         (lang.pick("Licence", "许可证"), text(base.licence.clone())),
         (lang.pick("Base file", "基座文件"), Cell::Mono(base.file.clone())),
         ("SHA-256", Cell::Mono(base.sha256.clone())),
-        (lang.pick("Method", "方法"), text(match adapter.is_full() {
-            true => lang.pick("full training in float32", "全参数训练，float32").to_string(),
-            false => String::new(),
-        })),
-        (lang.pick("Adapter", "适配器"), text(match adapter.is_full() {
-            true => String::new(),
-            false => format!("{kind}, rank {rank}, alpha {alpha}{scale}"),
-        })),
+        (
+            lang.pick("Method", "方法"),
+            text(match adapter.is_full() {
+                true => lang.pick("full training in float32", "全参数训练，float32").to_string(),
+                false => String::new(),
+            }),
+        ),
+        (
+            lang.pick("Adapter", "适配器"),
+            text(match adapter.is_full() {
+                true => String::new(),
+                false => format!("{kind}, rank {rank}, alpha {alpha}{scale}"),
+            }),
+        ),
         (
             match adapter.is_full() {
                 true => lang.pick("Frozen", "冻结"),

@@ -107,7 +107,8 @@ impl Bpe {
                 vocab.insert(text, id);
             }
         }
-        let mut merges: Vec<(u32, u64)> = self.merges.iter().map(|(&pair, &(rank, _))| (rank, pair)).collect();
+        let mut merges: Vec<(u32, u64)> =
+            self.merges.iter().map(|(&pair, &(rank, _))| (rank, pair)).collect();
         merges.sort_unstable();
         let piece = |id: u32| self.pieces.get(id as usize).map(String::as_str).unwrap_or_default();
         let merges = merges.into_iter().map(|(_, p)| [piece((p >> 32) as u32), piece(p as u32)]).collect();
