@@ -36,6 +36,11 @@ impl TrainBatch {
     }
 }
 
+/// Rows of a chunk of logits of which two are held.
+pub(crate) fn keep_rows(vocab: usize) -> usize {
+    (logit_rows(vocab) / 2).max(1)
+}
+
 impl Decoder {
     /// Normed outputs of the last block, `[T, D]`, without an adapter: what [`TrainBatch::push_kept`] holds to.
     ///
@@ -64,7 +69,7 @@ impl Decoder {
     ) {
         let (d, vocab, keep) = (self.config.width, self.config.vocab, &batch.keep);
         assert_eq!(keep.outputs.len(), keep.rows.len() * d, "outputs of the reference");
-        let most = (logit_rows(vocab) / 2).max(1);
+        let most = keep_rows(vocab);
         let linear = Linear { weight: self.head(), bias: None, lora: None };
         let (mut x, mut n, mut inv) = (vec![0f32; most * d], vec![0f32; most * d], vec![0f32; most]);
         let (mut dn, mut dxr) = (vec![0f32; most * d], vec![0f32; most * d]);

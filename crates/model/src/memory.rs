@@ -2,6 +2,7 @@
 
 use crate::adapter::LoraSpec;
 use crate::config::Config;
+use crate::keep::keep_rows;
 use crate::training::logit_rows;
 
 /// One row of the table.
@@ -46,6 +47,14 @@ impl From<&LoraSpec> for Learning {
     fn from(lora: &LoraSpec) -> Learning {
         Learning { lora: Some(lora.clone()), floats: 0, moment_bytes: 8.0, recompute: false }
     }
+}
+
+/// Bytes that the vocabulary's part of a window of `tokens` tokens of general text takes: its logits beside those of
+/// the base, and the operands packed for their product.
+pub fn keep_memory(c: &Config, tokens: usize) -> [(&'static str, u64); 2] {
+    let rows = keep_rows(c.vocab).min(tokens) as u64;
+    let (vocab, d) = (c.vocab as u64, c.width as u64);
+    [("logits", 4 * 2 * rows * vocab), ("packed operands", 4 * rows * (vocab + d))]
 }
 
 /// Sizes every large buffer of training in bytes; their sum is the forecast of the peak.

@@ -29,7 +29,7 @@ pub struct LossRow {
 pub struct TrainBatch {
     /// tokens and spans
     pub batch: Batch,
-    /// rows in ascending order
+    /// rows in ascending order; a row may stand there several times, with different targets
     pub losses: Vec<LossRow>,
     /// rows on which the base's distribution is to be kept
     pub keep: KeepRows,
@@ -40,8 +40,7 @@ impl TrainBatch {
     /// before it); each such token weighs `weight`.
     pub fn push(&mut self, tokens: &[u32], trained: &[bool], weight: f32) {
         let row = self.batch.len();
-        let tree = self.batch.spans.len();
-        self.batch.push(tokens, 0, vec![(row, tokens.len())], tree);
+        self.batch.follow(None, tokens);
         for (i, (&target, _)) in tokens.iter().zip(trained).enumerate().skip(1).filter(|(_, (_, on))| **on) {
             self.losses.push(LossRow { row: row + i - 1, target, weight });
         }

@@ -28,6 +28,17 @@ const SHA256: &str = "nurture.sha256";
 /// Number of this layout; a reader of another layout refuses the file.
 const LAYOUT: u32 = 1;
 
+/// Tokens of the steps so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tokens {
+    /// of the examples
+    pub(crate) given: u64,
+    /// those of them that carry loss
+    pub(crate) trained: u64,
+    /// that were computed
+    pub(crate) computed: u64,
+}
+
 /// The loop after a step, apart from the tensors. Floats as bits: text would round some of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -36,8 +47,10 @@ pub(crate) struct State {
     /// steps done
     pub(crate) step: u64,
     pub(crate) identity: Identity,
-    pub(crate) tokens: u64,
-    pub(crate) trained_tokens: u64,
+    tokens: u64,
+    trained_tokens: u64,
+    #[serde(default)]
+    computed_tokens: u64,
     seconds: u64,
     last_loss: u64,
     recent_losses: Vec<u64>,
@@ -48,7 +61,7 @@ impl State {
     pub(crate) fn new(
         identity: Identity,
         step: u64,
-        tokens: (u64, u64),
+        tokens: Tokens,
         seconds: f64,
         last_loss: f64,
         watch: &LossWatch,
@@ -57,13 +70,19 @@ impl State {
             layout: LAYOUT,
             step,
             identity,
-            tokens: tokens.0,
-            trained_tokens: tokens.1,
+            tokens: tokens.given,
+            trained_tokens: tokens.trained,
+            computed_tokens: tokens.computed,
             seconds: seconds.to_bits(),
             last_loss: last_loss.to_bits(),
             recent_losses: watch.recent.iter().map(|l| l.to_bits()).collect(),
             best_loss: watch.best.map(f64::to_bits),
         }
+    }
+
+    /// Tokens of the steps so far.
+    pub(crate) fn tokens(&self) -> Tokens {
+        Tokens { given: self.tokens, trained: self.trained_tokens, computed: self.computed_tokens }
     }
 
     /// Seconds of work so far.

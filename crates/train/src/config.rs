@@ -53,6 +53,9 @@ pub struct TrainConfig {
     pub recompute: bool,
     /// How gradients become steps.
     pub optimiser: Optimiser,
+    /// Whether what sequences of a micro-batch begin with alike is computed once. The update is the same up to
+    /// rounding; without it each sequence is computed for itself.
+    pub sharing: bool,
     /// Peak learning rate.
     pub rate: f64,
     /// Steps of warm-up.
@@ -85,6 +88,7 @@ impl Default for TrainConfig {
             micro_tokens: 1024,
             recompute: false,
             optimiser: Optimiser::AdamW,
+            sharing: true,
             rate: 1e-3,
             warmup: 0,
             schedule: Schedule::Cosine,

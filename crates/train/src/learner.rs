@@ -2,10 +2,11 @@
 
 use crate::config::TrainConfig;
 use crate::error::TrainError;
+use crate::layout::lay_out;
 use crate::optimiser::Memory;
 use crate::pupil::Pupil;
 use crate::subject::Subject;
-use nurture_data::TokenExample;
+use nurture_data::{PrefixTree, TokenExample};
 use nurture_kernels::sum_of_squares;
 use nurture_model::{Adapter, AdapterGrads, Cpu, Decoder, ModelGrads, TrainBatch, TrainBuffers};
 use std::collections::HashMap;
@@ -19,10 +20,12 @@ pub struct Update {
     pub keep: Option<f64>,
     /// Norm of all gradients together, before clipping.
     pub grad_norm: f64,
-    /// Tokens computed.
+    /// Tokens of the sequences.
     pub tokens: u64,
     /// Those of them that carry loss.
     pub trained_tokens: u64,
+    /// Tokens that were computed: what sequences of a pack share counts once.
+    pub computed_tokens: u64,
 }
 
 /// An adapter, or a network, that learns: its values, gradients and the optimiser's memory, and the buffers of the
@@ -113,9 +116,10 @@ impl<'a> Learner<'a> {
     }
 
     /// Learns from the sequences of `packs`, one pack a micro-batch: step number `step` (from 1) at learning rate
-    /// `rate`. Of `config` only the constants of the optimiser and the clipping count.
+    /// `rate`. Of `config` only the constants of the optimiser, the clipping and the sharing count.
     ///
-    /// The loss is the mean over the trained tokens of all packs. On an error what learns is unchanged.
+    /// The loss is the mean over the trained tokens of all sequences; what sequences of a pack begin with alike is
+    /// computed once and counts for each of them. On an error what learns is unchanged.
     ///
     /// # Errors
     /// A loss or gradient that is not finite, or gradients that are all zero, with step and tensor; a token beyond
@@ -143,23 +147,26 @@ impl<'a> Learner<'a> {
         packs: &[Vec<&TokenExample>],
         windows: &[(usize, &[u32])],
     ) -> Result<Update, TrainError> {
-        let (loss, mut tokens, trained_tokens) = self.pass(step, rate, packs)?;
-        let keep = self.keep(config, step, rate, windows)?;
-        tokens += windows.iter().map(|(_, w)| w.len() as u64).sum::<u64>();
+        let mut done = self.pass(config.sharing, step, rate, packs)?;
+        done.keep = self.keep(config, step, rate, windows)?;
+        let kept = windows.iter().map(|(_, w)| w.len() as u64).sum::<u64>();
+        done.tokens += kept;
+        done.computed_tokens += kept;
         let grad_norm = self.norm(step, rate)?;
         // as PyTorch's clip_grad_norm_
         let clipped = if config.clip > 0.0 { (config.clip / (grad_norm + 1e-6)).min(1.0) } else { 1.0 };
         self.memory.step(self.cpu, config, step, rate, clipped, &mut self.pupil);
-        Ok(Update { loss, keep, grad_norm, tokens, trained_tokens })
+        Ok(Update { grad_norm, ..done })
     }
 
-    /// Forward and backward through all packs; `(mean loss, tokens, trained tokens)`.
+    /// Forward and backward through all packs; the norm of the gradients is left open.
     fn pass(
         &mut self,
+        sharing: bool,
         step: u64,
         rate: f64,
         packs: &[Vec<&TokenExample>],
-    ) -> Result<(f64, u64, u64), TrainError> {
+    ) -> Result<Update, TrainError> {
         let all = || packs.iter().flatten();
         let trained: usize = all().map(|e| e.trained_tokens()).sum();
         if trained == 0 {
@@ -167,22 +174,29 @@ impl<'a> Learner<'a> {
         }
         let weight = (1.0 / trained as f64) as f32;
         self.pupil.clear_gradients();
-        let mut sum = 0f64;
+        let (mut sum, mut computed) = (0f64, 0);
         for pack in packs {
-            let mut batch = TrainBatch::default();
-            pack.iter().for_each(|e| batch.push(&e.tokens, &e.trained, weight));
+            let tree = PrefixTree::new(pack, sharing);
+            let batch = lay_out(&tree, weight);
             let losses = self.pupil.pass(self.cpu, &batch, &mut self.buffers)?;
-            for (row, &loss) in batch.losses.iter().zip(&losses) {
+            for (at, &loss) in tree.losses.iter().zip(&losses) {
                 if !loss.is_finite() {
-                    let spans = batch.batch.spans.iter().zip(pack);
-                    let id = spans.take_while(|(s, _)| s.row <= row.row).last().map(|(_, e)| e.id.clone());
-                    return Err(TrainError::LossNotFinite { step, id: id.unwrap_or_default(), loss, rate });
+                    let id = tree.learner(at, pack).map(|e| e.id.clone()).unwrap_or_default();
+                    return Err(TrainError::LossNotFinite { step, id, loss, rate });
                 }
-                sum += f64::from(loss);
+                sum += f64::from(loss) * f64::from(at.count);
             }
+            computed += tree.rows();
         }
         let tokens: usize = all().map(|e| e.tokens.len()).sum();
-        Ok((sum / trained as f64, tokens as u64, trained as u64))
+        Ok(Update {
+            loss: sum / trained as f64,
+            keep: None,
+            grad_norm: 0.0,
+            tokens: tokens as u64,
+            trained_tokens: trained as u64,
+            computed_tokens: computed as u64,
+        })
     }
 
     /// Forward and backward through the windows of general text; their mean divergence.

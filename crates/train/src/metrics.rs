@@ -28,13 +28,16 @@ pub struct StepMetrics {
     pub rate: f64,
     /// Norm of all gradients together, before clipping.
     pub grad_norm: f64,
-    /// Tokens of the step.
+    /// Tokens of the step's examples.
     pub tokens: u64,
     /// Those of them that carry loss.
     pub trained_tokens: u64,
+    /// Tokens that were computed: what examples share counts once.
+    #[serde(default)]
+    pub computed_tokens: u64,
     /// Seconds that the step took.
     pub seconds: f64,
-    /// Tokens a second.
+    /// Tokens of the examples a second.
     pub tok_s: f64,
     /// Memory of the process, bytes, where the system tells it.
     pub rss_bytes: Option<u64>,
@@ -111,10 +114,12 @@ mod tests {
             total_steps: 9,
             epoch: 1,
             loss: 1.5,
+            keep: None,
             rate: 1e-3,
             grad_norm: 2.0,
             tokens: 10,
             trained_tokens: 5,
+            computed_tokens: 8,
             seconds: 0.5,
             tok_s: 20.0,
             rss_bytes: None,

@@ -1,6 +1,6 @@
 //! The loop: plan, step, metrics, checkpoint; and how it goes on after it was killed.
 
-use crate::checkpoint::{self, CHECKPOINTS, Loaded, State};
+use crate::checkpoint::{self, CHECKPOINTS, Loaded, State, Tokens};
 use crate::config::TrainConfig;
 use crate::divergence::{LossWatch, OnDivergence};
 use crate::error::{TrainError, Warning};
@@ -36,10 +36,13 @@ pub struct Outcome {
     pub steps: u64,
     /// Whether these are all.
     pub finished: bool,
-    /// Tokens computed.
+    /// Tokens of the examples, repeated passes counted.
     pub tokens: u64,
     /// Those of them that carry loss.
     pub trained_tokens: u64,
+    /// Tokens that were computed: what examples of a micro-batch share counts once.
+    #[serde(default)]
+    pub computed_tokens: u64,
     /// Seconds of the steps that count (work lost to a kill is not among them).
     pub seconds: f64,
     /// Loss of the last step.
@@ -63,7 +66,7 @@ pub struct Trainer<'a> {
     warnings: Vec<Warning>,
     // what a checkpoint keeps beside the learner
     done: u64,
-    tokens: (u64, u64),
+    tokens: Tokens,
     seconds: f64,
     last_loss: f64,
     watch: LossWatch,
@@ -123,7 +126,7 @@ impl<'a> Trainer<'a> {
         examples::check(model.config(), &config, &lessons)?;
         let identity = Identity::new(&config, &subject, &lessons, &files.base_sha256);
         let total = config.total_steps(lessons.examples.len());
-        let plan = examples::plan(&config, lessons.examples.iter().map(|e| e.tokens.len()).collect())?;
+        let plan = examples::plan(&config, &lessons.examples)?;
         let mut learner = Learner::begin(cpu, model, &subject, &config)?;
         std::fs::create_dir_all(&files.folder)
             .map_err(|e| TrainError::io(&files.folder, "creating the folder", e))?;
@@ -155,7 +158,7 @@ impl<'a> Trainer<'a> {
             metrics: MetricsFile::open(files.folder.join(METRICS), done)?,
             warnings,
             done,
-            tokens: state.as_ref().map_or((0, 0), |s| (s.tokens, s.trained_tokens)),
+            tokens: state.as_ref().map(State::tokens).unwrap_or_default(),
             seconds: state.as_ref().map_or(0.0, State::seconds),
             last_loss: state.as_ref().map_or(0.0, State::last_loss),
             watch: state.as_ref().map(State::watch).unwrap_or_default(),
@@ -241,6 +244,7 @@ impl<'a> Trainer<'a> {
             grad_norm: update.grad_norm,
             tokens: update.tokens,
             trained_tokens: update.trained_tokens,
+            computed_tokens: update.computed_tokens,
             seconds,
             tok_s: update.tokens as f64 / seconds.max(1e-9),
             rss_bytes: rss(),
@@ -248,7 +252,9 @@ impl<'a> Trainer<'a> {
         };
         self.metrics.append(&metrics)?;
         self.done = step;
-        self.tokens = (self.tokens.0 + update.tokens, self.tokens.1 + update.trained_tokens);
+        self.tokens.given += update.tokens;
+        self.tokens.trained += update.trained_tokens;
+        self.tokens.computed += update.computed_tokens;
         self.seconds += seconds;
         self.last_loss = update.loss;
         if let Some(mean) = climbing {
@@ -300,8 +306,9 @@ impl<'a> Trainer<'a> {
         Outcome {
             steps: self.done,
             finished: self.done >= self.total,
-            tokens: self.tokens.0,
-            trained_tokens: self.tokens.1,
+            tokens: self.tokens.given,
+            trained_tokens: self.tokens.trained,
+            computed_tokens: self.tokens.computed,
             seconds: self.seconds,
             last_loss: self.last_loss,
             peak_rss: peak_rss(),

@@ -171,8 +171,32 @@ fn stop(e: SitError) -> anyhow::Error {
     }
 }
 
-fn side(tuned: Tuned<'_>) -> (usize, &'static str) {
-    if matches!(tuned, Tuned::No) { (0, "base") } else { (1, "tuned") }
+/// One model before the exams.
+struct Sitting<'a> {
+    /// where its results stand
+    at: usize,
+    /// in the names of its files
+    role: &'static str,
+    folder: PathBuf,
+    who: Named,
+    examinee: Examinee<'a>,
+}
+
+impl<'a> Sitting<'a> {
+    fn new(dir: &Path, model: &'a Model, pulled: &Pulled, tuned: Tuned<'a>) -> Result<Sitting<'a>> {
+        let (at, role) = if matches!(tuned, Tuned::No) { (0, "base") } else { (1, "tuned") };
+        let folder = dir.join("eval");
+        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        let who = named(model, pulled, tuned)?;
+        let model = tuned.model(model);
+        let examinee = Examinee {
+            decoder: model.decoder(),
+            adapter: tuned.adapter(),
+            cpu: model.cpu(),
+            renderer: model.renderer(),
+        };
+        Ok(Sitting { at, role, folder, who, examinee })
+    }
 }
 
 impl Depth {
@@ -185,20 +209,11 @@ impl Depth {
         tuned: Tuned<'_>,
         watch: &mut dyn Watch,
     ) -> Result<()> {
-        let (at, role) = side(tuned);
-        let folder = dir.join("eval");
-        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        let who = named(model, pulled, tuned)?;
+        let Sitting { at, role, folder, who, examinee } = Sitting::new(dir, model, pulled, tuned)?;
         if self.exams.iter().any(|e| !e.overlap.is_empty()) {
             let all: Vec<_> = self.exams.iter().map(|e| (&e.info.name, &e.overlap)).collect();
             write_json(&dir.join("exam-overlap.json"), &serde_json::json!(all))?;
         }
-        let examinee = Examinee {
-            decoder: tuned.model(model).decoder(),
-            adapter: tuned.adapter(),
-            cpu: tuned.model(model).cpu(),
-            renderer: tuned.model(model).renderer(),
-        };
         for exam in &mut self.exams {
             let file =
                 |ending: &str| -> PathBuf { folder.join(format!("{}.{role}.{ending}", exam.info.name)) };
@@ -273,16 +288,7 @@ impl Reading {
         tuned: Tuned<'_>,
         watch: &mut dyn Watch,
     ) -> Result<()> {
-        let (at, role) = side(tuned);
-        let folder = dir.join("eval");
-        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        let who = named(model, pulled, tuned)?;
-        let examinee = Examinee {
-            decoder: tuned.model(model).decoder(),
-            adapter: tuned.adapter(),
-            cpu: tuned.model(model).cpu(),
-            renderer: tuned.model(model).renderer(),
-        };
+        let Sitting { at, role, folder, who, examinee } = Sitting::new(dir, model, pulled, tuned)?;
         for ((_, text), results) in self.texts.iter().zip(&mut self.results) {
             let file = folder.join(format!("{}.{role}.json", text.name));
             let old: Option<PerplexityResult> = super::read_json(&file);

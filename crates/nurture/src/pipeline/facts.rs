@@ -2,9 +2,12 @@
 
 use crate::engine::Model;
 use anyhow::Result;
-use nurture_data::TokenExample;
+use nurture_data::{PrefixTree, TokenExample};
 use nurture_train::{Learner, Subject, TrainConfig, useful_flop};
 use std::time::Instant;
+
+/// Most tokens of the piece that is timed.
+const PIECE: usize = 768;
 
 /// Useful GFLOP/s of training, from a short piece of it.
 pub(super) fn training_speed(
@@ -13,19 +16,19 @@ pub(super) fn training_speed(
     config: &TrainConfig,
     tokens: &[TokenExample],
 ) -> Result<f64> {
-    let mut learner = Learner::begin(model.cpu(), model.decoder(), subject, config)?;
-    let mut pack: Vec<&TokenExample> = Vec::new();
-    let mut count = 0;
     // spread over the data, so that lengths are mixed as they will be
-    let step = (tokens.len() / 16).max(1);
+    let step = (tokens.len() / config.batch.max(1)).max(1);
+    let mut pack: Vec<&TokenExample> = Vec::new();
     for e in tokens.iter().step_by(step) {
-        if !pack.is_empty() && count + e.tokens.len() > config.micro_tokens.min(768) {
+        pack.push(e);
+        let rows = PrefixTree::new(&pack, config.sharing).rows();
+        if pack.len() > 1 && rows > config.micro_tokens.min(PIECE) {
+            pack.pop();
             break;
         }
-        count += e.tokens.len();
-        pack.push(e);
     }
-    let flop = useful_flop(model.decoder().config(), subject, &pack)?;
+    let mut learner = Learner::begin(model.cpu(), model.decoder(), subject, config)?;
+    let flop = useful_flop(model.decoder().config(), subject, &[&pack[..]], config.sharing)?;
     let packs = [pack];
     let mut best = f64::INFINITY;
     for step in 1..=3 {

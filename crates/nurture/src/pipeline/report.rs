@@ -6,11 +6,10 @@ use crate::engine::Model;
 use crate::lang::Said;
 use crate::recipe::{self, InputHash, Resolved};
 use crate::report::data::*;
-use crate::report::verdict::judge;
 use crate::said;
 use anyhow::Result;
 use nurture_data::SourceLedger;
-use nurture_eval::{Comparison, ExamKind, PerplexityComparison};
+use nurture_eval::{Comparison, ExamKind, Gain, Gate, PerplexityComparison, Verdict};
 use nurture_hub::Pulled;
 use nurture_train::{Forecast, METRICS, Outcome, Subject, read_metrics};
 use std::path::Path;
@@ -38,10 +37,13 @@ pub(super) struct Parts<'a> {
 pub(super) fn put_together(p: &Parts<'_>) -> Result<ReportData> {
     let r = &p.loaded.recipe;
     let decoder = p.model.decoder();
-    let exams: Vec<ExamReport> = p.depth.compare()?.iter().map(|(e, c)| exam(e, c, p.resolved)).collect();
-    let depth_texts: Vec<TextReport> = p.reading.compare(true)?.iter().map(text).collect();
-    let breadth: Vec<TextReport> = p.reading.compare(false)?.iter().map(text).collect();
-    let verdict = judge(&exams, &depth_texts, &breadth, r.eval.min_gain, r.eval.max_breadth_loss);
+    let (exams, own, general) = (p.depth.compare()?, p.reading.compare(true)?, p.reading.compare(false)?);
+    let verdict = Verdict::new(
+        &exams.iter().map(|(_, c)| c.gain()).collect::<Vec<Gain>>(),
+        &own.iter().map(PerplexityComparison::gain).collect::<Vec<Gain>>(),
+        &general.iter().map(PerplexityComparison::rise).collect::<Vec<f64>>(),
+        Gate { min_gain: r.eval.min_gain, max_breadth_loss: r.eval.max_breadth_loss },
+    );
     let metrics = read_metrics(p.dir.join(METRICS)).unwrap_or_default();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let entry = p.pulled.entry.as_ref();
@@ -112,9 +114,9 @@ pub(super) fn put_together(p: &Parts<'_>) -> Result<ReportData> {
         },
         trained_tokens: p.outcome.map_or(0, |o| o.tokens),
         train_examples: p.training.tokens.len() as u64,
-        exams,
-        depth_texts,
-        breadth,
+        exams: exams.iter().map(|(e, c)| exam(e, c)).collect(),
+        depth_texts: own.iter().map(text).collect(),
+        breadth: general.iter().map(text).collect(),
         verdict,
         commands: commands(p),
         inputs: p.inputs.to_vec(),
@@ -164,8 +166,7 @@ fn commands(p: &Parts<'_>) -> Vec<Command> {
     ]
 }
 
-fn exam(e: &Exam, c: &Comparison, resolved: &Resolved) -> ExamReport {
-    let _ = resolved;
+fn exam(e: &Exam, c: &Comparison) -> ExamReport {
     let graded = c.info.scorer.is_some_and(|s| s.is_graded());
     let mark = |s: &nurture_eval::Side, macro_f1: Option<f64>| Mark {
         correct: s.correct as u64,

@@ -2,6 +2,7 @@
 
 use crate::engine::Model;
 use crate::recipe::{InputHash, Recipe, Resolved};
+use crate::said;
 use anyhow::{Context, Result, bail};
 use nurture_eval::{Window, WindowScheme, strided_windows};
 use nurture_text::Tokenizer;
@@ -140,9 +141,10 @@ pub(super) fn keep(
     };
     for name in &r.train.keep.text {
         if r.eval.breadth.contains(name) {
-            bail!(
-                "{name}: stands in train.keep.text and in eval.breadth; what examines breadth must not be trained on"
-            );
+            bail!(said!(
+                "{name}: stands in train.keep.text and in eval.breadth; what examines breadth must not be trained on",
+                "{name}：既在 train.keep.text 又在 eval.breadth 里；考广度用的文本不能拿来训练"
+            ));
         }
         match name.as_str() {
             "general" => {
@@ -152,7 +154,10 @@ pub(super) fn keep(
         }
     }
     if windows.is_empty() {
-        bail!("train.keep.text: no text of at least {SHORTEST} tokens");
+        bail!(said!(
+            "train.keep.text: no text of at least {SHORTEST} tokens",
+            "train.keep.text：没有一个文本达到 {SHORTEST} 个词元"
+        ));
     }
     Ok((windows, inputs))
 }
@@ -161,14 +166,18 @@ pub(super) fn keep(
 fn read(name: &str, shipped: &str) -> Result<String> {
     let path = Path::new(name);
     if !path.exists() {
-        bail!("{name}: no such text; give the path of a UTF-8 text file, or {shipped}");
+        bail!(said!(
+            "{name}: no such text; give the path of a UTF-8 text file, or {shipped}",
+            "{name}：没有这个文本；请给出 UTF-8 文本文件的路径，或 {shipped}"
+        ));
     }
     let bytes = std::fs::read(path).with_context(|| name.to_string())?;
-    match String::from_utf8(bytes) {
-        Ok(text) => Ok(text),
-        Err(e) => bail!(
-            "{name}: not UTF-8 (byte {}); convert it, e.g. iconv -f gb18030 -t utf-8",
-            e.utf8_error().valid_up_to()
-        ),
-    }
+    String::from_utf8(bytes).map_err(|e| {
+        let byte = e.utf8_error().valid_up_to();
+        said!(
+            "{name}: not UTF-8 (byte {byte}); convert it, e.g. iconv -f gb18030 -t utf-8",
+            "{name}：不是 UTF-8（第 {byte} 字节）；请转换，例如 iconv -f gb18030 -t utf-8"
+        )
+        .into()
+    })
 }

@@ -47,8 +47,8 @@ pub struct RecipeError {
 pub enum Fault {
     /// The file cannot be read.
     Read {
-        /// What the system said.
-        problem: String,
+        /// What the system said, or what is wrong with it.
+        problem: Said,
     },
     /// Not TOML.
     Syntax {
@@ -139,6 +139,7 @@ impl RecipeError {
         let place = &self.place;
         match &*self.fault {
             Fault::Read { problem } => {
+                let problem = problem.get(lang);
                 say!(lang, "{place}: cannot read the recipe: {problem}", "{place}：读不了配方：{problem}")
             }
             Fault::Syntax { problem } => {

@@ -78,7 +78,8 @@ section! { Source ["One training file.", "一个训练文件。"] {
     kind: Option<SourceKind> = None, Kind::Choice(SourceKind::CHOICES), COLUMN, "\"label\"",
         ["What a row is.", "一行是什么。"];
     user: Option<String> = None, Kind::Text, COLUMN, "\"question\"",
-        ["Column or key that holds the question.", "存放问题的列名或键名。"];
+        ["Column or key that holds what the model reads: the question, the text, or the list of turns.",
+         "存放模型所读内容的列名或键名：问题、文本，或对话轮次的列表。"];
     answer: Option<String> = None, Kind::Text, COLUMN, "\"category\"",
         ["Column or key that holds the answer or label.", "存放答案或标签的列名或键名。"];
     options: Vec<String> = Vec::new(), Kind::List(&Kind::Text), Absent::Default, "[\"A\", \"B\", \"C\", \"D\"]",
@@ -182,8 +183,8 @@ section! { Eval ["How to examine: depth in the own field against breadth kept.",
         ["General texts on which both models' perplexity is measured: a name that ships with the project, or a path to a text file.",
          "测两个模型困惑度的通用文本：项目自带的名字，或文本文件的路径。"];
     min_gain: f64 = 0.0, SHARE, Absent::Default, "0.05",
-        ["Gain in accuracy that the whole 95 % interval must exceed for the verdict “deeper” (0.05 = 5 points).",
-         "判为“更深”所需的正确率增益，95% 区间须整个高于它（0.05 = 5 个百分点）。"];
+        ["Gain in accuracy that the whole 95 % interval must exceed for the verdict “deeper” (0.05 = 5 points); its paired p-value must be below 0.05 too.",
+         "判为“更深”所需的正确率增益，95% 区间须整个高于它（0.05 = 5 个百分点），且配对 p 值须小于 0.05。"];
     max_breadth_loss: f64 = 0.05, Kind::Number { min: 0.0, max: 100.0, positive: false }, Absent::Default, "0.02",
         ["Rise of bits per byte on general text, relative to the base, beyond which the verdict says “narrower” (0.05 = 5 %).",
          "通用文本上每字节比特数相对基座的升幅，超过它就判为“变窄”（0.05 = 5%）。"];
@@ -202,7 +203,8 @@ section! { Exam ["One exam of the own field.", "一场本领域的考试。"] {
     stratified: bool = true, Kind::Bool, Absent::Default, "false",
         ["Draw the same share of every label.", "按标签等比例抽题。"];
     user: Option<String> = None, Kind::Text, COLUMN, "\"question\"",
-        ["Column or key that holds the question.", "存放问题的列名或键名。"];
+        ["Column or key that holds what the model reads: the question, the text, or the list of turns.",
+         "存放模型所读内容的列名或键名：问题、文本，或对话轮次的列表。"];
     answer: Option<String> = None, Kind::Text, COLUMN, "\"category\"",
         ["Column or key that holds the right answer.", "存放正确答案的列名或键名。"];
     options: Vec<String> = Vec::new(), Kind::List(&Kind::Text), Absent::Default, "[\"A\", \"B\", \"C\", \"D\"]",

@@ -32,11 +32,12 @@ pub use fields::{
     Method, Model, OnBadRow, Optimiser, OverLong, Recipe, Run, Schedule, Score, Source, SourceKind, Target,
     Train,
 };
-pub use lock::{InputHash, Lock, lock};
+pub use lock::{InputHash, Lock, TAKEN, lock};
 pub use overrides::Override;
 pub use table::{Absent, Choice, Field, Kind, Section, looks_like_path};
 
 use crate::lang::Said;
+use crate::messages::system_said;
 use crate::said;
 use check::Folders;
 use tree::{Node, Value};
@@ -57,25 +58,45 @@ pub struct Loaded {
     pub lock: Option<Lock>,
 }
 
+impl Loaded {
+    /// Makes `folder` the run's, except for what an override says of it.
+    fn stay_in(&mut self, folder: &Path) {
+        let given = |key: &str| self.overrides.iter().any(|o| o.key == key);
+        let run = &mut self.recipe.run;
+        if let Some(parent) = folder.parent().filter(|_| !given("run.dir")) {
+            run.dir = parent.to_path_buf();
+        }
+        if let Some(name) = folder.file_name().filter(|_| !given("run.name")) {
+            run.name = Some(name.to_string_lossy().into_owned());
+        }
+    }
+}
+
 impl Recipe {
     /// Reads a recipe file and applies overrides (`key=value`).
     ///
     /// Input paths in the file start at its folder; paths in overrides, and `run.dir`, start at `cwd`
-    /// (pass it absolute).
+    /// (pass it absolute). A lock file in the folder of its run stands for the run in this folder, wherever it was
+    /// moved to, unless an override says otherwise.
     ///
     /// # Errors
     /// [`RecipeError`]: unreadable, not TOML, or against the table of fields.
     pub fn load(file: &Path, overrides: &[String], cwd: &Path) -> Result<Loaded, RecipeError> {
         let read =
-            |problem: String| RecipeError::new(Place::Whole(file.to_path_buf()), Fault::Read { problem });
+            |problem: Said| RecipeError::new(Place::Whole(file.to_path_buf()), Fault::Read { problem });
         let path = cwd.join(file);
-        let size = std::fs::metadata(&path).map_err(|error| read(error.to_string()))?.len();
+        let size = std::fs::metadata(&path).map_err(|error| read(system_said(&error)))?.len();
         if size > MAX_BYTES {
-            return Err(read(format!("{size} bytes are too many for a recipe")));
+            return Err(read(said!("{size} bytes are too many for a recipe", "{size} 字节，作为配方太大了")));
         }
-        let bytes = std::fs::read(&path).map_err(|error| read(error.to_string()))?;
-        let text = String::from_utf8(bytes).map_err(|_| read("it is not UTF-8 text".into()))?;
-        Recipe::parse(&text, file, overrides, cwd)
+        let bytes = std::fs::read(&path).map_err(|error| read(system_said(&error)))?;
+        let text =
+            String::from_utf8(bytes).map_err(|_| read(said!("it is not UTF-8 text", "它不是 UTF-8 文本")))?;
+        let mut loaded = Recipe::parse(&text, file, overrides, cwd)?;
+        if let Some(folder) = path.parent().filter(|f| loaded.lock.is_some() && f.join(TAKEN).exists()) {
+            loaded.stay_in(folder);
+        }
+        Ok(loaded)
     }
 
     /// Like [`Recipe::load`], from text; `file` gives the name for messages and the folder for paths.

@@ -2,12 +2,11 @@
 //! `report.json`, and shown without asking anything else.
 //!
 //! Accuracies, shares and gains are fractions (0.5 is 50 %); memory is bytes; time is seconds.
+use nurture_eval::Verdict;
 use serde::{Deserialize, Serialize};
 
 use crate::lang::Said;
 use crate::recipe::{Derived, InputHash, Override};
-
-use super::verdict::Verdict;
 
 /// A whole report.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -51,7 +50,7 @@ pub struct ReportData {
     pub depth_texts: Vec<TextReport>,
     /// General texts, by perplexity.
     pub breadth: Vec<TextReport>,
-    /// The judgement; see [`super::verdict::judge`].
+    /// The judgement.
     pub verdict: Verdict,
     /// What to type to repeat the run, and to talk to the model.
     pub commands: Vec<Command>,

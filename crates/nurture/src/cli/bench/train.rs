@@ -5,8 +5,8 @@ use std::time::Instant;
 use nurture::data::TokenExample;
 use nurture::formats::ModelFile;
 use nurture::kernels::{Cpu, Rng, isa};
-use nurture::model::{Config, Decoder, PROJECTIONS};
-use nurture::train::{Learner, Optimiser, Subject, TrainConfig};
+use nurture::model::Decoder;
+use nurture::train::{Learner, Optimiser, Subject, TrainConfig, useful_flop};
 
 use super::{Figures, peak_rss, repeats};
 use crate::cli::args::Args;
@@ -63,7 +63,10 @@ pub(super) fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Option<Figures>> 
     }
     let tokens = (batch * seq) as f64;
     let rates: Vec<f64> = seconds.iter().map(|s| tokens / s).collect();
-    let per_token = useful_flop(c, seq, full) / 1e9;
+    // each sequence for itself: random ones share nothing
+    let alone: Vec<Vec<&TokenExample>> = examples.iter().map(|e| vec![e]).collect();
+    let alone: Vec<&[&TokenExample]> = alone.iter().map(Vec::as_slice).collect();
+    let per_token = useful_flop(c, &subject, &alone, false)? / tokens / 1e9;
     let mut figures = Figures::default();
     figures.fact("model", base.path.display().to_string());
     figures.fact("method", if full { "full" } else { "lora" });
@@ -88,64 +91,4 @@ pub(super) fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Option<Figures>> 
 
 fn optimiser(_name: &str) -> Optimiser {
     Optimiser::AdamW
-}
-
-/// Floating point operations of one token of LoRA training that any implementation has to do, for sequences of `seq`
-/// tokens: every projection and the vocabulary's once forward (2 operations a weight) and once backward to the
-/// activations (2 more), and attention, where a token sees half of the sequence on average (or its window): two
-/// products forward and four backward.
-///
-/// Not counted: what is computed a second time (attention's scores in the backward pass), the low-rank pairs
-/// themselves (5 % at rank 16 of SmolLM2) and everything elementwise. The base's weights get no gradient, but in full
-/// training, where each takes 2 operations more.
-fn useful_flop(c: &Config, seq: usize, full: bool) -> f64 {
-    let weights: usize = PROJECTIONS.iter().map(|p| p.shape(c)).map(|(d, n)| d * n).sum();
-    let each = if full { 6 } else { 4 };
-    let projections = each * (c.layers * weights + c.width * c.vocab);
-    let attention: f64 = (0..c.layers)
-        .map(|l| {
-            // token t of the sequence sees min(t, window) others
-            let w = c.windows.get(l).copied().flatten().unwrap_or(seq).min(seq) as f64;
-            let seen = w - w * w / (2.0 * seq as f64);
-            3.0 * 4.0 * c.q_width() as f64 * seen
-        })
-        .sum();
-    projections as f64 + attention
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use nurture::kernels::Activation;
-    use nurture::model::Family;
-
-    #[test]
-    fn smollm2_takes_0_591_gflop_a_token() {
-        let c = Config {
-            family: Family::Llama,
-            vocab: 49_152,
-            width: 576,
-            layers: 30,
-            heads: 9,
-            kv_heads: 3,
-            head_dim: 64,
-            ffn: 1536,
-            norm_eps: 1e-5,
-            rope_theta: 1e5,
-            rope_scaling: None,
-            local_rope_theta: None,
-            windows: vec![None; 30],
-            activation: Activation::Silu,
-            attention_scale: 0.125,
-            embed_scale: 1.0,
-            qk_norm: false,
-            post_norms: false,
-            context: 8192,
-        };
-        assert!((useful_flop(&c, 512, false) / 1e9 - 0.591).abs() < 5e-5, "{}", useful_flop(&c, 512, false));
-        // a window as long as the sequence changes nothing, a shorter one saves work
-        let window = |w| useful_flop(&Config { windows: vec![Some(w); 30], ..c.clone() }, 512, false);
-        assert_eq!(window(512), useful_flop(&c, 512, false));
-        assert!(window(128) < useful_flop(&c, 512, false));
-    }
 }
