@@ -320,6 +320,22 @@ pub fn untile(tiles: &[f32], cols: usize, first: usize, out: &mut [f32]) {
     }
 }
 
+/// The reverse of [`untile`]: rows in order to tiles; what is beyond the matrix becomes zero.
+///
+/// # Panics
+/// If the lengths do not fit.
+pub fn tiled(values: &[f32], cols: usize, tiles: &mut [f32]) {
+    let tile = tile_floats(cols);
+    assert!(tiles.len() == (values.len() / cols).div_ceil(TILE_ROWS) * tile, "shape of tiles");
+    tiles.fill(0.0);
+    for (row, values) in values.chunks_exact(cols).enumerate() {
+        let to = &mut tiles[row / TILE_ROWS * tile..][..tile];
+        for (column, v) in to.chunks_exact_mut(TILE_ROWS).zip(values) {
+            column[row % TILE_ROWS] = *v;
+        }
+    }
+}
+
 impl Weight {
     /// The same values as F32, to be trained.
     pub fn to_f32(&self, pool: &Pool) -> Weight {

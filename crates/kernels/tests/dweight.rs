@@ -52,6 +52,9 @@ fn weight_gradients_equal_the_sums() {
             let mut got = vec![0.0; n * d];
             untile(grad, d, 0, &mut got);
             close(&got, &want, 3e-6, &format!("{t} × {d} × {n}"));
+            let mut back = vec![1.0; grad.len()];
+            nurture_kernels::tiled(&got, d, &mut back);
+            same_bits(&back, grad, "tiled again");
             // a part of the rows, and the padding
             let mut two = vec![0.0; 2 * d];
             untile(grad, d, n - 2, &mut two);

@@ -18,6 +18,7 @@ mod keep;
 mod load;
 mod memory;
 mod parameters;
+mod pissa;
 mod sink;
 mod training;
 
@@ -28,6 +29,6 @@ pub use decoder::{Block, Buffers, Decoder, Projected};
 pub use error::ModelError;
 pub use keep::KeepRows;
 pub use memory::{Learning, MemoryRow, TrainingShape, keep_memory, memory_table};
-pub use nurture_kernels::{Activation, Cpu, Span};
+pub use nurture_kernels::{Activation, Cpu, Softening, Span};
 pub use parameters::{Freeze, ModelGrads, Norm, Parameter, Slot};
-pub use training::{LossRow, TrainBatch, TrainBuffers};
+pub use training::{LossRow, Noise, PassOptions, TrainBatch, TrainBuffers};

@@ -8,9 +8,9 @@ use crate::keep::KeepRows;
 use crate::parameters::{ModelGrads, Norm, Slot};
 use crate::sink::Sink;
 use nurture_kernels::{
-    AttentionBackward, Backward, Cpu, Forward, Linear, Weight, attention_backward, cross_entropy,
-    embed_gradient, gated_backward, gated_forward, linear_backward, linear_forward, rms_norm_backward,
-    rms_norm_forward, rope,
+    AttentionBackward, Backward, Cpu, Forward, Linear, Softening, Weight, add_uniform_noise,
+    attention_backward, cross_entropy, embed_gradient, gated_backward, gated_forward, linear_backward,
+    linear_forward, rms_norm_backward, rms_norm_forward, rope, soft_cross_entropy,
 };
 
 /// A place where the next token is to be learnt.
@@ -47,10 +47,31 @@ impl TrainBatch {
     }
 }
 
+/// Noise on embedded tokens (NEFTune): uniform in `±alpha / √(length · D)` for each span.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Noise {
+    /// size
+    pub alpha: f64,
+    /// the same seed gives the same noise
+    pub seed: u64,
+}
+
+/// How a pass is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PassOptions {
+    /// keep only the input of each block and compute the block again on the way back: less memory, about a third more
+    /// work, the same bits
+    pub recompute: bool,
+    /// what is added to the cross-entropy
+    pub softening: Softening,
+    /// noise on the embedded tokens
+    pub noise: Option<Noise>,
+}
+
 /// Buffers of [`Decoder::train`]: the activations and the gradients that flow back.
 #[derive(Debug, Default)]
 pub struct TrainBuffers {
-    recompute: bool,
+    options: PassOptions,
     pub(crate) forward: Buffers,
     pub(crate) dx: Vec<f32>,
     dn: Vec<f32>,
@@ -66,7 +87,17 @@ impl TrainBuffers {
     /// Buffers of a pass that keeps only the input of each block and computes the block again on the way back: less
     /// memory, about a third more work, the same bits.
     pub fn recomputing() -> TrainBuffers {
-        TrainBuffers { recompute: true, ..TrainBuffers::default() }
+        TrainBuffers::with(PassOptions { recompute: true, ..PassOptions::default() })
+    }
+
+    /// Buffers of passes with these options.
+    pub fn with(options: PassOptions) -> TrainBuffers {
+        TrainBuffers { options, ..TrainBuffers::default() }
+    }
+
+    /// Noise on the embedded tokens of the passes that follow.
+    pub fn set_noise(&mut self, noise: Option<Noise>) {
+        self.options.noise = noise;
     }
 
     /// Two chunks of logits of `n` floats.
@@ -133,15 +164,29 @@ impl Decoder {
         buffers: &mut TrainBuffers,
         mut sink: Sink<'_>,
     ) -> Result<Vec<f32>, ModelError> {
-        let retain = match buffers.recompute {
+        let noise = buffers.options.noise;
+        let retain = match buffers.options.recompute {
             true => Retain::Inputs,
             false => Retain::From(sink.lowest().min(self.config.layers - 1)),
         };
-        self.forward_kept(cpu, adapter, &batch.batch, retain, &mut buffers.forward, |_| ())?;
+        self.forward_kept(cpu, adapter, &batch.batch, retain, &mut buffers.forward, |x| {
+            self.disturb(cpu, batch, noise, x)
+        })?;
         let mut losses = self.loss(cpu, batch, buffers, &mut sink)?;
         self.keep_loss(cpu, reference, batch, buffers, &mut losses, &mut sink);
         self.backward(cpu, adapter, &batch.batch, retain, buffers, &mut sink);
         Ok(losses)
+    }
+
+    /// Adds noise to the embedded tokens `x` `[T, D]`, span by span.
+    fn disturb(&self, cpu: &Cpu, batch: &TrainBatch, noise: Option<Noise>, x: &mut [f32]) {
+        let Some(Noise { alpha, seed }) = noise else { return };
+        let d = self.config.width;
+        for (i, span) in batch.batch.spans.iter().enumerate() {
+            let size = alpha / ((span.len * d) as f64).sqrt();
+            let rows = &mut x[span.row * d..][..span.len * d];
+            add_uniform_noise(cpu.pool(), rows, d, size as f32, seed.wrapping_add((i as u64) << 32));
+        }
     }
 
     /// Losses without gradients, for validation.
@@ -172,6 +217,7 @@ impl Decoder {
         if let Some((place, l)) = batch.losses.iter().enumerate().find(|(_, l)| l.target as usize >= vocab) {
             return Err(ModelError::Token { token: l.target, place, vocab });
         }
+        let soft = buffers.options.softening;
         let rows = logit_rows(vocab).min(batch.losses.len().max(1));
         let dx = sized(&mut buffers.dx, t * d);
         dx.fill(0.0);
@@ -191,7 +237,11 @@ impl Decoder {
             linear_forward(cpu, n, m, &mut [Forward { linear, y: logits, h: &mut [] }]);
             let targets: Vec<u32> = chunk.iter().map(|l| l.target).collect();
             let weights: Vec<f32> = chunk.iter().map(|l| l.weight).collect();
-            cross_entropy(cpu.pool(), logits, vocab, &targets, Some(&weights), losses);
+            if soft.is_on() {
+                soft_cross_entropy(cpu.pool(), logits, vocab, &targets, soft, Some(&weights), losses);
+            } else {
+                cross_entropy(cpu.pool(), logits, vocab, &targets, Some(&weights), losses);
+            }
             linear_backward(
                 cpu,
                 n,

@@ -197,6 +197,72 @@ fn a_network_that_was_saved_is_the_network() {
 }
 
 #[test]
+fn a_softened_loss_is_the_formula_over_all_logits() {
+    let cpu = Cpu::new(2);
+    let model = Decoder::load(&ModelFile::open(folder("llama")).unwrap(), cpu.pool()).unwrap();
+    let g = golden(&folder("llama").join("golden.json"));
+    let softening = Softening { smoothing: 0.1, z: 1e-3 };
+    let mut buffers = TrainBuffers::with(PassOptions { softening, ..PassOptions::default() });
+    let got = model.losses(&cpu, None, &whole_batch(&g, 1.0), &mut buffers).unwrap();
+    let mut got = got.iter();
+    for (logits, (ids, trained)) in
+        logits(&cpu, &model, None, &g.ids).iter().zip(g.ids.iter().zip(&g.trained))
+    {
+        for (t, x) in logits.chunks_exact(model.config().vocab).enumerate().take(ids.len() - 1) {
+            if trained[t + 1] {
+                let x: Vec<f64> = x.iter().map(|&x| x as f64).collect();
+                let z = x.iter().map(|x| x.exp()).sum::<f64>().ln();
+                let mean = x.iter().sum::<f64>() / x.len() as f64;
+                let want = z - 0.9 * x[ids[t + 1] as usize] - 0.1 * mean + 1e-3 * z * z;
+                let got = *got.next().unwrap() as f64;
+                assert!((got - want).abs() < 1e-5 * want, "token {t}: {got}, not {want}");
+            }
+        }
+    }
+    assert!(got.next().is_none());
+}
+
+#[test]
+fn noise_on_tokens_is_noise_on_their_embeddings() {
+    let cpu = Cpu::new(2);
+    // with a head of its own, so that the embedding can be changed alone
+    let model = Decoder::load(&ModelFile::open(folder("qwen3")).unwrap(), cpu.pool()).unwrap();
+    let (alpha, seed, d) = (5.0, 77u64, model.config().width);
+    let sequences = [(0..12).collect::<Vec<u32>>(), (20..29).collect()];
+    let mut batch = TrainBatch::default();
+    sequences.iter().for_each(|s| batch.push(s, &vec![true; s.len()], 0.1));
+    let noise = Some(Noise { alpha, seed });
+    let mut buffers = TrainBuffers::with(PassOptions { noise, ..PassOptions::default() });
+    let freeze = Freeze::default();
+    let mut moved = model.to_trainable(cpu.pool(), &freeze);
+    let mut grads = || ModelGrads::zeros(model.trainable(&freeze));
+    let plain = moved.train_full(&cpu, &model, &batch, &mut TrainBuffers::default(), &mut grads()).unwrap();
+    let noisy = moved.train_full(&cpu, &model, &batch, &mut buffers, &mut grads()).unwrap();
+    assert!(plain != noisy);
+    assert!(noisy == moved.train_full(&cpu, &model, &batch, &mut buffers, &mut grads()).unwrap());
+    buffers.set_noise(None);
+    assert!(plain == moved.train_full(&cpu, &model, &batch, &mut buffers, &mut grads()).unwrap());
+    // the same noise, put into the rows of the embedding: no token stands twice
+    let embed = moved.floats_mut(Slot::Embed).unwrap();
+    let tile = embed.len() / model.config().vocab.div_ceil(16);
+    for (i, tokens) in sequences.iter().enumerate() {
+        let mut x = vec![0f32; tokens.len() * d];
+        let size = alpha / ((tokens.len() * d) as f64).sqrt();
+        let seed = seed.wrapping_add((i as u64) << 32);
+        nurture_kernels::add_uniform_noise(cpu.pool(), &mut x, d, size as f32, seed);
+        let top = x.iter().fold(0f64, |m, v| m.max(v.abs() as f64));
+        assert!(top <= size && top > 0.9 * size, "the size of NEFTune's noise: {top} {size}");
+        for (&token, x) in tokens.iter().zip(x.chunks_exact(d)) {
+            for (c, x) in x.iter().enumerate() {
+                embed[token as usize / 16 * tile + c * 16 + token as usize % 16] += x;
+            }
+        }
+    }
+    let want = moved.train_full(&cpu, &model, &batch, &mut TrainBuffers::default(), &mut grads()).unwrap();
+    close(&noisy, &want, 1e-5, "losses with noise");
+}
+
+#[test]
 fn what_is_frozen_has_no_gradient_and_the_rest_keeps_its_own() {
     let cpu = Cpu::new(2);
     for family in ["gemma3", "qwen3", "qwen2"] {

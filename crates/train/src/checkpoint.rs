@@ -1,6 +1,7 @@
 //! Checkpoints: one file each, `checkpoints/step-000123.safetensors`, whole or not there.
 //!
-//! A file holds what trains (`p.NAME`), the optimiser's memory (`m.NAME`, `v.NAME`, …) and, in its header, the state of
+//! A file holds what trains (`p.NAME`), the optimiser's memory (`m.NAME`, `v.NAME`; of eight bits `s8.NAME`, `c8.NAME`,
+//! whose bytes stand four to a word; averages `a.NAME`) and, in its header, the state of
 //! the loop and the identity of the run; a SHA-256 over all of it stands beside them. It is written from the live
 //! tensors, without a copy, and read back tensor by tensor: for a LoRA that is tens of megabytes every few minutes, less
 //! than a hundredth of the time between two of them; for a network that trains itself it is three times its weights.
@@ -116,10 +117,11 @@ fn tensors<'l>(learner: &'l Learner<'_>) -> Vec<(String, Vec<usize>, &'l [f32])>
     let named = learner.pupil.tensors();
     let plain = matches!(learner.pupil, Pupil::Adapter { .. });
     let shape = |t: &Tensor, values: &[f32]| if plain { t.shape.clone() } else { vec![values.len()] };
-    for ((t, values), state) in named.iter().zip(learner.pupil.values()).zip(&learner.memory.states) {
+    for ((t, values), memory) in named.iter().zip(learner.pupil.values()).zip(learner.memory.stored()) {
         out.push((format!("p.{}", t.name), shape(t, values), values));
-        for (what, values) in state.stored() {
-            out.push((format!("{what}.{}", t.name), shape(t, values), values));
+        for (what, words) in memory {
+            let shape = if words.len() == values.len() { shape(t, words) } else { vec![words.len()] };
+            out.push((format!("{what}.{}", t.name), shape, words));
         }
     }
     out.sort_by(|a, b| a.0.cmp(&b.0));
@@ -269,9 +271,9 @@ impl Loaded {
             })
             .map_err(|e| e.to_string())
         };
-        for (i, state) in learner.memory.states.iter_mut().enumerate() {
-            for part in state.parts() {
-                read(part.what, i, part.words)?;
+        for (i, parts) in learner.memory.stored_mut().into_iter().enumerate() {
+            for (what, words) in parts {
+                read(what, i, words)?;
             }
         }
         let mut result = Ok(());

@@ -79,7 +79,7 @@ pub fn forecast(
     for step in plan.steps(0).take(usize::try_from(steps).unwrap_or(usize::MAX)) {
         for pack in &step.packs {
             let pack: Vec<&TokenExample> = pack.iter().filter_map(|&i| examples.get(i)).collect();
-            let tree = PrefixTree::new(&pack, config.sharing);
+            let tree = PrefixTree::new(&pack, config.shares());
             shape.tokens = shape.tokens.max(tree.rows());
             shape.loss_rows = shape.loss_rows.max(tree.losses.len());
             loss_rows += tree.losses.len() as u64;

@@ -1,14 +1,16 @@
 //! One optimiser step: all micro-batches, the checks, clipping, the update.
 
-use crate::config::TrainConfig;
+use crate::config::{Init, TrainConfig};
 use crate::error::TrainError;
 use crate::layout::lay_out;
 use crate::optimiser::Memory;
 use crate::pupil::Pupil;
 use crate::subject::Subject;
 use nurture_data::{PrefixTree, TokenExample};
-use nurture_kernels::sum_of_squares;
-use nurture_model::{Adapter, AdapterGrads, Cpu, Decoder, ModelGrads, TrainBatch, TrainBuffers};
+use nurture_kernels::{Rng, sum_of_squares};
+use nurture_model::{
+    Adapter, AdapterGrads, Cpu, Decoder, ModelGrads, Noise, PassOptions, Softening, TrainBatch, TrainBuffers,
+};
 use std::collections::HashMap;
 
 /// What a step did.
@@ -47,11 +49,11 @@ pub struct Learner<'a> {
 impl<'a> Learner<'a> {
     /// A learner of an adapter by AdamW, with moments of zero.
     pub fn new(cpu: &'a Cpu, model: &'a Decoder, adapter: Adapter) -> Self {
-        Learner::of(cpu, model, Pupil::adapter(model, adapter), &TrainConfig::default())
+        Learner::of(cpu, model, Pupil::adapter(model, adapter, false), &TrainConfig::default())
     }
 
     /// A learner of what `subject` says, from its first values: a new adapter, or a copy of the network that is F32
-    /// where it trains. Of `config` the seed, the optimiser and the recomputation count.
+    /// where it trains. Of `config` the seed, the optimiser, the softening of the loss and the recomputation count.
     ///
     /// # Errors
     /// Parts to freeze that are not there.
@@ -62,7 +64,13 @@ impl<'a> Learner<'a> {
         config: &TrainConfig,
     ) -> Result<Self, TrainError> {
         let pupil = match subject {
-            Subject::Lora(lora) => Pupil::adapter(model, Adapter::new(model.config(), lora, config.seed)),
+            Subject::Lora(lora) => {
+                let adapter = match config.init {
+                    Init::Random => Adapter::new(model.config(), lora, config.seed),
+                    Init::Principal => Adapter::principal(cpu, model, lora, config.seed),
+                };
+                Pupil::adapter(model, adapter, config.init == Init::Principal)
+            }
             Subject::Full { .. } => {
                 Pupil::network(cpu, model, &subject.freeze(model.config(), model.tied())?)
             }
@@ -75,12 +83,21 @@ impl<'a> Learner<'a> {
         Learner {
             cpu,
             model,
-            memory: Memory::new(config.optimiser, pupil.tensors()),
+            memory: Memory::new(config, &pupil),
             pupil,
-            buffers: if config.recompute { TrainBuffers::recomputing() } else { TrainBuffers::default() },
+            buffers: TrainBuffers::with(PassOptions {
+                recompute: config.recompute,
+                softening: Softening { smoothing: config.label_smoothing as f32, z: config.z_loss as f32 },
+                noise: None,
+            }),
             none: (none.clone(), AdapterGrads::zeros(&none)),
             kept: HashMap::new(),
         }
+    }
+
+    /// Puts the average of the weights (`ema`) in the place of the last ones, to be saved. Training cannot go on after it.
+    pub(crate) fn settle(&mut self) {
+        self.memory.settle(&mut self.pupil);
     }
 
     /// The adapter as it stands; one without pairs where the network itself trains.
@@ -116,7 +133,7 @@ impl<'a> Learner<'a> {
     }
 
     /// Learns from the sequences of `packs`, one pack a micro-batch: step number `step` (from 1) at learning rate
-    /// `rate`. Of `config` only the constants of the optimiser, the clipping and the sharing count.
+    /// `rate`. Of `config` the constants of the optimiser, the clipping, the sharing and the noise count.
     ///
     /// The loss is the mean over the trained tokens of all sequences; what sequences of a pack begin with alike is
     /// computed once and counts for each of them. On an error what learns is unchanged.
@@ -147,11 +164,13 @@ impl<'a> Learner<'a> {
         packs: &[Vec<&TokenExample>],
         windows: &[(usize, &[u32])],
     ) -> Result<Update, TrainError> {
-        let mut done = self.pass(config.sharing, step, rate, packs)?;
+        let mut done = self.pass(config, step, rate, packs)?;
+        self.buffers.set_noise(None);
         done.keep = self.keep(config, step, rate, windows)?;
         let kept = windows.iter().map(|(_, w)| w.len() as u64).sum::<u64>();
         done.tokens += kept;
         done.computed_tokens += kept;
+        self.pupil.mask();
         let grad_norm = self.norm(step, rate)?;
         // as PyTorch's clip_grad_norm_
         let clipped = if config.clip > 0.0 { (config.clip / (grad_norm + 1e-6)).min(1.0) } else { 1.0 };
@@ -162,7 +181,7 @@ impl<'a> Learner<'a> {
     /// Forward and backward through all packs; the norm of the gradients is left open.
     fn pass(
         &mut self,
-        sharing: bool,
+        config: &TrainConfig,
         step: u64,
         rate: f64,
         packs: &[Vec<&TokenExample>],
@@ -175,8 +194,11 @@ impl<'a> Learner<'a> {
         let weight = (1.0 / trained as f64) as f32;
         self.pupil.clear_gradients();
         let (mut sum, mut computed) = (0f64, 0);
-        for pack in packs {
-            let tree = PrefixTree::new(pack, sharing);
+        for (number, pack) in packs.iter().enumerate() {
+            let tree = PrefixTree::new(pack, config.shares());
+            let seed = Rng::stream(config.seed, step).next_u64().wrapping_add(number as u64);
+            let noise = (config.neftune > 0.0).then_some(Noise { alpha: config.neftune, seed });
+            self.buffers.set_noise(noise);
             let batch = lay_out(&tree, weight);
             let losses = self.pupil.pass(self.cpu, &batch, &mut self.buffers)?;
             for (at, &loss) in tree.losses.iter().zip(&losses) {

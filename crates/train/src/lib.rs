@@ -21,6 +21,7 @@ mod keep;
 mod layout;
 mod learner;
 mod metrics;
+mod muon;
 mod optimiser;
 mod process;
 mod pupil;
@@ -29,7 +30,7 @@ mod subject;
 mod trainer;
 
 pub use checkpoint::CHECKPOINTS;
-pub use config::{Optimiser, RunLength, TrainConfig};
+pub use config::{Init, Optimiser, RunLength, TrainConfig};
 pub use divergence::{Divergence, OnDivergence};
 pub use error::{TrainError, Warning};
 pub use flops::{FlopsPerToken, useful_flop, useful_gflop_per_token};

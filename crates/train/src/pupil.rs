@@ -10,7 +10,7 @@ use nurture_model::{
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant)] // there is one of it
 pub(crate) enum Pupil<'a> {
-    Adapter { model: &'a Decoder, adapter: Adapter, gradients: AdapterGrads },
+    Adapter { model: &'a Decoder, adapter: Adapter, gradients: AdapterGrads, half: bool },
     Network { base: &'a Decoder, network: Decoder, gradients: ModelGrads },
 }
 
@@ -29,11 +29,54 @@ pub(crate) struct Tensor {
     pub(crate) hidden: bool,
     /// whether it is the second matrix of a LoRA pair
     pub(crate) second: bool,
+    /// whether only the first half of a LoRA pair trains (`nurture_model::Adapter::principal`)
+    pub(crate) half: bool,
+}
+
+impl Tensor {
+    /// Where in a row-major matrix the half lies that does not train: `(rows, columns of a row, first fixed column)`; of a
+    /// first matrix `[2 R, D]` the lower rows, as one long row.
+    fn half(&self, floats: usize) -> (usize, usize, usize) {
+        match self.shape[..] {
+            [rows, cols] if self.second => (rows, cols, cols / 2),
+            _ => (1, floats, floats / 2),
+        }
+    }
+
+    /// The values that do not train.
+    pub(crate) fn fixed(&self, values: &[f32]) -> Vec<f32> {
+        if !self.half {
+            return Vec::new();
+        }
+        let (_, cols, first) = self.half(values.len());
+        values.chunks_exact(cols).flat_map(|row| row[first..].iter().copied()).collect()
+    }
+
+    /// Puts them back.
+    pub(crate) fn put_back(&self, values: &mut [f32], fixed: &[f32]) {
+        if !self.half {
+            return;
+        }
+        let (_, cols, first) = self.half(values.len());
+        for (row, fixed) in values.chunks_exact_mut(cols).zip(fixed.chunks_exact(cols - first)) {
+            row[first..].copy_from_slice(fixed);
+        }
+    }
+
+    /// Takes the gradient of what does not train away.
+    pub(crate) fn mask(&self, gradient: &mut [f32]) {
+        if !self.half {
+            return;
+        }
+        let (_, cols, first) = self.half(gradient.len());
+        gradient.chunks_exact_mut(cols).for_each(|row| row[first..].fill(0.0));
+    }
 }
 
 impl<'a> Pupil<'a> {
-    pub(crate) fn adapter(model: &'a Decoder, adapter: Adapter) -> Pupil<'a> {
-        Pupil::Adapter { model, gradients: AdapterGrads::zeros(&adapter), adapter }
+    /// An adapter; `half`: of each pair the first half trains.
+    pub(crate) fn adapter(model: &'a Decoder, adapter: Adapter, half: bool) -> Pupil<'a> {
+        Pupil::Adapter { model, gradients: AdapterGrads::zeros(&adapter), adapter, half }
     }
 
     /// A copy of the network, F32 where it trains.
@@ -51,7 +94,7 @@ impl<'a> Pupil<'a> {
         buffers: &mut TrainBuffers,
     ) -> Result<Vec<f32>, ModelError> {
         match self {
-            Pupil::Adapter { model, adapter, gradients } => {
+            Pupil::Adapter { model, adapter, gradients, .. } => {
                 model.train(cpu, adapter, batch, buffers, gradients)
             }
             Pupil::Network { base, network, gradients } => {
@@ -70,7 +113,7 @@ impl<'a> Pupil<'a> {
     /// What trains, in the order of all other lists here.
     pub(crate) fn tensors(&self) -> Vec<Tensor> {
         match self {
-            Pupil::Adapter { adapter, .. } => {
+            Pupil::Adapter { adapter, half, .. } => {
                 let tensors = adapter.tensors().into_iter().enumerate();
                 let one = |(i, (name, shape, values)): (usize, (String, Vec<usize>, &[f32]))| Tensor {
                     name,
@@ -79,6 +122,7 @@ impl<'a> Pupil<'a> {
                     decays: true,
                     hidden: false,
                     second: i % 2 == 1,
+                    half: *half,
                 };
                 tensors.map(one).collect()
             }
@@ -90,6 +134,7 @@ impl<'a> Pupil<'a> {
                     decays: p.is_matrix(),
                     hidden: p.is_hidden_matrix(),
                     second: false,
+                    half: false,
                 };
                 gradients.iter().map(one).collect()
             }
@@ -106,6 +151,18 @@ impl<'a> Pupil<'a> {
             Pupil::Network { gradients, .. } => gradients.iter().nth(i).map(|(p, _)| p.name.clone()),
         }
         .unwrap_or_default()
+    }
+
+    /// Takes away the gradients of what does not train.
+    pub(crate) fn mask(&mut self) {
+        let tensors = match self {
+            Pupil::Adapter { half: true, .. } => self.tensors(),
+            _ => return,
+        };
+        if let Pupil::Adapter { gradients, .. } = self {
+            let all = gradients.iter_mut().flat_map(|(a, b)| [a, b]);
+            tensors.iter().zip(all).for_each(|(t, g)| t.mask(g));
+        }
     }
 
     /// The gradients.

@@ -1,6 +1,6 @@
 //! What a run trains: an adapter beside the frozen base, or the network itself.
 
-use crate::config::TrainConfig;
+use crate::config::{Init, Optimiser, TrainConfig};
 use crate::error::TrainError;
 use nurture_model::{Config, Decoder, Freeze, Learning, LoraSpec, Parameter, Slot};
 use serde_json::{Value, json};
@@ -64,9 +64,15 @@ impl Subject {
     }
 
     /// Refuses what cannot be meant.
-    pub(crate) fn check(&self, model: &Decoder) -> Result<(), TrainError> {
+    pub(crate) fn check(&self, model: &Decoder, config: &TrainConfig) -> Result<(), TrainError> {
         let refuse = |key, problem: String| Err(TrainError::Setting { key, problem });
         let Subject::Lora(lora) = self else {
+            if config.init != Init::Random || config.b_ratio != 1.0 {
+                return refuse(
+                    "init",
+                    "only an adapter has an initialisation and a second matrix".to_string(),
+                );
+            }
             return self.freeze(model.config(), model.tied()).map(drop);
         };
         if lora.rank == 0 || lora.rank > MAX_RANK {
@@ -74,6 +80,16 @@ impl Subject {
         }
         if !(lora.alpha.is_finite() && lora.alpha > 0.0) {
             return refuse("adapter.alpha", format!("{}: a positive number is expected", lora.alpha));
+        }
+        if config.optimiser == Optimiser::Muon {
+            return refuse("optimiser", "muon: for the weights of a network, not for an adapter".to_string());
+        }
+        if config.init == Init::Principal && !lora.rank.is_multiple_of(2) {
+            let problem = format!(
+                "{}: an adapter that begins as its weights' strongest part has two halves",
+                lora.rank
+            );
+            return refuse("adapter.rank", problem);
         }
         if lora.targets.is_empty() {
             return refuse("adapter.targets", "none: no projection would carry an adapter".to_string());

@@ -122,7 +122,7 @@ impl<'a> Trainer<'a> {
         find: impl FnOnce(&Path) -> Result<(Option<Loaded>, Vec<Warning>), TrainError>,
     ) -> Result<Self, TrainError> {
         config.check()?;
-        subject.check(model)?;
+        subject.check(model, &config)?;
         examples::check(model.config(), &config, &lessons)?;
         let identity = Identity::new(&config, &subject, &lessons, &files.base_sha256);
         let total = config.total_steps(lessons.examples.len());
@@ -216,7 +216,7 @@ impl<'a> Trainer<'a> {
     /// A loss or gradient that is not finite, gradients that are all zero, a climbing loss (where the settings say
     /// so), each with the step; the disk. Nothing that was saved before is lost.
     pub fn step(&mut self) -> Result<Option<StepMetrics>, TrainError> {
-        if self.done >= self.total {
+        if self.done >= self.total || self.learner.memory.is_settled() {
             return Ok(None);
         }
         let Some(plan) = self.plan.step(self.done) else { return Ok(None) };
@@ -284,7 +284,7 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// The disk; the older checkpoints are then untouched.
     pub fn checkpoint(&mut self) -> Result<(), TrainError> {
-        if self.saved == Some(self.done) || self.done == 0 {
+        if self.saved == Some(self.done) || self.done == 0 || self.learner.memory.is_settled() {
             return Ok(());
         }
         self.metrics.sync()?;
@@ -312,6 +312,14 @@ impl<'a> Trainer<'a> {
             seconds: self.seconds,
             last_loss: self.last_loss,
             peak_rss: peak_rss(),
+        }
+    }
+
+    /// Ends a run whose steps are all done: what is saved from here on is the average of the weights, where the settings
+    /// ask for one (`ema`), else the last ones.
+    pub fn finish(&mut self) {
+        if self.done >= self.total {
+            self.learner.settle();
         }
     }
 

@@ -50,7 +50,7 @@ pub(crate) const COMMAND: Command = Command {
         Arg::word(
             "optimiser",
             "NAME",
-            &["adamw"],
+            &["adamw", "adamw8bit", "muon"],
             Text::new("train: how gradients become steps (adamw)", "train：梯度怎样变成更新（adamw）"),
         ),
         Arg::switch(

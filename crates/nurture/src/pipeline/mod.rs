@@ -333,15 +333,33 @@ fn subject(r: &Recipe, resolved: &Resolved, model: &Model) -> Result<Subject> {
     };
     let names = a.modules();
     let targets = PROJECTIONS.into_iter().filter(|p| names.contains(&p.name())).collect();
-    Ok(LoraSpec { rank: a.rank, alpha: resolved.alpha, rslora: a.rslora, targets }.into())
+    // beginning as the strongest part of each weight takes two halves, at the same scale
+    let (rank, alpha) = match a.init {
+        recipe::AdapterInit::Random => (a.rank, resolved.alpha),
+        recipe::AdapterInit::Pissa if a.rslora => (2 * a.rank, resolved.alpha * 2f64.sqrt()),
+        recipe::AdapterInit::Pissa => (2 * a.rank, resolved.alpha * 2.0),
+    };
+    Ok(LoraSpec { rank, alpha, rslora: a.rslora, targets }.into())
 }
 
 fn train_config(recipe: &Recipe, r: &Resolved) -> TrainConfig {
+    let adapter = recipe.train.adapter.as_ref();
     TrainConfig {
         recompute: recipe.train.recompute,
         optimiser: match recipe.train.optimiser {
             recipe::Optimiser::AdamW => nurture_train::Optimiser::AdamW,
+            recipe::Optimiser::AdamW8 => nurture_train::Optimiser::AdamW8,
+            recipe::Optimiser::Muon => nurture_train::Optimiser::Muon,
         },
+        label_smoothing: recipe.train.label_smoothing,
+        z_loss: recipe.train.z_loss,
+        neftune: recipe.train.neftune,
+        ema: recipe.train.ema,
+        init: match adapter.map(|a| a.init) {
+            Some(recipe::AdapterInit::Pissa) => nurture_train::Init::Principal,
+            _ => nurture_train::Init::Random,
+        },
+        b_ratio: adapter.map_or(1.0, |a| a.b_ratio),
         length: RunLength::Steps(r.steps as u64),
         batch: r.batch,
         micro_tokens: r.micro_tokens,
@@ -351,6 +369,7 @@ fn train_config(recipe: &Recipe, r: &Resolved) -> TrainConfig {
             recipe::Schedule::Cosine => nurture_train::Schedule::Cosine,
             recipe::Schedule::Linear => nurture_train::Schedule::Linear,
             recipe::Schedule::Constant => nurture_train::Schedule::Constant,
+            recipe::Schedule::Wsd => nurture_train::Schedule::Wsd,
         },
         weight_decay: r.weight_decay,
         clip: r.clip,
@@ -417,6 +436,7 @@ fn train(
     if !outcome.finished {
         return Err(Stopped.into());
     }
+    trainer.finish();
     save(&trainer)?;
     Ok(outcome)
 }
@@ -457,9 +477,15 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
 
 /// Hash of a file of any size.
 pub(crate) fn sha256_of(path: &Path) -> Result<String> {
+    use std::io::Read as _;
     let mut file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
-    let mut hash = Sha256::new();
-    std::io::copy(&mut file, &mut hash).with_context(|| path.display().to_string())?;
+    let (mut hash, mut piece) = (Sha256::new(), vec![0u8; 1 << 20]);
+    loop {
+        match file.read(&mut piece).with_context(|| path.display().to_string())? {
+            0 => break,
+            n => hash.update(piece.get(..n).unwrap_or_default()),
+        }
+    }
     Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
 }
 

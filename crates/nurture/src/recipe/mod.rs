@@ -28,9 +28,9 @@ pub use derive::{BaseFacts, DIALS, DataFacts, Derived, Dial, ExamPlan, Resolved,
 pub use docs::{help, json_schema, markdown};
 pub use error::{Fault, Place, RecipeError};
 pub use fields::{
-    Adapter, AdapterKind, Data, Effort, Encoding, Eval, Exam, ExamKind, Export, ExportFormat, Keep, Labels,
-    Method, Model, OnBadRow, Optimiser, OverLong, Recipe, Run, Schedule, Score, Source, SourceKind, Target,
-    Train,
+    Adapter, AdapterInit, AdapterKind, Data, Effort, Encoding, Eval, Exam, ExamKind, Export, ExportFormat,
+    Keep, Labels, Method, Model, OnBadRow, Optimiser, OverLong, Recipe, Run, Schedule, Score, Source,
+    SourceKind, Target, Train,
 };
 pub use lock::{InputHash, Lock, TAKEN, lock};
 pub use overrides::Override;
@@ -166,6 +166,17 @@ impl Recipe {
                 said!(
                     "beside an adapter the whole base is frozen anyway",
                     "有适配器时整个基座本来就是冻结的"
+                ),
+            ));
+        }
+        if train.adapter.is_some() && train.optimiser == Optimiser::Muon {
+            return Err(apart(
+                place,
+                "train.optimiser = \"muon\"",
+                "train.adapter",
+                said!(
+                    "it is made for the weights of a network; take adamw",
+                    "它是为网络自身的权重设计的；请用 adamw"
                 ),
             ));
         }

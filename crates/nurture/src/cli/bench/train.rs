@@ -89,6 +89,10 @@ pub(super) fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Option<Figures>> 
     Ok(Some(figures))
 }
 
-fn optimiser(_name: &str) -> Optimiser {
-    Optimiser::AdamW
+fn optimiser(name: &str) -> Optimiser {
+    match name {
+        "adamw8bit" => Optimiser::AdamW8,
+        "muon" => Optimiser::Muon,
+        _ => Optimiser::AdamW,
+    }
 }
