@@ -134,7 +134,10 @@ fn finish(out: Output, done: &Done) -> bool {
     let dir = shown(&done.dir);
     out.line("");
     let Some(report) = &done.report else {
-        out.line(&say!(lang, "adapter: {dir}/adapter", "适配器：{dir}/adapter"));
+        match nurture::network::network_dir(&done.dir) {
+            Some(_) => out.line(&say!(lang, "model: {dir}/model", "模型：{dir}/model")),
+            None => out.line(&say!(lang, "adapter: {dir}/adapter", "适配器：{dir}/adapter")),
+        }
         out.line(&say!(lang, "examine it: nurture eval {dir}", "考它：nurture eval {dir}"));
         return true;
     };

@@ -97,9 +97,18 @@ section! { Train ["How to teach.", "怎么教。"] {
     method: Method = Method::Sft, Kind::Choice(Method::CHOICES), Absent::Default, "\"sft\"",
         ["The method of upbringing.", "教养的方法。"];
     adapter: Option<Adapter> = None, Kind::Table(&Adapter::SECTION),
-        Absent::Means(Text::new("full training, which is not in this version", "全参数训练（本版本还没有）")),
+        Absent::Means(Text::new("full training: the network's own weights, in float32", "全参数训练：网络自身的权重，float32")),
         "{ kind = \"lora\", rank = 16 }",
-        ["The small set of weights that is trained beside the frozen base.", "在冻结的基座旁训练的一小组权重。"];
+        ["The small set of weights that is trained beside the frozen base. Full training takes several times the memory and changes more; its result is a model folder.",
+         "在冻结的基座旁训练的一小组权重。全参数训练要几倍的内存，改动也更大；结果是一个模型文件夹。"];
+    freeze: Vec<String> = Vec::new(), Kind::List(&Kind::Text), Absent::Default, "[\"embed\", \"layers.0-5\"]",
+        ["Full training: parts that stay as they are: `embed`, `head`, `norm` (the last one), `layers.3`, `layers.0-5`. The backward pass ends at the lowest part that trains.",
+         "全参数训练：保持不变的部分：`embed`、`head`、`norm`（最后的归一化）、`layers.3`、`layers.0-5`。反向传播到最低的可训练部分为止。"];
+    optimiser: Optimiser = Optimiser::AdamW, Kind::Choice(Optimiser::CHOICES), Absent::Default, "\"adamw\"",
+        ["How gradients become steps.", "梯度怎样变成更新。"];
+    recompute: bool = false, Kind::Bool, Absent::Default, "true",
+        ["Keep only the input of each layer and compute the layer again on the way back: less memory, about a third more work, the same result to the last bit.",
+         "只保留每层的输入，反向时重算该层：省内存，多约三分之一的计算，结果逐位相同。"];
     effort: Effort = Effort::Normal, Kind::Choice(Effort::CHOICES), Absent::Default, "\"quick\"",
         ["The one dial. Every value left out below is derived from it and the data, and printed with its reason.",
          "唯一的旋钮。下面没写的值都由它和数据推出，并打印理由。"];
@@ -269,6 +278,11 @@ Method {
     "kto" ["Preference: answers marked good or bad.", "偏好：答案标好或坏。"];
     "orpo" ["Preference and supervised fine-tuning in one.", "偏好与监督微调合一。"];
     "grpo" ["Reinforcement learning under rules, in groups.", "按规则分组的强化学习。"];
+} }
+
+choices! { /// How gradients become steps.
+Optimiser {
+    AdamW = "adamw" ["AdamW (Loshchilov & Hutter 2019), moments in float32.", "AdamW（Loshchilov 与 Hutter，2019），矩用 float32。"];
 } }
 
 choices! { /// The kind of adapter.
