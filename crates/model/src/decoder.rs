@@ -282,9 +282,14 @@ impl Decoder {
     ) -> Result<(), ModelError> {
         self.check(batch)?;
         let layers = self.config.layers;
-        let (kept, inputs) = if retain == Retain::Inputs { (1, layers) } else { (layers, 0) };
-        buffers.kept.resize_with(kept, Kept::default);
-        buffers.inputs.resize_with(inputs, Vec::new);
+        let (kept, inputs) = match retain {
+            Retain::From(_) => (layers, 0),
+            Retain::Inputs => (1, layers),
+            Retain::Nothing => (1, 0),
+        };
+        // what an earlier pass had more stays for the next one like it
+        buffers.kept.resize_with(kept.max(buffers.kept.len()), Kept::default);
+        buffers.inputs.resize_with(inputs.max(buffers.inputs.len()), Vec::new);
         self.embed_forward(cpu, batch, buffers);
         change(&mut buffers.x);
         self.blocks_forward(cpu, adapter, batch, None, 0..layers, retain, buffers);

@@ -187,7 +187,7 @@ fn small(p: f64) -> String {
     if p < 1e-4 { format!("{p:.0e}") } else { format!("{p:.4}") }
 }
 
-fn minutes(seconds: f64) -> String {
+pub(super) fn minutes(seconds: f64) -> String {
     let s = seconds.round() as u64;
     match s {
         0..60 => format!("{s} s"),

@@ -457,9 +457,15 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
 
 /// Hash of a file of any size.
 pub(crate) fn sha256_of(path: &Path) -> Result<String> {
+    use std::io::Read as _;
     let mut file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
-    let mut hash = Sha256::new();
-    std::io::copy(&mut file, &mut hash).with_context(|| path.display().to_string())?;
+    let (mut hash, mut piece) = (Sha256::new(), vec![0u8; 1 << 20]);
+    loop {
+        match file.read(&mut piece).with_context(|| path.display().to_string())? {
+            0 => break,
+            n => hash.update(piece.get(..n).unwrap_or_default()),
+        }
+    }
     Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
 }
 
