@@ -85,16 +85,15 @@ impl Block {
     }
 }
 
-/// Calls `f(first column, first row, count)` for each contiguous stretch of the keys `lo..hi`.
-fn stretches(span: &Span, lo: usize, hi: usize, mut f: impl FnMut(usize, usize, usize)) {
-    let mut at = 0;
-    for &(row, count) in &span.keys {
+/// `(first column, first row, count)` of each contiguous stretch of the keys `lo..hi`.
+fn stretches(span: &Span, lo: usize, hi: usize) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
+    let mut next = 0;
+    span.keys.iter().filter_map(move |&(row, count)| {
+        let at = next;
+        next += count;
         let (from, to) = (at.max(lo), (at + count).min(hi));
-        if from < to {
-            f(from - lo, row + from - at, to - from);
-        }
-        at += count;
-    }
+        (from < to).then(|| (from - lo, row + from - at, to - from))
+    })
 }
 
 /// Packs the transpose of key rows into panels `[head_dim][nr]`; columns beyond the keys become 0.
@@ -109,7 +108,7 @@ fn pack_transposed(
     nr: usize,
     out: &mut [f32],
 ) {
-    stretches(span, b.lo, b.hi, |col0, row0, count| {
+    for (col0, row0, count) in stretches(span, b.lo, b.hi) {
         let mut j = 0;
         while j < count {
             let col = col0 + j;
@@ -129,7 +128,7 @@ fn pack_transposed(
             }
             j += here;
         }
-    });
+    }
     for col in b.hi - b.lo..b.width() {
         for dd in 0..d {
             out[col / nr * nr * d + col % nr + dd * nr] = 0.0;
@@ -276,47 +275,47 @@ unsafe fn forward_block_lanes<L: Micro>(
     v: &[f32],
     o: *mut f32,
     lse: *mut f32,
+    buffer: &mut [f32],
 ) {
     let (d, group, nr) = (s.head_dim, s.heads / s.kv_heads, L::NV * LANES);
     let (ldq, ldk) = (s.heads * d, s.kv_heads * d);
     let (rows, width) = (b.i1 - b.i0, b.width());
-    with_panels(width * d + rows * width, |buffer| {
-        let (panels, sc) = buffer.split_at_mut(width * d);
-        pack_transposed(span, b, k, ldk, head * d, d, nr, panels);
-        for g in 0..group {
-            let at = (span.row + b.i0) * ldq + (head * group + g) * d;
-            // SAFETY: shapes were checked by `attention_forward`; this task alone writes these tokens' heads.
-            unsafe {
-                scores::<L>(q.as_ptr().add(at), ldq, rows, d, panels, sc.as_mut_ptr(), width);
-                let mut sums = [0f32; TASK_ROWS];
-                for (i, row) in sc.chunks_exact_mut(width).enumerate() {
-                    let (from, to) = b.visible(s, b.i0 + i);
-                    let (max, sum) = soften::<L>(row, from, to, s.scale);
-                    sums[i] = sum;
-                    if !lse.is_null() {
-                        *lse.add((span.row + b.i0 + i) * s.heads + head * group + g) = max + sum.ln();
-                    }
+    let (panels, sc) = buffer.split_at_mut(width * d);
+    pack_transposed(span, b, k, ldk, head * d, d, nr, panels);
+    for g in 0..group {
+        let at = (span.row + b.i0) * ldq + (head * group + g) * d;
+        // SAFETY: shapes were checked by `attention_forward`; this task alone writes these tokens' heads.
+        unsafe {
+            scores::<L>(q.as_ptr().add(at), ldq, rows, d, panels, sc.as_mut_ptr(), width);
+            let mut sums = [0f32; TASK_ROWS];
+            for (i, row) in sc.chunks_exact_mut(width).enumerate() {
+                let (from, to) = b.visible(s, b.i0 + i);
+                let (max, sum) = soften::<L>(row, from, to, s.scale);
+                sums[i] = sum;
+                if !lse.is_null() {
+                    *lse.add((span.row + b.i0 + i) * s.heads + head * group + g) = max + sum.ln();
                 }
-                stretches(span, b.lo, b.hi, |col, row, count| {
-                    let (a, from) = (sc.as_ptr().add(col), v.as_ptr().add(row * ldk + head * d));
-                    mix::<L>(rows, d, count, a, 1, width, from, ldk, o.add(at), ldq, col > 0);
-                });
-                for (i, sum) in sums.iter().enumerate().take(rows) {
-                    let inv = 1.0 / sum;
-                    for x in 0..d {
-                        *o.add(at + i * ldq + x) *= inv;
-                    }
+            }
+            for (col, row, count) in stretches(span, b.lo, b.hi) {
+                let (a, from) = (sc.as_ptr().add(col), v.as_ptr().add(row * ldk + head * d));
+                mix::<L>(rows, d, count, a, 1, width, from, ldk, o.add(at), ldq, col > 0);
+            }
+            for (i, sum) in sums.iter().enumerate().take(rows) {
+                let inv = 1.0 / sum;
+                for x in 0..d {
+                    *o.add(at + i * ldq + x) *= inv;
                 }
             }
         }
-    });
+    }
 }
 
 lanes_fn! {
     /// # Safety
-    /// See `attention_forward`.
+    /// See `attention_forward`; `buffer` holds packed keys and scores.
     unsafe fn forward_block(
-        s: &AttentionShape, span: &Span, b: &Block, head: usize, q: &[f32], k: &[f32], v: &[f32], o: *mut f32, lse: *mut f32
+        s: &AttentionShape, span: &Span, b: &Block, head: usize, q: &[f32], k: &[f32], v: &[f32], o: *mut f32, lse: *mut f32,
+        buffer: &mut [f32]
     ) = forward_block_lanes
 }
 
@@ -384,8 +383,12 @@ pub fn attention_forward(
         let (i, i0, head) = tasks[n];
         let block = Block::new(s, &spans[i], i0);
         let lse = if keep { ls.ptr() } else { std::ptr::null_mut() };
-        // SAFETY: shapes are checked above; a task alone writes its tokens' heads.
-        unsafe { forward_block(s, &spans[i], &block, head, q, k, v, os.ptr(), lse) };
+        let floats = block.width() * (s.head_dim + block.i1 - block.i0);
+        // outside of the kernel: a closure inside it would be compiled without its instruction set
+        with_panels(floats, |buffer| {
+            // SAFETY: shapes are checked above; a task alone writes its tokens' heads.
+            unsafe { forward_block(s, &spans[i], &block, head, q, k, v, os.ptr(), lse, buffer) };
+        });
     });
 }
 
@@ -416,101 +419,60 @@ struct Grads {
 unsafe impl Sync for Grads {}
 
 #[inline(always)]
-unsafe fn backward_span_lanes<L: Micro>(
+unsafe fn backward_block_lanes<L: Micro>(
     s: &AttentionShape,
     span: &Span,
+    b: &Block,
     head: usize,
     x: &AttentionBackward<'_>,
     g: &Grads,
+    buffer: &mut [f32],
 ) {
     let (d, group, nr) = (s.head_dim, s.heads / s.kv_heads, L::NV * LANES);
     let (ldq, ldk) = (s.heads * d, s.kv_heads * d);
-    for i0 in (0..span.len).step_by(tokens_per_block(s)) {
-        let b = &Block::new(s, span, i0);
-        let (rows, width) = (b.i1 - b.i0, b.width());
-        with_panels(2 * width * d + 2 * rows * width, |buffer| {
-            let (kt, rest) = buffer.split_at_mut(width * d);
-            let (vt, rest) = rest.split_at_mut(width * d);
-            let (p, ds) = rest.split_at_mut(rows * width);
-            pack_transposed(span, b, x.k, ldk, head * d, d, nr, kt);
-            pack_transposed(span, b, x.v, ldk, head * d, d, nr, vt);
-            for h in head * group..(head + 1) * group {
-                let at = (span.row + b.i0) * ldq + h * d;
-                // SAFETY: shapes were checked by `attention_backward`; this task alone writes its tree's rows of this head.
-                unsafe {
-                    scores::<L>(x.q.as_ptr().add(at), ldq, rows, d, kt, p.as_mut_ptr(), width);
-                    scores::<L>(x.d_o.as_ptr().add(at), ldq, rows, d, vt, ds.as_mut_ptr(), width);
-                    for (i, (p, ds)) in p.chunks_exact_mut(width).zip(ds.chunks_exact_mut(width)).enumerate()
-                    {
-                        let (from, to) = b.visible(s, b.i0 + i);
-                        let row = at + i * ldq;
-                        let pull: f32 =
-                            x.d_o[row..row + d].iter().zip(&x.o[row..row + d]).map(|(a, b)| a * b).sum();
-                        let lse = x.lse[(span.row + b.i0 + i) * s.heads + h];
-                        p[..from].fill(f32::NEG_INFINITY);
-                        p[to..].fill(f32::NEG_INFINITY);
-                        let (scale, lse, pull) = (L::splat(s.scale), L::splat(lse), L::splat(pull));
-                        for (p, ds) in p.chunks_exact_mut(LANES).zip(ds.chunks_exact_mut(LANES)) {
-                            let e = exp(L::load(p.as_ptr()).mul(scale).sub(lse));
-                            e.store(p.as_mut_ptr());
-                            e.mul(L::load(ds.as_ptr()).sub(pull)).mul(scale).store(ds.as_mut_ptr());
-                        }
-                    }
-                    stretches(span, b.lo, b.hi, |col, row, count| {
-                        let kv = row * ldk + head * d;
-                        let (p, ds) = (p.as_ptr().add(col), ds.as_ptr().add(col));
-                        mix::<L>(
-                            rows,
-                            d,
-                            count,
-                            ds,
-                            1,
-                            width,
-                            x.k.as_ptr().add(kv),
-                            ldk,
-                            g.dq.add(at),
-                            ldq,
-                            col > 0,
-                        );
-                        mix::<L>(
-                            count,
-                            d,
-                            rows,
-                            ds,
-                            width,
-                            1,
-                            x.q.as_ptr().add(at),
-                            ldq,
-                            g.dk.add(kv),
-                            ldk,
-                            true,
-                        );
-                        mix::<L>(
-                            count,
-                            d,
-                            rows,
-                            p,
-                            width,
-                            1,
-                            x.d_o.as_ptr().add(at),
-                            ldq,
-                            g.dv.add(kv),
-                            ldk,
-                            true,
-                        );
-                    });
+    let (rows, width) = (b.i1 - b.i0, b.width());
+    let (kt, rest) = buffer.split_at_mut(width * d);
+    let (vt, rest) = rest.split_at_mut(width * d);
+    let (p, ds) = rest.split_at_mut(rows * width);
+    pack_transposed(span, b, x.k, ldk, head * d, d, nr, kt);
+    pack_transposed(span, b, x.v, ldk, head * d, d, nr, vt);
+    for h in head * group..(head + 1) * group {
+        let at = (span.row + b.i0) * ldq + h * d;
+        // SAFETY: shapes were checked by `attention_backward`; this task alone writes its tree's rows of this head.
+        unsafe {
+            scores::<L>(x.q.as_ptr().add(at), ldq, rows, d, kt, p.as_mut_ptr(), width);
+            scores::<L>(x.d_o.as_ptr().add(at), ldq, rows, d, vt, ds.as_mut_ptr(), width);
+            for (i, (p, ds)) in p.chunks_exact_mut(width).zip(ds.chunks_exact_mut(width)).enumerate() {
+                let (from, to) = b.visible(s, b.i0 + i);
+                let row = at + i * ldq;
+                let pull: f32 = x.d_o[row..row + d].iter().zip(&x.o[row..row + d]).map(|(a, b)| a * b).sum();
+                let lse = x.lse[(span.row + b.i0 + i) * s.heads + h];
+                p[..from].fill(f32::NEG_INFINITY);
+                p[to..].fill(f32::NEG_INFINITY);
+                let (scale, lse, pull) = (L::splat(s.scale), L::splat(lse), L::splat(pull));
+                for (p, ds) in p.chunks_exact_mut(LANES).zip(ds.chunks_exact_mut(LANES)) {
+                    let e = exp(L::load(p.as_ptr()).mul(scale).sub(lse));
+                    e.store(p.as_mut_ptr());
+                    e.mul(L::load(ds.as_ptr()).sub(pull)).mul(scale).store(ds.as_mut_ptr());
                 }
             }
-        });
+            for (col, row, count) in stretches(span, b.lo, b.hi) {
+                let kv = row * ldk + head * d;
+                let (p, ds) = (p.as_ptr().add(col), ds.as_ptr().add(col));
+                mix::<L>(rows, d, count, ds, 1, width, x.k.as_ptr().add(kv), ldk, g.dq.add(at), ldq, col > 0);
+                mix::<L>(count, d, rows, ds, width, 1, x.q.as_ptr().add(at), ldq, g.dk.add(kv), ldk, true);
+                mix::<L>(count, d, rows, p, width, 1, x.d_o.as_ptr().add(at), ldq, g.dv.add(kv), ldk, true);
+            }
+        }
     }
 }
 
 lanes_fn! {
     /// # Safety
     /// See `attention_backward`.
-    unsafe fn backward_span(
-        s: &AttentionShape, span: &Span, head: usize, x: &AttentionBackward<'_>, g: &Grads
-    ) = backward_span_lanes
+    unsafe fn backward_block(
+        s: &AttentionShape, span: &Span, b: &Block, head: usize, x: &AttentionBackward<'_>, g: &Grads, buffer: &mut [f32]
+    ) = backward_block_lanes
 }
 
 /// The reverse of [`attention_forward`] where the keys are the batch's own rows: writes `dq`, `dk` and `dv`.
@@ -544,8 +506,13 @@ pub fn attention_backward(
     let g = &g;
     pool.run(trees.len() * s.kv_heads, |n| {
         for span in trees[n / s.kv_heads] {
-            // SAFETY: shapes are checked above; rows of a tree and a head belong to this task.
-            unsafe { backward_span(s, span, n % s.kv_heads, x, g) };
+            for i0 in (0..span.len).step_by(tokens_per_block(s)) {
+                let b = &Block::new(s, span, i0);
+                with_panels(2 * b.width() * (s.head_dim + b.i1 - b.i0), |buffer| {
+                    // SAFETY: shapes are checked above; rows of a tree and a head belong to this task.
+                    unsafe { backward_block(s, span, b, n % s.kv_heads, x, g, buffer) };
+                });
+            }
         }
     });
 }

@@ -41,7 +41,7 @@ pub use dtype::{DType, f16_to_f32};
 pub use elementwise::{Activation, Rope, add, add_assign, embed, gated_backward, gated_forward, rope};
 pub use lanes::{Isa, detect_isa, force_isa, isa};
 pub use linear::{Backward, Cpu, Forward, Linear, LoraPair, linear_at, linear_backward, linear_forward};
-pub use loss::{cross_entropy, log_softmax};
+pub use loss::{cross_entropy, kl_divergence, log_softmax};
 pub use norm::{rms_norm_backward, rms_norm_forward};
 pub use pool::Pool;
 pub use rng::Rng;

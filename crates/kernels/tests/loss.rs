@@ -131,3 +131,54 @@ fn threads_and_instruction_sets_give_the_same_bits() {
         vec![losses, grad, log_p]
     });
 }
+
+/// KL(softmax(r) ‖ softmax(x)) in f64.
+fn divergence(x: &[f64], r: &[f64]) -> f64 {
+    (0..x.len()).map(|j| (-loss(r, j)).exp() * (loss(x, j) - loss(r, j))).sum()
+}
+
+#[test]
+fn the_divergence_and_its_gradient_equal_the_formula_and_its_differences() {
+    let _guard = hold();
+    let pool = Pool::new(2);
+    for vocab in [1usize, 2, 15, 16, 17, 333, 1100] {
+        let mut rng = Rng::new(vocab as u64 + 7);
+        let rows = 5;
+        let logits = floats(&mut rng, rows * vocab, 6.0);
+        let reference = floats(&mut rng, rows * vocab, 6.0);
+        let weights = floats(&mut rng, rows, 1.0);
+        let (mut grad, mut losses) = (logits.clone(), vec![f32::NAN; rows]);
+        kl_divergence(&pool, &mut grad, &reference, vocab, Some(&weights), &mut losses);
+        let (mut kept, mut again) = (logits.clone(), vec![f32::NAN; rows]);
+        kl_divergence(&pool, &mut kept, &reference, vocab, None, &mut again);
+        same_bits(&kept, &logits, "logits without weights are left alone");
+        same_bits(&again, &losses, "divergences with and without gradient");
+        for r in 0..rows {
+            let at = r * vocab..(r + 1) * vocab;
+            let (x, reference) = (wide(&logits[at.clone()]), wide(&reference[at.clone()]));
+            let want = divergence(&x, &reference);
+            assert!((losses[r] as f64 - want).abs() <= 2e-6 * want.max(1.0), "{} not {want}", losses[r]);
+            for (j, got) in grad[at].iter().enumerate().step_by(vocab.div_ceil(40)) {
+                let f = |v: f64| {
+                    let mut x = x.clone();
+                    x[j] = v;
+                    divergence(&x, &reference)
+                };
+                let want = weights[r] as f64 * slope(x[j], f);
+                assert!((*got as f64 - want).abs() < 1e-6, "vocabulary {vocab}: {got} not {want}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_distribution_does_not_diverge_from_itself() {
+    let _guard = hold();
+    let vocab = 50_000;
+    let mut logits = floats(&mut Rng::new(5), vocab, 20.0);
+    let reference = logits.clone();
+    let mut losses = [f32::NAN];
+    kl_divergence(&Pool::new(1), &mut logits, &reference, vocab, Some(&[1.0]), &mut losses);
+    assert_eq!(losses, [0.0]);
+    assert!(logits.iter().all(|&g| g == 0.0));
+}

@@ -4,6 +4,7 @@ use crate::adapter::{Adapter, AdapterGrads, Projection};
 use crate::batch::Batch;
 use crate::decoder::{Buffers, Decoder};
 use crate::error::ModelError;
+use crate::keep::KeepRows;
 use nurture_kernels::{
     AttentionBackward, Backward, Cpu, Forward, Linear, attention_backward, cross_entropy, gated_backward,
     gated_forward, linear_backward, linear_forward, rms_norm_backward, rms_norm_forward, rope,
@@ -27,6 +28,8 @@ pub struct TrainBatch {
     pub batch: Batch,
     /// rows in ascending order; a row may stand there several times, with different targets
     pub losses: Vec<LossRow>,
+    /// rows on which the base's distribution is to be kept
+    pub keep: KeepRows,
 }
 
 impl TrainBatch {
@@ -44,8 +47,8 @@ impl TrainBatch {
 /// Buffers of [`Decoder::train`]: the activations and the gradients that flow back.
 #[derive(Debug, Default)]
 pub struct TrainBuffers {
-    forward: Buffers,
-    dx: Vec<f32>,
+    pub(crate) forward: Buffers,
+    pub(crate) dx: Vec<f32>,
     dn: Vec<f32>,
     dact: Vec<f32>,
     da: Vec<f32>,
@@ -53,6 +56,13 @@ pub struct TrainBuffers {
     dk: Vec<f32>,
     dv: Vec<f32>,
     logits: Vec<f32>,
+}
+
+impl TrainBuffers {
+    /// Two chunks of logits of `n` floats.
+    pub(crate) fn logit_pair(&mut self, n: usize) -> (&mut [f32], &mut [f32]) {
+        sized(&mut self.logits, 2 * n).split_at_mut(n)
+    }
 }
 
 /// Most floats of a chunk of logits.
@@ -71,7 +81,8 @@ fn sized(v: &mut Vec<f32>, n: usize) -> &mut [f32] {
 }
 
 impl Decoder {
-    /// Losses (natural logarithm, one a row of `losses`) and, added to `grads`, the gradient of their weighted sum.
+    /// Losses (nats: one a row of `losses`, then one a row of `keep`) and, added to `grads`, the gradient of their
+    /// weighted sum.
     ///
     /// # Errors
     /// A token beyond the vocabulary.
@@ -84,7 +95,8 @@ impl Decoder {
         grads: &mut AdapterGrads,
     ) -> Result<Vec<f32>, ModelError> {
         self.forward_kept(cpu, Some(adapter), &batch.batch, &mut buffers.forward)?;
-        let losses = self.loss(cpu, batch, buffers)?;
+        let mut losses = self.loss(cpu, batch, buffers)?;
+        self.keep_loss(cpu, batch, buffers, &mut losses);
         self.backward(cpu, adapter, &batch.batch, buffers, grads);
         Ok(losses)
     }

@@ -2,6 +2,7 @@
 
 use crate::divergence::Divergence;
 use crate::error::TrainError;
+use crate::keep::Keep;
 use crate::schedule::Schedule;
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +53,8 @@ pub struct TrainConfig {
     pub checkpoint_every: u64,
     /// When the loss counts as climbing.
     pub divergence: Divergence,
+    /// Breadth that is kept beside what is learnt.
+    pub keep: Keep,
 }
 
 impl Default for TrainConfig {
@@ -71,6 +74,7 @@ impl Default for TrainConfig {
             seed: 0,
             checkpoint_every: 50,
             divergence: Divergence::default(),
+            keep: Keep::default(),
         }
     }
 }
@@ -121,6 +125,7 @@ impl TrainConfig {
         range("eps", self.eps, 1e-30, 1.0)?;
         range("weight_decay", self.weight_decay, 0.0, 100.0)?;
         range("clip", self.clip, 0.0, f64::MAX)?;
+        range("keep.strength", self.keep.strength, 0.0, 1e6)?;
         range("divergence.rise", self.divergence.rise, 0.0, f64::MAX)
     }
 }

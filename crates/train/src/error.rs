@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
+    /// Breadth is to be kept, but there is no text for it.
+    #[error("keep: no text to keep breadth on; name one, or set its strength to 0")]
+    NoKeepText,
     /// A setting that cannot be used.
     #[error("{key}: {problem}")]
     Setting {

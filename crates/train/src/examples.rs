@@ -4,10 +4,13 @@ use crate::error::TrainError;
 use nurture_data::{BatchPlan, PlanConfig, PlanError, TokenExample};
 use nurture_model::Config;
 
+use crate::keep::Lessons;
+
 use crate::config::TrainConfig;
 
 /// Refuses what the network cannot take or nothing can be learnt from, by the id of the first such example.
-pub(crate) fn check(c: &Config, config: &TrainConfig, examples: &[TokenExample]) -> Result<(), TrainError> {
+pub(crate) fn check(c: &Config, config: &TrainConfig, lessons: &Lessons) -> Result<(), TrainError> {
+    let examples: &[TokenExample] = &lessons.examples;
     if examples.is_empty() {
         return Err(TrainError::NoExamples);
     }
@@ -28,6 +31,22 @@ pub(crate) fn check(c: &Config, config: &TrainConfig, examples: &[TokenExample])
         }
         if example.trained_tokens() == 0 {
             return Err(TrainError::Untrained { id: id() });
+        }
+    }
+    if config.keep.is_on() && lessons.keep.is_empty() {
+        return Err(TrainError::NoKeepText);
+    }
+    for (index, window) in lessons.keep.iter().enumerate() {
+        let id = || format!("text to keep, window {index}");
+        let tokens = window.len();
+        if let Some(&token) = window.iter().find(|&&token| token as usize >= c.vocab) {
+            return Err(TrainError::Token { id: id(), token, vocab: c.vocab });
+        }
+        if tokens > c.context {
+            return Err(TrainError::BeyondContext { id: id(), tokens, context: c.context });
+        }
+        if tokens > config.micro_tokens {
+            return Err(TrainError::BeyondMicroBatch { id: id(), tokens, micro_tokens: config.micro_tokens });
         }
     }
     Ok(())

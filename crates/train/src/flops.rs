@@ -55,6 +55,12 @@ impl FlopsPerToken {
         6.0 * lora.parameters(c) as f64
     }
 
+    /// Useful operations of a whole sequence of which `trained` tokens carry loss.
+    pub(crate) fn sequence(c: &Config, tokens: usize, trained: usize) -> f64 {
+        let one = FlopsPerToken::new(c, tokens);
+        (one.frozen + one.attention) * tokens as f64 + one.head * trained as f64
+    }
+
     /// Operations of a whole micro-batch: what its sequences share is done once.
     pub fn tree(c: &Config, tree: &PrefixTree<'_>) -> f64 {
         // attention of the first `n` tokens of a sequence; a segment adds what its tokens add to it

@@ -4,6 +4,7 @@ use crate::config::TrainConfig;
 use crate::error::TrainError;
 use crate::examples::plan;
 use crate::flops::FlopsPerToken;
+use crate::keep::windows_of;
 use nurture_data::{PrefixTree, TokenExample};
 use nurture_formats::write_atomic;
 use nurture_model::{Config, LoraSpec, TrainingShape, memory_table};
@@ -110,6 +111,35 @@ pub fn forecast(
 }
 
 impl Forecast {
+    /// With the windows of general text of these lengths that [`crate::Keep`] adds to the steps.
+    pub fn keeping(mut self, c: &Config, config: &TrainConfig, windows: &[usize]) -> Forecast {
+        if !config.keep.is_on() || windows.is_empty() {
+            return self;
+        }
+        let seen = (self.steps * config.keep.windows as u64).min(windows.len() as u64) as usize;
+        let mut used = vec![false; windows.len()];
+        for step in 0..self.steps {
+            for at in windows_of(step, config.keep.windows, windows.len(), config.seed) {
+                let len = windows[at];
+                self.tokens += len as u64;
+                self.computed_tokens += len as u64;
+                // loss on every token, and the base's logits made again beside the tuned ones
+                self.flop += FlopsPerToken::sequence(c, len, len + len / 2);
+                used[at] = true;
+            }
+        }
+        // the base's own pass over each window, once: forward is half of forward and backward
+        self.flop += (0..windows.len())
+            .filter(|&at| used[at])
+            .map(|at| FlopsPerToken::sequence(c, windows[at], 0) / 2.0)
+            .sum::<f64>();
+        let longest = windows.iter().copied().max().unwrap_or(0);
+        let bytes = 4 * (seen * longest * c.width) as u64;
+        self.memory.push(ForecastRow { name: "the base's outputs on general text".to_string(), bytes });
+        self.memory_bytes += bytes;
+        self
+    }
+
     /// With an estimate of the time from a speed that was measured, in useful GFLOP/s (a short calibration).
     pub fn at_speed(mut self, gflops: f64) -> Forecast {
         if gflops > 0.0 && gflops.is_finite() {

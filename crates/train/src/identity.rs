@@ -2,7 +2,7 @@
 
 use crate::config::TrainConfig;
 use crate::digest::Digest;
-use nurture_data::TokenExample;
+use crate::keep::Lessons;
 use nurture_model::LoraSpec;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ impl Identity {
     pub(crate) fn new(
         config: &TrainConfig,
         lora: &LoraSpec,
-        examples: &[TokenExample],
+        lessons: &Lessons,
         base_sha256: &str,
     ) -> Identity {
         let targets: Vec<&str> = lora.targets.iter().map(|p| p.name()).collect();
@@ -37,10 +37,13 @@ impl Identity {
         digest.part(config.as_bytes());
         let config_sha256 = digest.hex();
         let mut digest = Digest::default();
-        digest.count(examples.len());
-        for example in examples {
+        digest.count(lessons.examples.len());
+        for example in &lessons.examples {
             digest.words(&example.tokens, u32::to_le_bytes);
             digest.words(&example.trained, |flag| [u8::from(flag)]);
+        }
+        for window in &lessons.keep {
+            digest.words(window, u32::to_le_bytes);
         }
         Identity { config, config_sha256, data_sha256: digest.hex(), base_sha256: base_sha256.to_string() }
     }

@@ -6,13 +6,16 @@ use crate::layout::lay_out;
 use nurture_data::{PrefixTree, TokenExample};
 use nurture_formats::lora_names;
 use nurture_kernels::{AdamW, adamw, sum_of_squares};
-use nurture_model::{Adapter, AdapterGrads, Cpu, Decoder, TrainBuffers};
+use nurture_model::{Adapter, AdapterGrads, Cpu, Decoder, TrainBatch, TrainBuffers};
+use std::collections::HashMap;
 
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Update {
     /// Mean loss per trained token, nats, before the update.
     pub loss: f64,
+    /// Mean divergence from the base on the windows of general text, nats; `None` without them.
+    pub keep: Option<f64>,
     /// Norm of all gradients together, before clipping.
     pub grad_norm: f64,
     /// Tokens of the sequences.
@@ -33,6 +36,8 @@ pub struct Learner<'a> {
     /// AdamW's two moments, in the order of `Adapter::iter`
     pub(crate) moments: [AdapterGrads; 2],
     buffers: TrainBuffers,
+    /// the base's outputs on windows of general text, made when first needed
+    kept: HashMap<usize, Vec<f32>>,
 }
 
 impl<'a> Learner<'a> {
@@ -46,6 +51,7 @@ impl<'a> Learner<'a> {
             moments: [zeros.clone(), zeros],
             adapter,
             buffers: TrainBuffers::default(),
+            kept: HashMap::new(),
         }
     }
 
@@ -75,7 +81,27 @@ impl<'a> Learner<'a> {
         rate: f64,
         packs: &[Vec<&TokenExample>],
     ) -> Result<Update, TrainError> {
-        let passed = self.pass(config.sharing, step, rate, packs)?;
+        self.update_keeping(config, step, rate, packs, &[])
+    }
+
+    /// The same, held to the base on windows of general text beside it (see [`crate::Keep`]): each with its number,
+    /// under which the base's outputs are remembered.
+    ///
+    /// # Errors
+    /// As [`Learner::update`].
+    pub fn update_keeping(
+        &mut self,
+        config: &TrainConfig,
+        step: u64,
+        rate: f64,
+        packs: &[Vec<&TokenExample>],
+        windows: &[(usize, &[u32])],
+    ) -> Result<Update, TrainError> {
+        let mut update = self.pass(config.sharing, step, rate, packs)?;
+        update.keep = self.keep(config, step, rate, windows)?;
+        let kept = windows.iter().map(|(_, w)| w.len() as u64).sum::<u64>();
+        update.tokens += kept;
+        update.computed_tokens += kept;
         let grad_norm = self.norm(step, rate)?;
         // as PyTorch's clip_grad_norm_
         let clipped = if config.clip > 0.0 { (config.clip / (grad_norm + 1e-6)).min(1.0) } else { 1.0 };
@@ -88,10 +114,10 @@ impl<'a> Learner<'a> {
             step,
             grad_scale: clipped,
         });
-        Ok(Update { grad_norm, ..passed })
+        Ok(Update { grad_norm, ..update })
     }
 
-    /// Forward and backward through all packs; the norm of the gradients is left open.
+    /// Forward and backward through all packs; divergence and norm are left open.
     fn pass(
         &mut self,
         sharing: bool,
@@ -124,11 +150,53 @@ impl<'a> Learner<'a> {
         let tokens: usize = all().map(|e| e.tokens.len()).sum();
         Ok(Update {
             loss: sum / trained as f64,
+            keep: None,
             grad_norm: 0.0,
             tokens: tokens as u64,
             trained_tokens: trained as u64,
             computed_tokens: computed as u64,
         })
+    }
+
+    /// Forward and backward through the windows of general text; their mean divergence.
+    fn keep(
+        &mut self,
+        config: &TrainConfig,
+        step: u64,
+        rate: f64,
+        windows: &[(usize, &[u32])],
+    ) -> Result<Option<f64>, TrainError> {
+        let all: usize = windows.iter().map(|(_, w)| w.len()).sum();
+        if all == 0 {
+            return Ok(None);
+        }
+        let weight = (config.keep.strength / all as f64) as f32;
+        let mut sum = 0f64;
+        let mut windows = windows.iter().copied().peekable();
+        while windows.peek().is_some() {
+            let mut batch = TrainBatch::default();
+            while let Some((number, tokens)) = windows.next_if(|(_, w)| {
+                batch.batch.is_empty() || batch.batch.len() + w.len() <= config.micro_tokens
+            }) {
+                if !self.kept.contains_key(&number) {
+                    let mut alone = TrainBatch::default();
+                    alone.push(tokens, &vec![false; tokens.len()], 0.0);
+                    let outputs = self.model.outputs(self.cpu, &alone, &mut self.buffers)?;
+                    self.kept.insert(number, outputs);
+                }
+                batch.push_kept(tokens, &self.kept[&number], weight);
+            }
+            let losses =
+                self.model.train(self.cpu, &self.adapter, &batch, &mut self.buffers, &mut self.gradients)?;
+            for loss in losses {
+                if !loss.is_finite() {
+                    let id = "text to keep".to_string();
+                    return Err(TrainError::LossNotFinite { step, id, loss, rate });
+                }
+                sum += f64::from(loss);
+            }
+        }
+        Ok(Some(sum / all as f64))
     }
 
     /// The norm of all gradients, which must be numbers and not all zero.

@@ -21,6 +21,9 @@ pub struct StepMetrics {
     pub epoch: u32,
     /// Mean loss per trained token, nats, before the step's update.
     pub loss: f64,
+    /// Mean divergence from the base on the step's general text, nats, where breadth is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<f64>,
     /// Learning rate.
     pub rate: f64,
     /// Norm of all gradients together, before clipping.

@@ -6,6 +6,7 @@ use crate::divergence::{LossWatch, OnDivergence};
 use crate::error::{TrainError, Warning};
 use crate::examples;
 use crate::identity::Identity;
+use crate::keep::{Lessons, windows_of};
 use crate::learner::Learner;
 use crate::metrics::{METRICS, MetricsFile, StepMetrics};
 use crate::process::{peak_rss, rss};
@@ -55,7 +56,7 @@ pub struct Trainer<'a> {
     learner: Learner<'a>,
     config: TrainConfig,
     lora: LoraSpec,
-    examples: Vec<TokenExample>,
+    lessons: Lessons,
     plan: BatchPlan,
     total: u64,
     identity: Identity,
@@ -82,13 +83,13 @@ impl<'a> Trainer<'a> {
         model: &'a Decoder,
         lora: LoraSpec,
         config: TrainConfig,
-        examples: Vec<TokenExample>,
+        lessons: impl Into<Lessons>,
         files: &RunFiles,
     ) -> Result<Self, TrainError> {
         if !checkpoint::list(&files.folder.join(CHECKPOINTS))?.is_empty() {
             return Err(TrainError::AlreadyBegun { folder: files.folder.clone() });
         }
-        Self::build(cpu, model, lora, config, examples, files, |_| Ok((None, Vec::new())))
+        Self::build(cpu, model, lora, config, lessons.into(), files, |_| Ok((None, Vec::new())))
     }
 
     /// Goes on with a run from its newest whole checkpoint, or begins it where there is none: see
@@ -101,10 +102,10 @@ impl<'a> Trainer<'a> {
         model: &'a Decoder,
         lora: LoraSpec,
         config: TrainConfig,
-        examples: Vec<TokenExample>,
+        lessons: impl Into<Lessons>,
         files: &RunFiles,
     ) -> Result<Self, TrainError> {
-        Self::build(cpu, model, lora, config, examples, files, |folder| {
+        Self::build(cpu, model, lora, config, lessons.into(), files, |folder| {
             checkpoint::sweep(folder)?;
             checkpoint::newest(folder)
         })
@@ -115,16 +116,16 @@ impl<'a> Trainer<'a> {
         model: &'a Decoder,
         lora: LoraSpec,
         config: TrainConfig,
-        examples: Vec<TokenExample>,
+        lessons: Lessons,
         files: &RunFiles,
         find: impl FnOnce(&Path) -> Result<(Option<Loaded>, Vec<Warning>), TrainError>,
     ) -> Result<Self, TrainError> {
         config.check()?;
         check_lora(&lora)?;
-        examples::check(model.config(), &config, &examples)?;
-        let identity = Identity::new(&config, &lora, &examples, &files.base_sha256);
-        let total = config.total_steps(examples.len());
-        let plan = examples::plan(&config, &examples)?;
+        examples::check(model.config(), &config, &lessons)?;
+        let identity = Identity::new(&config, &lora, &lessons, &files.base_sha256);
+        let total = config.total_steps(lessons.examples.len());
+        let plan = examples::plan(&config, &lessons.examples)?;
         let mut learner = Learner::new(cpu, model, Adapter::new(model.config(), &lora, config.seed));
         std::fs::create_dir_all(&files.folder)
             .map_err(|e| TrainError::io(&files.folder, "creating the folder", e))?;
@@ -147,7 +148,7 @@ impl<'a> Trainer<'a> {
             learner,
             config,
             lora,
-            examples,
+            lessons,
             plan,
             total,
             identity,
@@ -185,7 +186,7 @@ impl<'a> Trainer<'a> {
 
     /// The examples, in the order in which they were given.
     pub fn examples(&self) -> &[TokenExample] {
-        &self.examples
+        &self.lessons.examples
     }
 
     /// Goes through all steps that are left. `on_step` hears of each one and may break off; then, as at the end,
@@ -220,9 +221,15 @@ impl<'a> Trainer<'a> {
         let began = Instant::now();
         let step = self.done + 1;
         let rate = self.config.rate * self.config.schedule.factor(step, self.total, self.config.warmup);
-        let packs: Vec<Vec<&TokenExample>> =
-            plan.packs.iter().map(|p| p.iter().filter_map(|&i| self.examples.get(i)).collect()).collect();
-        let update = self.learner.update(&self.config, step, rate, &packs)?;
+        let packs: Vec<Vec<&TokenExample>> = plan
+            .packs
+            .iter()
+            .map(|p| p.iter().filter_map(|&i| self.lessons.examples.get(i)).collect())
+            .collect();
+        let windows =
+            windows_of(self.done, self.config.keep.windows, self.lessons.keep.len(), self.config.seed);
+        let keep: Vec<(usize, &[u32])> = windows.iter().map(|&i| (i, &self.lessons.keep[i][..])).collect();
+        let update = self.learner.update_keeping(&self.config, step, rate, &packs, &keep)?;
         let seconds = began.elapsed().as_secs_f64();
         let climbing = self.watch.see(&self.config.divergence, update.loss);
         let metrics = StepMetrics {
@@ -230,6 +237,7 @@ impl<'a> Trainer<'a> {
             total_steps: self.total,
             epoch: plan.epoch + 1,
             loss: update.loss,
+            keep: update.keep,
             rate,
             grad_norm: update.grad_norm,
             tokens: update.tokens,

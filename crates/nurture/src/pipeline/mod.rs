@@ -20,12 +20,12 @@ use crate::recipe::{self, BaseFacts, Derived, InputHash, Recipe, Resolved};
 use crate::report::data::ReportData;
 use crate::said;
 use anyhow::{Context as _, Result, anyhow, bail};
-use nurture_data::{SourceFound, TokenExample};
+use nurture_data::SourceFound;
 use nurture_formats::write_atomic;
 use nurture_hub::{Progress as PullProgress, PullOptions, Pulled, Store, pull};
 use nurture_model::{Adapter, LoraSpec, PROJECTIONS};
 use nurture_train::{
-    FORECAST, Forecast, Outcome, RunFiles, RunLength, StepMetrics, TrainConfig, Trainer, forecast,
+    FORECAST, Forecast, Lessons, Outcome, RunFiles, RunLength, StepMetrics, TrainConfig, Trainer, forecast,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -145,8 +145,9 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     let mut depth = exams::draw(r, papers, &resolved, &training, watch)?;
     let texts = exams::texts(r, &model, quick)?;
     watch.event(Event::Values(&resolved.values));
+    let (keep, keep_inputs) = texts::keep(r, &resolved, &model)?;
 
-    let inputs = inputs(r, &texts)?;
+    let inputs = inputs(r, &texts, keep_inputs)?;
     let begun_before = folder::settle(&dir, loaded, &resolved, &pulled, &inputs, ctx, watch)?;
     write_json(&dir.join("ledger.json"), &exams::ledger(&training, &depth))?;
 
@@ -156,12 +157,14 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     let threads = model.cpu().pool().threads();
     let mut plan =
         forecast(decoder.config(), &lora, &config, &training.tokens, decoder.weight_bytes() as u64, threads)?;
+    let lengths: Vec<usize> = keep.iter().map(Vec::len).collect();
+    plan = plan.keeping(decoder.config(), &config, &lengths);
     let adapter_dir = dir.join("adapter");
     let trained = adapter_dir.join(nurture_formats::adapter::CONFIG_NAME).exists();
     let forecast_file = dir.join(FORECAST);
     plan = match read_json::<Forecast>(&forecast_file) {
         // the first forecast is the one that counts: what came later knows more
-        Some(first) if first.tokens == plan.tokens => first,
+        Some(first) if (first.tokens, first.computed_tokens) == (plan.tokens, plan.computed_tokens) => first,
         _ => plan.at_speed(facts::training_speed(&model, &lora, &training.tokens, &config)?),
     };
     plan.write(&forecast_file)?;
@@ -185,8 +188,9 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
         read_json(&dir.join(OUTCOME))
     } else if ctx.train {
         watch.event(Event::Stage(said!("Training", "训练")));
+        let lessons = Lessons { examples: training.tokens.clone(), keep: keep.clone() };
         let files = RunFiles { folder: dir.clone(), base_sha256: pulled.sha256.clone() };
-        let outcome = train(&model, &lora, &config, training.tokens.clone(), &files, watch, |trainer| {
+        let outcome = train(&model, &lora, &config, lessons, &files, watch, |trainer| {
             // the adapter last: once it is there, training counts as done
             write_json(&dir.join(OUTCOME), &trainer.outcome())?;
             let extra = recorded(r, &training, &pulled, &model);
@@ -261,6 +265,10 @@ fn train_config(r: &Resolved) -> TrainConfig {
         },
         weight_decay: r.weight_decay,
         clip: r.clip,
+        keep: nurture_train::Keep {
+            windows: r.keep_windows.0,
+            strength: if r.keep_windows.0 > 0 { r.keep_strength } else { 0.0 },
+        },
         seed: r.seed,
         checkpoint_every: r.checkpoint_every as u64,
         ..TrainConfig::default()
@@ -293,13 +301,13 @@ fn train(
     model: &Model,
     lora: &LoraSpec,
     config: &TrainConfig,
-    tokens: Vec<TokenExample>,
+    lessons: Lessons,
     files: &RunFiles,
     watch: &mut dyn Watch,
     save: impl FnOnce(&Trainer<'_>) -> Result<()>,
 ) -> Result<Outcome> {
     let mut trainer =
-        Trainer::resume(model.cpu(), model.decoder(), lora.clone(), config.clone(), tokens, files)?;
+        Trainer::resume(model.cpu(), model.decoder(), lora.clone(), config.clone(), lessons, files)?;
     let said = |w: &nurture_train::Warning| Said::new(w.to_string(), w.to_string());
     for w in trainer.warnings() {
         watch.event(Event::Warning(&said(w)));
@@ -327,8 +335,8 @@ fn train(
 }
 
 /// Hashes of everything that goes in.
-fn inputs(r: &Recipe, texts: &Reading) -> Result<Vec<InputHash>> {
-    let mut out = Vec::new();
+fn inputs(r: &Recipe, texts: &Reading, keep: Vec<InputHash>) -> Result<Vec<InputHash>> {
+    let mut out = keep;
     let mut add = |role: &str, path: &Path| -> Result<()> {
         let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
         out.push(InputHash {

@@ -1,5 +1,7 @@
 //! Texts whose perplexity is measured: general ones that ship with the project, and the user's own.
 
+use crate::engine::Model;
+use crate::recipe::{InputHash, Recipe, Resolved};
 use anyhow::{Context, Result, bail};
 use nurture_eval::{Window, WindowScheme, strided_windows};
 use nurture_text::Tokenizer;
@@ -9,6 +11,12 @@ use std::path::Path;
 const GENERAL: [(&str, &str); 2] = [
     ("general-en", include_str!("../../../../samples/general/en.txt")),
     ("general-zh", include_str!("../../../../samples/general/zh.txt")),
+];
+
+/// The general text on which breadth is kept, by language. It shares nothing with [`GENERAL`], which examines it.
+const KEEP: [(&str, &str); 2] = [
+    ("keep-en", include_str!("../../../../samples/keep/en.txt")),
+    ("keep-zh", include_str!("../../../../samples/keep/zh.txt")),
 ];
 
 /// Parts documents in the general texts.
@@ -40,15 +48,7 @@ impl Text {
         tokenizer: &Tokenizer,
         most: Option<usize>,
     ) -> Result<Text> {
-        let documents = content
-            .split('\n')
-            .collect::<Vec<_>>()
-            .split(|line| line.trim_end() == BETWEEN)
-            .map(|lines| lines.join("\n").trim().to_string())
-            .filter(|d| !d.is_empty())
-            .map(|d| tokenizer.encode(&d, false))
-            .collect::<Result<Vec<_>, _>>()
-            .with_context(|| origin.clone())?;
+        let documents = documents(content, tokenizer).with_context(|| origin.clone())?;
         let bos = tokenizer.bos();
         let mut windows = strided_windows(&documents, WINDOW, bos).with_context(|| origin.clone())?;
         if let Some(most) = most.filter(|&m| m < windows.len()) {
@@ -90,17 +90,82 @@ pub(super) fn open(name: &str, tokenizer: &Tokenizer, most: Option<usize>) -> Re
             .map(|(n, text)| Text::new(n, format!("general-mini/{n}"), text, tokenizer, most))
             .collect();
     }
+    let content = read(name, "general-mini")?;
+    Ok(vec![Text::new(
+        &super::prepare::stem(Path::new(name)),
+        name.to_string(),
+        &content,
+        tokenizer,
+        most,
+    )?])
+}
+
+/// Tokens of the documents of a text.
+fn documents(content: &str, tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>, nurture_text::TextError> {
+    content
+        .split('\n')
+        .collect::<Vec<_>>()
+        .split(|line| line.trim_end() == BETWEEN)
+        .map(|lines| lines.join("\n").trim().to_string())
+        .filter(|d| !d.is_empty())
+        .map(|d| tokenizer.encode(&d, false))
+        .collect()
+}
+
+/// Windows of the texts of `train.keep` with what they were cut from; none where it is off. A text that examines
+/// breadth is refused.
+///
+/// # Errors
+/// As [`open`].
+pub(super) fn keep(r: &Recipe, resolved: &Resolved, model: &Model) -> Result<(Vec<Vec<u32>>, Vec<InputHash>)> {
+    const SHORTEST: usize = 16;
+    let (count, len) = resolved.keep_windows;
+    let (mut windows, mut inputs) = (Vec::new(), Vec::new());
+    if count == 0 {
+        return Ok((windows, inputs));
+    }
+    let bos = model.tokenizer().bos();
+    let fresh = len - usize::from(bos.is_some());
+    let mut add = |name: &str, content: &str| -> Result<()> {
+        for document in documents(content, model.tokenizer()).with_context(|| name.to_string())? {
+            let parts = document.chunks(fresh.max(1)).filter(|part| part.len() >= SHORTEST.min(fresh));
+            windows.extend(parts.map(|part| bos.into_iter().chain(part.iter().copied()).collect::<Vec<u32>>()));
+        }
+        inputs.push(InputHash {
+            role: "keep".to_string(),
+            path: name.to_string(),
+            sha256: super::sha256(content.as_bytes()),
+            bytes: content.len() as u64,
+        });
+        Ok(())
+    };
+    for name in &r.train.keep.text {
+        if r.eval.breadth.contains(name) {
+            bail!("{name}: stands in train.keep.text and in eval.breadth; what examines breadth must not be trained on");
+        }
+        match name.as_str() {
+            "general" => KEEP.iter().try_for_each(|(name, content)| add(&format!("general/{name}"), content))?,
+            path => add(path, &read(path, "general")?)?,
+        }
+    }
+    if windows.is_empty() {
+        bail!("train.keep.text: no text of at least {SHORTEST} tokens");
+    }
+    Ok((windows, inputs))
+}
+
+/// A text file of the user.
+fn read(name: &str, shipped: &str) -> Result<String> {
     let path = Path::new(name);
     if !path.exists() {
-        bail!("{name}: no such text; give the path of a UTF-8 text file, or general-mini");
+        bail!("{name}: no such text; give the path of a UTF-8 text file, or {shipped}");
     }
     let bytes = std::fs::read(path).with_context(|| name.to_string())?;
-    let content = match String::from_utf8(bytes) {
-        Ok(text) => text,
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(text),
         Err(e) => bail!(
             "{name}: not UTF-8 (byte {}); convert it, e.g. iconv -f gb18030 -t utf-8",
             e.utf8_error().valid_up_to()
         ),
-    };
-    Ok(vec![Text::new(&super::prepare::stem(path), name.to_string(), &content, tokenizer, most)?])
+    }
 }

@@ -41,6 +41,9 @@ const MAX_LEN: usize = 2048;
 const WARMUP: f64 = 0.05;
 const CLIP: f64 = 1.0;
 const WEIGHT_DECAY: f64 = 0.0;
+/// Tokens of a window of general text that is kept.
+const KEEP_WINDOW: usize = 128;
+const SHORTEST_KEEP_WINDOW: usize = 32;
 /// Tokens between two checkpoints: about a minute or two of work that a crash may cost.
 const CHECKPOINT_TOKENS: f64 = 24e3;
 
@@ -122,6 +125,10 @@ pub struct Resolved {
     pub clip: f64,
     /// Weight decay.
     pub weight_decay: f64,
+    /// Windows of general text in each step, and the tokens of each.
+    pub keep_windows: (usize, usize),
+    /// Factor on their divergence from the base.
+    pub keep_strength: f64,
     /// Seed.
     pub seed: u64,
     /// Steps between checkpoints.
@@ -255,6 +262,23 @@ pub fn derive(recipe: &Recipe, data: &DataFacts, base: &BaseFacts) -> Resolved {
         said!("bounds the memory; gradients add up to the whole batch", "限定内存；梯度会累加成整批")
     });
     let per_step = (tokens / examples.max(1) as f64 * batch as f64).max(1.0);
+    let keep_tokens = train.keep.share * per_step;
+    let on = keep_tokens > 0.0 && train.keep.strength > 0.0 && !train.keep.text.is_empty();
+    let keep_windows = match on {
+        false => (0, KEEP_WINDOW),
+        true => {
+            let count = ((keep_tokens / KEEP_WINDOW as f64).round() as usize).max(1);
+            let len = (keep_tokens / count as f64).round() as usize;
+            (count, len.clamp(SHORTEST_KEEP_WINDOW, KEEP_WINDOW).min(micro_tokens))
+        }
+    };
+    notes.state("keep", format!("{} × {}", keep_windows.0, if on { keep_windows.1 } else { 0 }), match on {
+        true => said!(
+            "windows × tokens of general text in each step, on which the model is held to its base",
+            "每一步的通用文本：窗口数 × 词元数，在其上让模型贴近基座"
+        ),
+        false => said!("off: nothing holds the model to its breadth", "未用：没有什么保住模型的广度"),
+    });
     let every = ((CHECKPOINT_TOKENS / per_step).round() as usize).clamp(1, steps);
     let checkpoint_every = notes.choose("train.checkpoint_every", train.checkpoint_every, every, |_| {
         let goal = thousands(CHECKPOINT_TOKENS);
@@ -284,6 +308,8 @@ pub fn derive(recipe: &Recipe, data: &DataFacts, base: &BaseFacts) -> Resolved {
         schedule,
         clip,
         weight_decay,
+        keep_windows,
+        keep_strength: train.keep.strength,
         seed,
         checkpoint_every,
         alpha,

@@ -123,6 +123,8 @@ section! { Train ["How to teach.", "怎么教。"] {
          "整个梯度的最大范数；更长的会缩到这个长度。"];
     weight_decay: Option<f64> = None, SHARE, DIAL, "0.01",
         ["Decoupled weight decay of AdamW.", "AdamW 的解耦权重衰减。"];
+    keep: Keep = Keep::default(), Kind::Table(&Keep::SECTION), Absent::Default, "{ strength = 2.0 }",
+        ["Breadth that is kept while depth is learnt.", "学深的同时保住的广度。"];
     seed: u64 = 1, Kind::Integer { min: 0, max: i64::MAX }, Absent::Default, "7",
         ["Seed of everything random: first weights, order of the data, the sample of an exam.",
          "一切随机的种子：初始权重、数据顺序、考题抽样。"];
@@ -131,6 +133,19 @@ section! { Train ["How to teach.", "怎么教。"] {
     threads: Option<usize> = None, Kind::Integer { min: 1, max: 4096 },
         Absent::Means(Text::new("all cores of the machine", "机器的全部核心")), "2",
         ["Threads to work with. The result does not depend on it.", "用多少个线程。结果与它无关。"];
+} }
+
+section! { Keep ["Breadth that is kept while depth is learnt: each step also holds the model to its base on some general text.",
+    "学深的同时保住的广度：每一步也让模型在一些通用文本上贴近基座。"] {
+    text: Vec<String> = vec!["general".into()], Kind::List(&Kind::NameOrPath), Absent::Default, "[\"general\"]",
+        ["General texts to keep: `general` ships with the project (English and Chinese), or paths to UTF-8 text files. They must not be those of `eval.breadth`.",
+         "要保住的通用文本：`general` 随项目提供（中英文），或 UTF-8 文本文件的路径。不得与 `eval.breadth` 相同。"];
+    share: f64 = 0.25, Kind::Number { min: 0.0, max: 10.0, positive: false }, Absent::Default, "0.5",
+        ["Tokens of general text in each step, as a share of the tokens of its examples. They cost time like any others. 0: none.",
+         "每一步中通用文本的词元数，相对样本词元数的比例。它们同样花时间。0 表示不用。"];
+    strength: f64 = 1.0, Kind::Number { min: 0.0, max: 1000.0, positive: false }, Absent::Default, "2.0",
+        ["Factor on the mean divergence from the base (KL, nats a token) beside the mean loss of the examples. 0: none.",
+         "与基座的平均散度（KL，每词元奈特）相对样本平均损失的系数。0 表示不用。"];
 } }
 
 section! { Adapter ["The small set of weights that is trained beside the frozen base.", "在冻结的基座旁训练的一小组权重。"] {

@@ -28,7 +28,7 @@ pub use derive::{BaseFacts, DIALS, DataFacts, Derived, Dial, ExamPlan, Resolved,
 pub use docs::{help, json_schema, markdown};
 pub use error::{Fault, Place, RecipeError};
 pub use fields::{
-    Adapter, AdapterKind, Data, Effort, Encoding, Eval, Exam, ExamKind, Export, ExportFormat, Labels, Method,
+    Adapter, AdapterKind, Data, Effort, Encoding, Eval, Exam, ExamKind, Export, ExportFormat, Keep, Labels, Method,
     Model, OnBadRow, OverLong, Recipe, Run, Schedule, Score, Source, SourceKind, Target, Train,
 };
 pub use lock::{InputHash, Lock, lock};

@@ -1,0 +1,89 @@
+//! Keeping what the base knows: on chosen rows the tuned network is held to the base's own distribution.
+//!
+//! The loss of such a row is `KL(base ‖ tuned)` over the whole vocabulary. Of the base only the normed output of the
+//! last block is needed (`D` floats a row, the same whenever the row is used); its logits are made again beside the
+//! tuned ones, a chunk at a time.
+
+use crate::decoder::Decoder;
+use crate::error::ModelError;
+use crate::training::{TrainBatch, TrainBuffers, logit_rows};
+use nurture_kernels::{
+    Backward, Cpu, Forward, Linear, kl_divergence, linear_backward, linear_forward, rms_norm_backward,
+    rms_norm_forward,
+};
+
+/// Rows of a batch that are held to a reference.
+#[derive(Clone, Debug, Default)]
+pub struct KeepRows {
+    /// rows of the batch
+    pub rows: Vec<usize>,
+    /// normed outputs of the reference there `[rows, D]`, see [`Decoder::outputs`]
+    pub outputs: Vec<f32>,
+    /// factor on each divergence and its gradient
+    pub weight: f32,
+}
+
+impl TrainBatch {
+    /// Appends a sequence on all of whose rows the network is held to `outputs` `[T, D]`.
+    pub fn push_kept(&mut self, tokens: &[u32], outputs: &[f32], weight: f32) {
+        let (row, tree) = (self.batch.len(), self.batch.spans.len());
+        self.batch.push(tokens, 0, vec![(row, tokens.len())], tree);
+        self.keep.rows.extend(row..row + tokens.len());
+        self.keep.outputs.extend_from_slice(outputs);
+        self.keep.weight = weight;
+    }
+}
+
+impl Decoder {
+    /// Normed outputs of the last block, `[T, D]`, without an adapter: what [`TrainBatch::push_kept`] holds to.
+    ///
+    /// # Errors
+    /// A token beyond the vocabulary.
+    pub fn outputs(
+        &self,
+        cpu: &Cpu,
+        batch: &TrainBatch,
+        buffers: &mut TrainBuffers,
+    ) -> Result<Vec<f32>, ModelError> {
+        self.forward_kept(cpu, None, &batch.batch, &mut buffers.forward)?;
+        Ok(self.last_norm(cpu, &buffers.forward.x))
+    }
+
+    /// The divergences of `batch.keep`, appended to `losses`; their gradient is added to `dx`.
+    pub(crate) fn keep_loss(
+        &self,
+        cpu: &Cpu,
+        batch: &TrainBatch,
+        buffers: &mut TrainBuffers,
+        losses: &mut Vec<f32>,
+    ) {
+        let (d, vocab, keep) = (self.config.width, self.config.vocab, &batch.keep);
+        assert_eq!(keep.outputs.len(), keep.rows.len() * d, "outputs of the reference");
+        let most = (logit_rows(vocab) / 2).max(1);
+        let linear = Linear { weight: self.head(), bias: None, lora: None };
+        let (mut x, mut n, mut inv) = (vec![0f32; most * d], vec![0f32; most * d], vec![0f32; most]);
+        let (mut dn, mut dxr) = (vec![0f32; most * d], vec![0f32; most * d]);
+        for (rows, outputs) in keep.rows.chunks(most).zip(keep.outputs.chunks(most * d)) {
+            let m = rows.len();
+            let (x, n, inv) = (&mut x[..m * d], &mut n[..m * d], &mut inv[..m]);
+            let (dn, dxr) = (&mut dn[..m * d], &mut dxr[..m * d]);
+            for (x, &row) in x.chunks_exact_mut(d).zip(rows) {
+                x.copy_from_slice(&buffers.forward.x[row * d..][..d]);
+            }
+            rms_norm_forward(cpu.pool(), x, &self.norm, self.config.norm_eps, n, inv);
+            let (logits, reference) = buffers.logit_pair(m * vocab);
+            linear_forward(cpu, n, m, &mut [Forward { linear, y: logits, h: &mut [] }]);
+            linear_forward(cpu, outputs, m, &mut [Forward { linear, y: reference, h: &mut [] }]);
+            let from = losses.len();
+            losses.resize(from + m, 0.0);
+            let weights = vec![keep.weight; m];
+            kl_divergence(cpu.pool(), logits, reference, vocab, Some(&weights), &mut losses[from..]);
+            let part = Backward { linear, dy: logits, h: &[], grads: None };
+            linear_backward(cpu, n, m, &mut [part], Some(dn), false);
+            rms_norm_backward(cpu.pool(), x, &self.norm, inv, dn, dxr, false);
+            for (from, &row) in dxr.chunks_exact(d).zip(rows) {
+                buffers.dx[row * d..][..d].iter_mut().zip(from).for_each(|(a, b)| *a += b);
+            }
+        }
+    }
+}
