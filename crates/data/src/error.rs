@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::mapping::SchemaKind;
+use crate::mapping::{Mapping, SchemaKind};
 
 /// A failure that ends reading: the file as a whole cannot be used, or the policy is to stop at a bad row.
 #[derive(Debug, Error)]
@@ -126,20 +126,35 @@ pub enum DataError {
         reasons: String,
     },
     /// The columns fit no known schema, or more than one.
-    #[error(
-        "{file}: {problem}. Its columns: {columns}. Say what they are, for example: mapping = {example}{hint}"
-    )]
+    #[error("{file}: {}", unclear(columns, example, other.as_deref(), *nameless))]
     SchemaUnclear {
         /// The file as it is named in ids.
         file: String,
-        /// Why no decision was made.
-        problem: String,
         /// The columns that were seen, joined.
         columns: String,
-        /// A mapping in TOML that could fit.
-        example: String,
-        /// One more sentence, or nothing.
-        hint: String,
+        /// A mapping that could fit.
+        example: Box<Mapping>,
+        /// Another one that fits as well; `None`: nothing fits.
+        other: Option<Box<Mapping>>,
+        /// Whether the columns have no names in the file.
+        nameless: bool,
+    },
+    /// A mapping names a column that is not there.
+    #[error(
+        "{file}: `{part}` names the column \"{name}\", but the columns are {columns}{}",
+        nearest.as_ref().map_or_else(String::new, |near| format!("; did you mean \"{near}\"?"))
+    )]
+    NoSuchColumn {
+        /// The file as it is named in ids.
+        file: String,
+        /// The part that the column was to play.
+        part: &'static str,
+        /// The name.
+        name: String,
+        /// The columns that are there, joined.
+        columns: String,
+        /// The column that was probably meant.
+        nearest: Option<String>,
     },
     /// A mapping that its kind cannot use.
     #[error("{file}: mapping of kind \"{kind}\": {problem}")]
@@ -154,8 +169,7 @@ pub enum DataError {
     /// Pairs of better and worse answers, which are not examples to imitate.
     #[error(
         "{file}: column \"{column}\" marks preference data; supervised training would imitate the worse answers too. \
-         Use method = \"dpo\" or \"kto\", or map the good answers: mapping = {{ kind = \"prompt_completion\", user = \
-         \"...\", answer = \"...\" }}"
+         Take the good answers alone: {{ path = ..., kind = \"prompt_completion\", user = \"...\", answer = \"...\" }}"
     )]
     Preference {
         /// The file as it is named in ids.
@@ -242,12 +256,15 @@ pub enum RowProblem {
         options: usize,
     },
     /// A label in an exam that no training row has.
-    #[error("the label \"{label}\" never appears in the training data{nearest}")]
+    #[error(
+        "the label \"{label}\" never appears in the training data{}",
+        nearest.as_ref().map_or_else(String::new, |near| format!("; the nearest one there is \"{near}\""))
+    )]
     UnknownLabel {
         /// The label.
         label: String,
-        /// `; did you mean "..."?`, or nothing.
-        nearest: String,
+        /// The label that was probably meant.
+        nearest: Option<String>,
     },
 }
 
@@ -266,4 +283,26 @@ impl RowProblem {
             RowProblem::UnknownLabel { .. } => "unknown_label",
         }
     }
+}
+
+fn unclear(columns: &str, example: &Mapping, other: Option<&Mapping>, nameless: bool) -> String {
+    let problem = match other {
+        Some(_) => "there is both an answer and a category, and either could be what is to be learnt",
+        None => "the columns fit no known shape of training data",
+    };
+    let hint = match (other, nameless) {
+        (Some(other), _) => format!(" to learn the category, or {} to learn the answer", other.in_recipe()),
+        (None, true) => {
+            " (the first record was taken as data; columns with plainer names are known as such)".into()
+        }
+        (None, false) => {
+            " (kinds: messages, sharegpt, instruction, prompt_completion, question_answer, label, choice, \
+                          text)"
+                .into()
+        }
+    };
+    let example = example.in_recipe();
+    format!(
+        "{problem}. Its columns: {columns}. Say in the recipe what they are, for example: {example}{hint}"
+    )
 }

@@ -77,10 +77,7 @@ impl LabelSet {
     pub fn write(&self, raw: &str) -> Result<&str, RowProblem> {
         self.written.get(raw).map(String::as_str).ok_or_else(|| RowProblem::UnknownLabel {
             label: raw.to_string(),
-            nearest: match nearest(raw, self.written.keys().map(String::as_str)) {
-                Some(near) => format!("; the nearest one there is \"{near}\""),
-                None => String::new(),
-            },
+            nearest: nearest(raw, self.written.keys().map(String::as_str)).map(String::from),
         })
     }
 }

@@ -33,6 +33,7 @@ mod template;
 mod text_reader;
 mod tokens;
 mod turns;
+mod why;
 
 pub use digest::normalised;
 pub use encoding::Encoding;
@@ -45,7 +46,7 @@ pub use mapping::{Fields, Mapping, SchemaKind};
 pub use overlap::{Overlap, overlap};
 pub use plan::{BatchPlan, PlanConfig, PlanError, Step, Steps};
 pub use prefix_tree::{PrefixTree, Segment, TreeLoss};
-pub use rng::Rng;
+pub use rng::stream;
 pub use rows::{BadRow, FileFormat, FileFound, ReadLimits, Row, RowReader, SourceSpec};
 pub use sample::{NOT_SAMPLED, hold_out, keep_sample, stratified};
 pub use schema::SchemaFound;
@@ -53,3 +54,4 @@ pub use template::{ChoiceStyle, PromptTemplate};
 pub use tokens::{
     LengthPolicy, NO_TRAINED_TOKENS, OverLong, TOO_LONG, TokenError, TokenExample, fit_lengths,
 };
+pub use why::Why;

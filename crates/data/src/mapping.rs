@@ -67,11 +67,7 @@ impl From<&str> for Fields {
     }
 }
 
-/// Which field plays which part. In a recipe:
-///
-/// ```toml
-/// mapping = { kind = "label", user = "question", label = "category" }
-/// ```
+/// Which field plays which part.
 ///
 /// | kind | needs | may have |
 /// | --- | --- | --- |
@@ -124,6 +120,15 @@ pub struct Mapping {
     pub group: Option<String>,
 }
 
+/// The word of a recipe for a part.
+pub(crate) fn recipe_word(part: &'static str) -> &'static str {
+    match part {
+        "label" => "answer",
+        "messages" | "text" => "user",
+        other => other,
+    }
+}
+
 impl Mapping {
     /// A mapping in which no field has a part yet.
     pub fn new(kind: SchemaKind) -> Self {
@@ -162,6 +167,21 @@ impl Mapping {
             ("group", one(&self.group)),
         ];
         parts.into_iter().filter_map(|(part, names)| Some((part, names?))).collect()
+    }
+
+    /// As it is written in a recipe, where `user` is what the model reads (also a list of turns, or plain text) and
+    /// `answer` what it gives (also a category): `{ path = ..., kind = "label", user = "question", answer = "topic" }`.
+    pub fn in_recipe(&self) -> String {
+        let mut text = format!("{{ path = ..., kind = \"{}\"", self.kind);
+        for (part, names) in self.parts() {
+            let part = recipe_word(part);
+            let names: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+            text += &match (part, names.as_slice()) {
+                ("context" | "options", names) => format!(", {part} = [{}]", names.join(", ")),
+                (_, names) => format!(", {part} = {}", names.join(", ")),
+            };
+        }
+        text + " }"
     }
 
     /// Whether the kind has all the parts it needs and none that it would ignore; the error is a sentence.

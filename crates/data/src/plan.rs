@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::prefixes::{Prefixes, worth_sharing};
-use crate::rng::Rng;
+use crate::rng::stream;
 use crate::tokens::TokenExample;
 
 /// How examples are put into steps.
@@ -141,7 +141,7 @@ impl BatchPlan {
 
     fn order(&self, epoch: u64) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.lengths.len()).collect();
-        Rng::stream(self.config.seed, "epoch", epoch).shuffle(&mut order);
+        stream(self.config.seed, "epoch", epoch).shuffle(&mut order);
         order
     }
 

@@ -78,7 +78,7 @@ impl Prefixes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::Rng;
+    use nurture_kernels::Rng;
 
     #[test]
     fn agreements_are_those_of_the_tokens() {

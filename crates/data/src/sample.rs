@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashSet};
 use crate::digest::question;
 use crate::example::Example;
 use crate::ledger::{Fate, Ledger};
-use crate::rng::{Rng, hash64};
+use crate::rng::hash64;
+use nurture_kernels::Rng;
 
 /// The ledger's reason for rows that a subset leaves out.
 pub const NOT_SAMPLED: &str = "not_sampled";

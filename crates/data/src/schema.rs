@@ -5,8 +5,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::DataError;
-use crate::mapping::{Fields, Mapping, SchemaKind};
+use crate::mapping::{Fields, Mapping, SchemaKind, recipe_word};
 use crate::rows::Row;
+use crate::why::Why;
 
 /// How many rows at the start of a file are looked at.
 pub(crate) const SAMPLE_ROWS: usize = 256;
@@ -16,8 +17,8 @@ pub(crate) const SAMPLE_ROWS: usize = 256;
 pub struct SchemaFound {
     /// The shape of the data.
     pub kind: SchemaKind,
-    /// The reason, one sentence.
-    pub why: String,
+    /// The reason.
+    pub why: Why,
     /// The part of each column.
     pub mapping: Mapping,
     /// Columns that play no part.
@@ -289,7 +290,7 @@ pub(crate) fn find_schema(
     let (mapping, why) = match given {
         Some(mapping) => {
             check_given(file, mapping, &columns)?;
-            (mapping.clone(), "the recipe says so".to_string())
+            (mapping.clone(), Why::Given)
         }
         None => look(file, &columns)?,
     };
@@ -310,21 +311,20 @@ fn check_given(file: &str, mapping: &Mapping, columns: &Columns) -> Result<(), D
         for name in names {
             if columns.of_name(name).is_none() {
                 let all = columns.columns.iter().map(|c| c.name.as_str());
-                let nearest = match nearest(name, all) {
-                    Some(near) => format!("; did you mean \"{near}\"?"),
-                    None => String::new(),
-                };
-                return Err(wrong(format!(
-                    "`{part}` names \"{name}\", but the columns are {}{nearest}",
-                    columns.listed()
-                )));
+                return Err(DataError::NoSuchColumn {
+                    file: file.to_string(),
+                    part: recipe_word(part),
+                    name: name.clone(),
+                    columns: columns.listed(),
+                    nearest: nearest(name, all).map(String::from),
+                });
             }
         }
     }
     Ok(())
 }
 
-fn look(file: &str, columns: &Columns) -> Result<(Mapping, String), DataError> {
+fn look(file: &str, columns: &Columns) -> Result<(Mapping, Why), DataError> {
     if let Some(column) = columns.pick(PREFERENCE, |_| true) {
         return Err(DataError::Preference { file: file.to_string(), column: column.name.clone() });
     }
@@ -347,11 +347,10 @@ fn look(file: &str, columns: &Columns) -> Result<(Mapping, String), DataError> {
         {
             Err(DataError::SchemaUnclear {
                 file: file.to_string(),
-                problem: "there is both an answer and a category, and either could be what is to be learnt"
-                    .into(),
                 columns: columns.listed(),
-                example: example(&labelled),
-                hint: format!(" to learn the category, or {} to learn the answer", example(&answered)),
+                example: Box::new(labelled),
+                other: Some(Box::new(answered)),
+                nameless: false,
             })
         }
         (Some(found), _) | (None, Some(found)) => Ok(found),
@@ -359,7 +358,7 @@ fn look(file: &str, columns: &Columns) -> Result<(Mapping, String), DataError> {
     }
 }
 
-fn conversation(file: &str, columns: &Columns) -> Result<Option<(Mapping, String)>, DataError> {
+fn conversation(file: &str, columns: &Columns) -> Result<Option<(Mapping, Why)>, DataError> {
     let kinds = [(SchemaKind::Messages, ["role", "content"]), (SchemaKind::Sharegpt, ["from", "value"])];
     for (kind, keys) in kinds {
         let Some(column) = columns.pick(MESSAGES, |c| c.has_inner(keys)) else { continue };
@@ -369,13 +368,13 @@ fn conversation(file: &str, columns: &Columns) -> Result<Option<(Mapping, String
         let mut mapping = Mapping::new(kind);
         mapping.messages = Some(column.name.clone());
         mapping.system = columns.optional(SYSTEM, Column::may_be_scalar);
-        let why = format!("\"{}\" is a list of turns with {} and {}", column.name, keys[0], keys[1]);
+        let why = Why::Turns { column: column.name.clone(), keys };
         return Ok(Some((mapping, why)));
     }
     Ok(None)
 }
 
-fn choice(columns: &Columns) -> Option<(Mapping, String)> {
+fn choice(columns: &Columns) -> Option<(Mapping, Why)> {
     let mut mapping = Mapping::new(SchemaKind::Choice);
     let question =
         columns.pick(QUESTION, Column::is_scalar).or_else(|| columns.pick(PROMPT, Column::is_scalar))?;
@@ -383,25 +382,24 @@ fn choice(columns: &Columns) -> Option<(Mapping, String)> {
     mapping.user = Some(question.name.clone());
     mapping.answer = Some(answer.name.clone());
     let letters = columns.letters();
-    let how = match columns.pick(OPTIONS, |c| c.lists > 0 || c.objects > 0) {
+    let options = match columns.pick(OPTIONS, |c| c.lists > 0 || c.objects > 0) {
         Some(options) => {
             mapping.options = Some(Fields::One(options.name.clone()));
-            format!("\"{}\" lists the options", options.name)
+            vec![options.name.clone()]
         }
         None if letters.len() >= 2 => {
-            let how = format!("the columns {} are the options", letters.join(", "));
-            mapping.options = Some(Fields::Many(letters));
-            how
+            mapping.options = Some(Fields::Many(letters.clone()));
+            letters
         }
         None => return None,
     };
     mapping.context = columns.optional(CONTEXT, |c| c.objects == 0).map(Fields::One);
     mapping.system = columns.optional(SYSTEM, Column::may_be_scalar);
-    let why = format!("{how} of \"{}\" and \"{}\" is the right one", question.name, answer.name);
-    Some((mapping, why))
+    let (question, answer) = (question.name.clone(), answer.name.clone());
+    Some((mapping, Why::Options { options, question, answer }))
 }
 
-fn instruction(columns: &Columns) -> Option<(Mapping, String)> {
+fn instruction(columns: &Columns) -> Option<(Mapping, Why)> {
     let user = columns.pick(INSTRUCTION, Column::is_scalar)?;
     let answer = columns.pick(OUTPUT, Column::is_scalar)?;
     let mut mapping = Mapping::new(SchemaKind::Instruction);
@@ -410,23 +408,22 @@ fn instruction(columns: &Columns) -> Option<(Mapping, String)> {
     mapping.input = columns.optional(INPUT, Column::may_be_scalar);
     mapping.system = columns.optional(SYSTEM, Column::may_be_scalar);
     mapping.history = columns.optional(HISTORY, |c| c.filled == 0 || c.lists > 0);
-    Some((
-        mapping,
-        format!("\"{}\" and \"{}\" are an instruction and its output (Alpaca)", user.name, answer.name),
-    ))
+    let why = Why::Instruction { instruction: user.name.clone(), output: answer.name.clone() };
+    Some((mapping, why))
 }
 
-fn prompt(columns: &Columns) -> Option<(Mapping, String)> {
+fn prompt(columns: &Columns) -> Option<(Mapping, Why)> {
     let user = columns.pick(PROMPT, Column::is_scalar)?;
     let answer = columns.pick(COMPLETION, Column::is_scalar)?;
     let mut mapping = Mapping::new(SchemaKind::PromptCompletion);
     mapping.user = Some(user.name.clone());
     mapping.answer = Some(answer.name.clone());
     mapping.system = columns.optional(SYSTEM, Column::may_be_scalar);
-    Some((mapping, format!("\"{}\" is a prompt and \"{}\" completes it", user.name, answer.name)))
+    let why = Why::Completion { prompt: user.name.clone(), completion: answer.name.clone() };
+    Some((mapping, why))
 }
 
-fn question(columns: &Columns) -> Option<(Mapping, String)> {
+fn question(columns: &Columns) -> Option<(Mapping, Why)> {
     let user =
         columns.pick(QUESTION, Column::is_scalar).or_else(|| columns.pick(INPUT, Column::is_scalar))?;
     let answer = columns.pick(ANSWER, Column::is_scalar_or_list)?;
@@ -439,21 +436,23 @@ fn question(columns: &Columns) -> Option<(Mapping, String)> {
         .collect();
     mapping.context = (!before.is_empty()).then_some(Fields::Many(before));
     mapping.system = columns.optional(SYSTEM, Column::may_be_scalar);
-    Some((mapping, format!("\"{}\" is a question and \"{}\" its answer", user.name, answer.name)))
+    let why = Why::Question { question: user.name.clone(), answer: answer.name.clone() };
+    Some((mapping, why))
 }
 
-fn label(columns: &Columns) -> Option<(Mapping, String)> {
+fn label(columns: &Columns) -> Option<(Mapping, Why)> {
     let label = columns.pick(LABEL, Column::is_scalar)?;
     let user = columns.pick(CLASSIFY, |c| c.is_scalar() && c.name != label.name)?;
     let mut mapping = Mapping::new(SchemaKind::Label);
     mapping.user = Some(user.name.clone());
     mapping.label = Some(label.name.clone());
     mapping.system = columns.optional(SYSTEM, Column::may_be_scalar);
-    Some((mapping, format!("\"{}\" is a text and \"{}\" its category", user.name, label.name)))
+    let why = Why::Category { text: user.name.clone(), category: label.name.clone() };
+    Some((mapping, why))
 }
 
 /// Plain text only where every other column describes the text: a column such as `intents` could be the answer.
-fn text(columns: &Columns) -> Option<(Mapping, String)> {
+fn text(columns: &Columns) -> Option<(Mapping, Why)> {
     let text = columns.pick(TEXT, Column::is_scalar)?;
     let describes = |c: &Column| c.filled == 0 || DESCRIBES.contains(&c.name.trim().to_lowercase().as_str());
     if !columns.columns.iter().all(|c| c.name == text.name || describes(c)) {
@@ -461,11 +460,12 @@ fn text(columns: &Columns) -> Option<(Mapping, String)> {
     }
     let mut mapping = Mapping::new(SchemaKind::Text);
     mapping.text = Some(text.name.clone());
-    Some((mapping, format!("\"{}\" is plain text and no column is its answer", text.name)))
+    let why = Why::PlainText { text: text.name.clone() };
+    Some((mapping, why))
 }
 
 /// Two columns without a header: one has few short values, the other nearly always a new one.
-fn two_nameless(columns: &Columns) -> Option<(Mapping, String)> {
+fn two_nameless(columns: &Columns) -> Option<(Mapping, Why)> {
     let [first, second] = columns.columns.as_slice() else { return None };
     if first.name != "column_1" || second.name != "column_2" {
         return None;
@@ -477,28 +477,14 @@ fn two_nameless(columns: &Columns) -> Option<(Mapping, String)> {
     let mut mapping = Mapping::new(SchemaKind::Label);
     mapping.user = Some(user.name.clone());
     mapping.label = Some(label.name.clone());
-    let why = format!(
-        "there is no header; \"{}\" has {} different values in the first {} rows, as categories do, and \"{}\" has {}",
-        label.name,
-        label.distinct.len(),
-        columns.rows,
-        user.name,
-        user.distinct.len()
-    );
+    let why = Why::Nameless {
+        category: label.name.clone(),
+        categories: label.distinct.len(),
+        rows: columns.rows,
+        text: user.name.clone(),
+        texts: user.distinct.len(),
+    };
     Some((mapping, why))
-}
-
-/// A mapping as it is written in a recipe.
-fn example(mapping: &Mapping) -> String {
-    let mut parts = vec![format!("kind = \"{}\"", mapping.kind)];
-    for (part, names) in mapping.parts() {
-        let names: Vec<String> = names.iter().map(|n| format!("\"{n}\"")).collect();
-        parts.push(match names.as_slice() {
-            [one] => format!("{part} = {one}"),
-            many => format!("{part} = [{}]", many.join(", ")),
-        });
-    }
-    format!("{{ {} }}", parts.join(", "))
 }
 
 fn unclear(file: &str, columns: &Columns) -> DataError {
@@ -526,16 +512,10 @@ fn unclear(file: &str, columns: &Columns) -> DataError {
     let nameless = columns.of_name("column_1").is_some();
     DataError::SchemaUnclear {
         file: file.to_string(),
-        problem: "the columns fit no known shape of training data".into(),
         columns: columns.listed(),
-        example: example(&mapping),
-        hint: if nameless {
-            " (the first record was taken as data; set header = true if it names the columns)".into()
-        } else {
-            " (kinds: messages, sharegpt, instruction, prompt_completion, question_answer, label, choice, text; set \
-             header = false if the first record of a csv or tsv is data)"
-                .into()
-        },
+        example: Box::new(mapping),
+        other: None,
+        nameless,
     }
 }
 

@@ -85,7 +85,8 @@ fn nothing_real_panics() {
                     Ok(loaded) => {
                         assert!(loaded.ledger.adds_up());
                         let found = &loaded.sources[0];
-                        let schema = found.schema.as_ref().map(|s| (s.kind, s.why.clone(), s.unused.clone()));
+                        let schema =
+                            found.schema.as_ref().map(|s| (s.kind, s.why.to_string(), s.unused.clone()));
                         eprintln!("{}: {} rows, {schema:?}", found.file, loaded.examples.len());
                         read += 1;
                     }

@@ -22,7 +22,7 @@ pub use error::EvalError;
 pub use exam::{Examinee, Item, SitError};
 pub use perplexity::{PerplexityComparison, PerplexityResult, WindowNll};
 pub use result::{ExamFiles, ExamInfo, ExamKind, ExamResult, ItemResult, Mode, Model, Role};
-pub use verdict::Verdict;
+pub use verdict::{Finding, Gate, Verdict, VerdictKind};
 pub use windows::{Window, WindowScheme, llama_cpp_windows, strided_windows};
 
 pub(crate) use compare::same;

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use nurture_kernels::DType;
 
-use crate::FormatError;
 use crate::error::shown;
+use crate::{FormatError, ReadAt};
 
 /// Where a tensor lies and what it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,13 +167,23 @@ fn distance(a: &[u8], b: &[u8]) -> usize {
     row.last().copied().unwrap_or(0)
 }
 
-/// Checks a range of a tensor and gives its offset in the file.
-pub(crate) fn range_in_file(
+/// Reads a range of a tensor, with the tensor's name in what goes wrong.
+pub(crate) fn read_range(
     file: &Path,
+    source: &dyn ReadAt,
     info: &TensorInfo,
     offset: u64,
-    len: usize,
-) -> Result<u64, FormatError> {
+    buf: &mut [u8],
+) -> Result<(), FormatError> {
+    let start = range_in_file(file, info, offset, buf.len())?;
+    source.read_exact_at(buf, start).map_err(|source| {
+        let action = format!("reading tensor \"{}\" at byte {start}", shown(&info.name));
+        FormatError::io(file, action, source)
+    })
+}
+
+/// Checks a range of a tensor and gives its offset in the file.
+fn range_in_file(file: &Path, info: &TensorInfo, offset: u64, len: usize) -> Result<u64, FormatError> {
     let inside = offset.checked_add(len as u64).is_some_and(|end| end <= info.bytes);
     match info.offset.checked_add(offset) {
         Some(start) if inside => Ok(start),

@@ -4,6 +4,7 @@ use crate::lanes::{LANES, Lanes, lanes_fn};
 use crate::math::sigmoid;
 use crate::pool::{Pool, Shares};
 use crate::weight::Weight;
+use std::sync::OnceLock;
 
 /// Elements a task works on.
 const CHUNK: usize = 16 * 1024;
@@ -127,26 +128,41 @@ pub fn add(pool: &Pool, x: &[f32], y: &[f32], z: &mut [f32]) {
 }
 
 /// Rotary positions (Su et al. 2021) in the half-split form: pairs `(i, i + dim / 2)` of each head.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Rope {
-    /// inverse frequencies of the pairs, `[head_dim / 2]`
+    /// inverse frequencies of the pairs, `[head_dim / 2]`; not to be changed once something was rotated
     pub inv_freq: Vec<f32>,
+    /// `(cos, sin)` of the first [`TABLED`] positions, made when first needed
+    table: OnceLock<Vec<(f32, f32)>>,
 }
+
+impl PartialEq for Rope {
+    fn eq(&self, other: &Rope) -> bool {
+        self.inv_freq == other.inv_freq
+    }
+}
+
+/// Positions whose angles are kept: sine and cosine cost as much as the rotation of several heads.
+const TABLED: u32 = 2048;
 
 impl Rope {
     /// `theta^(-2i / head_dim)`, rounded to f32 as PyTorch does.
     pub fn new(head_dim: usize, theta: f64) -> Rope {
         let inv_freq =
             (0..head_dim / 2).map(|i| (1.0 / theta.powf(2.0 * i as f64 / head_dim as f64)) as f32).collect();
-        Rope { inv_freq }
+        Rope { inv_freq, table: OnceLock::new() }
     }
 
     /// `(cos, sin)` of each pair at `position`. The angle is formed in f32, as the reference implementations do.
-    fn angles(&self, position: u32, out: &mut [(f32, f32)]) {
-        for (o, f) in out.iter_mut().zip(&self.inv_freq) {
+    fn angles(&self, position: u32) -> impl Iterator<Item = (f32, f32)> + '_ {
+        self.inv_freq.iter().map(move |f| {
             let (s, c) = ((position as f32 * f) as f64).sin_cos();
-            *o = (c as f32, s as f32);
-        }
+            (c as f32, s as f32)
+        })
+    }
+
+    fn table(&self) -> &[(f32, f32)] {
+        self.table.get_or_init(|| (0..TABLED).flat_map(|position| self.angles(position)).collect())
     }
 }
 
@@ -160,15 +176,23 @@ pub fn rope(pool: &Pool, rope: &Rope, positions: &[u32], x: &mut [f32], back: bo
     let width = x.len() / t;
     assert!(x.len() == width * t && width.is_multiple_of(2 * half), "rope shapes");
     const TOKENS: usize = 16; // tokens a task
+    let table = rope.table();
     let out = Shares::new(x);
     pool.run(t.div_ceil(TOKENS), |i| {
-        let mut angles = vec![(0f32, 0f32); half];
+        let mut far = Vec::new();
         for (t, &position) in positions.iter().enumerate().skip(i * TOKENS).take(TOKENS) {
-            rope.angles(position, &mut angles);
+            let angles = match table.get(position as usize * half..(position as usize + 1) * half) {
+                Some(near) => near,
+                None => {
+                    far.clear();
+                    far.extend(rope.angles(position));
+                    &far
+                }
+            };
             // SAFETY: tasks own disjoint tokens.
             for head in unsafe { out.at(t * width, width) }.chunks_exact_mut(2 * half) {
                 let (a, b) = head.split_at_mut(half);
-                for ((a, b), &(c, s)) in a.iter_mut().zip(b).zip(&angles) {
+                for ((a, b), &(c, s)) in a.iter_mut().zip(b).zip(angles) {
                     let s = if back { -s } else { s };
                     (*a, *b) = (*a * c - *b * s, *b * c + *a * s);
                 }

@@ -21,6 +21,7 @@
 mod adamw;
 mod attention;
 mod ceilings;
+mod dweight;
 mod elementwise;
 mod lanes;
 mod linear;
@@ -38,6 +39,9 @@ pub use adamw::{AdamW, adamw, sum_of_squares};
 pub use attention::{AttentionBackward, AttentionShape, Span, attention_backward, attention_forward};
 pub use ceilings::{Int8Path, fma_rate, int8_rate, read_rate};
 pub use dtype::{DType, f16_to_f32};
+pub use dweight::{
+    WeightGrad, bias_gradient, embed_gradient, rms_norm_weight_gradient, untile, weight_gradient,
+};
 pub use elementwise::{Activation, Rope, add, add_assign, embed, gated_backward, gated_forward, rope};
 pub use lanes::{Isa, detect_isa, force_isa, isa};
 pub use linear::{Backward, Cpu, Forward, Linear, LoraPair, linear_at, linear_backward, linear_forward};

@@ -29,21 +29,39 @@ impl Cpu {
     }
 
     /// A buffer of `len` floats with undefined contents, given back by [`Cpu::give`].
-    pub(crate) fn take(&self, len: usize) -> Vec<f32> {
+    pub(crate) fn take(&self, len: usize) -> Taken {
         let mut kept = self.packed.lock().unwrap_or_else(|e| e.into_inner());
         // the smallest that is large enough, else the largest (it grows)
-        let best = (0..kept.len()).filter(|&i| kept[i].capacity() >= len).min_by_key(|&i| kept[i].capacity());
-        let best = best.or_else(|| (0..kept.len()).max_by_key(|&i| kept[i].capacity()));
-        let mut buffer = best.map(|i| kept.swap_remove(i)).unwrap_or_default();
-        if buffer.len() < len {
-            buffer.resize(len, 0.0);
+        let best = (0..kept.len()).filter(|&i| kept[i].len() >= len).min_by_key(|&i| kept[i].len());
+        let best = best.or_else(|| (0..kept.len()).max_by_key(|&i| kept[i].len()));
+        let mut v = best.map(|i| kept.swap_remove(i)).unwrap_or_default();
+        if v.len() < len {
+            v = vec![0.0; len]; // nothing in it is worth copying
         }
-        buffer.truncate(len);
-        buffer
+        Taken { v, len }
     }
 
-    pub(crate) fn give(&self, buffer: Vec<f32>) {
-        self.packed.lock().unwrap_or_else(|e| e.into_inner()).push(buffer);
+    pub(crate) fn give(&self, buffer: Taken) {
+        self.packed.lock().unwrap_or_else(|e| e.into_inner()).push(buffer.v);
+    }
+}
+
+/// A buffer of [`Cpu::take`]. It keeps its full length, so that it is never cleared twice.
+pub(crate) struct Taken {
+    v: Vec<f32>,
+    len: usize,
+}
+
+impl std::ops::Deref for Taken {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        &self.v[..self.len]
+    }
+}
+
+impl std::ops::DerefMut for Taken {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.v[..self.len]
     }
 }
 

@@ -201,6 +201,25 @@ impl Blocks {
 /// Packs rows `row0 .. row0 + rows` of a row-major matrix into `[k][rows]`.
 pub(crate) fn pack_rows(x: &[f32], ld: usize, k: usize, row0: usize, rows: usize, out: &mut [f32]) {
     debug_assert!(out.len() >= k * rows);
+    // SAFETY: safe code, compiled with the instruction set at hand.
+    unsafe { weave_rows(x, ld, k, row0, rows, out) }
+}
+
+lanes_fn! {
+    /// # Safety
+    /// None beyond the instruction set.
+    unsafe fn weave_rows(x: &[f32], ld: usize, k: usize, row0: usize, rows: usize, out: &mut [f32]) = weave_rows_lanes
+}
+
+#[inline(always)]
+unsafe fn weave_rows_lanes<L: Lanes>(
+    x: &[f32],
+    ld: usize,
+    k: usize,
+    row0: usize,
+    rows: usize,
+    out: &mut [f32],
+) {
     let mut r = 0;
     // four rows × four columns at a time: the compiler keeps the small block in registers
     while r + 4 <= rows {
@@ -342,6 +361,24 @@ pub(crate) struct Term<'a> {
     pub(crate) k: usize,
 }
 
+/// Up to this many row blocks a right operand in plain rows is read where it lies: packing it would cost more.
+const DIRECT_BLOCKS: usize = 4;
+
+impl Term<'_> {
+    /// The right operand and its row length, if it is read without packing.
+    fn direct(&self, job: &Job<'_>) -> Option<(*const f32, usize)> {
+        match self.right {
+            Right::Rows { data, ld, cols }
+                if job.blocks.count <= DIRECT_BLOCKS && cols.is_multiple_of(LANES) && job.n <= cols =>
+            {
+                assert!(self.k == 0 || (self.k - 1) * ld + cols <= data.len(), "right operand too short");
+                Some((data.as_ptr(), ld))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// A sum of products with the rows of its output.
 pub(crate) struct Job<'a> {
     pub(crate) blocks: Blocks,
@@ -425,11 +462,11 @@ pub(crate) fn run_jobs(pool: &Pool, jobs: &mut [Job<'_>]) {
         let b0 = local / plan.col_tasks * plan.blocks_per_task;
         let b1 = (b0 + plan.blocks_per_task).min(job.blocks.count);
         let panels = (n1 - n0).div_ceil(nr);
-        let total_k: usize = job.terms.iter().map(|t| t.k).sum();
+        let total_k: usize = job.terms.iter().filter(|t| t.direct(job).is_none()).map(|t| t.k).sum();
         with_panels(panels * nr * total_k + MAX_NR * 16, |buffer| {
             let (spare, buffer) = buffer.split_at_mut(MAX_NR * 16);
             let mut at = 0;
-            for term in &job.terms {
+            for term in job.terms.iter().filter(|t| t.direct(job).is_none()) {
                 let stride = term.k * nr;
                 term.right.pack(term.k, n0, nr, panels, stride, &mut buffer[at..at + panels * stride]);
                 at += panels * stride;
@@ -474,6 +511,11 @@ unsafe fn run_task_lanes<L: Micro>(
                 let mut at = 0;
                 for term in &job.terms {
                     let stride = term.k * nr;
+                    let direct = term.direct(job);
+                    let (panel, ldb) = match direct {
+                        Some((data, ld)) => (data.add(col), ld),
+                        None => (buffer.as_ptr().add(at + p * stride), nr),
+                    };
                     let backward = matches!(term.right, Right::WeightT(_));
                     let chain = if backward { CHAIN } else { term.k.max(1) };
                     for k0 in (0..term.k).step_by(chain) {
@@ -482,8 +524,8 @@ unsafe fn run_task_lanes<L: Micro>(
                             a: term.left.as_ptr().add(row0 * term.k + k0 * rows),
                             ka: rows,
                             ra: 1,
-                            b: buffer.as_ptr().add(at + p * stride + k0 * nr),
-                            ldb: nr,
+                            b: panel.add(k0 * ldb),
+                            ldb,
                             c,
                             ldc,
                             add: add && !backward,
@@ -493,7 +535,9 @@ unsafe fn run_task_lanes<L: Micro>(
                         add = true;
                     }
                     add = true;
-                    at += (n1 - n0).div_ceil(nr) * stride;
+                    if direct.is_none() {
+                        at += (n1 - n0).div_ceil(nr) * stride;
+                    }
                 }
                 if out.transposed {
                     for n in 0..cols {

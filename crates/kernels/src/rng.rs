@@ -31,12 +31,19 @@ impl Rng {
         (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Uniform in `0..n` (`n > 0`), without bias that matters (n far below 2^64).
+    /// Uniform in `0..n`, without bias (Lemire: Fast Random Integer Generation in an Interval, 2019); 0 for `n` = 0.
     pub fn below(&mut self, n: usize) -> usize {
-        ((self.next_u64() as u128 * n as u128) >> 64) as usize
+        let bound = n as u64;
+        let reject_below = if bound == 0 { 0 } else { bound.wrapping_neg() % bound };
+        loop {
+            let wide = u128::from(self.next_u64()) * u128::from(bound);
+            if wide as u64 >= reject_below {
+                return (wide >> 64) as usize;
+            }
+        }
     }
 
-    /// Fisher–Yates shuffle.
+    /// Fisher–Yates shuffle: every order equally likely.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
             items.swap(i, self.below(i + 1));
@@ -54,6 +61,34 @@ mod tests {
         let mut r = Rng::new(1_234_567);
         assert_eq!(r.next_u64(), 6_457_827_717_110_365_317);
         assert_eq!(r.next_u64(), 3_203_168_211_198_807_973);
+        assert_eq!(r.next_u64(), 9_817_491_932_198_370_423);
+        assert_eq!(r.next_u64(), 4_593_380_528_125_082_431);
+        assert_eq!(r.next_u64(), 16_408_922_859_458_223_821);
+    }
+
+    #[test]
+    fn a_bound_that_does_not_divide_leaves_no_bias() {
+        // two thirds of all numbers: without rejection the lower half would come twice as often
+        let bound = (u64::MAX / 3 * 2) as usize;
+        let mut r = Rng::new(3);
+        let low = (0..30_000).filter(|_| r.below(bound) < bound / 2).count();
+        // 15,000 expected, standard deviation 87: five of them
+        assert!((14_567..15_433).contains(&low), "{low}");
+        assert_eq!(r.below(0), 0);
+    }
+
+    #[test]
+    fn shuffles_are_uniform() {
+        let mut counts = std::collections::BTreeMap::new();
+        let mut r = Rng::new(1);
+        for _ in 0..24_000 {
+            let mut items = [0, 1, 2, 3];
+            r.shuffle(&mut items);
+            *counts.entry(items).or_insert(0u32) += 1;
+        }
+        assert_eq!(counts.len(), 24);
+        // 1000 expected, standard deviation 31: five of them.
+        assert!(counts.values().all(|n| (845..1155).contains(n)), "{counts:?}");
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub mod families;
 mod keep;
 mod load;
 mod memory;
+mod parameters;
+mod sink;
 mod training;
 
 pub use adapter::{Adapter, AdapterGrads, LoraSpec, PROJECTIONS, Projection};
@@ -25,6 +27,7 @@ pub use config::{Config, Family, RopeScaling};
 pub use decoder::{Block, Buffers, Decoder, Projected};
 pub use error::ModelError;
 pub use keep::KeepRows;
-pub use memory::{MemoryRow, TrainingShape, memory_table};
+pub use memory::{Learning, MemoryRow, TrainingShape, keep_memory, memory_table};
 pub use nurture_kernels::{Activation, Cpu, Span};
+pub use parameters::{Freeze, ModelGrads, Norm, Parameter, Slot};
 pub use training::{LossRow, TrainBatch, TrainBuffers};

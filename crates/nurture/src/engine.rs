@@ -11,6 +11,7 @@
 //! # anyhow::Ok(())
 //! ```
 
+use crate::said;
 use anyhow::{Context, Result, anyhow, bail};
 use nurture_formats::{GgufFile, HfFolder, ModelFile, adapter as peft, load_adapter};
 use nurture_infer::{Finish, Generator, Sampler, Sampling, StopIds};
@@ -64,12 +65,11 @@ impl Model {
         };
         let decoder = Decoder::load(&file, cpu.pool())?;
         if tokenizer.vocab_size() > decoder.config().vocab {
-            bail!(
-                "{}: the tokenizer knows {} tokens, the network only {}",
-                path.display(),
-                tokenizer.vocab_size(),
-                decoder.config().vocab
-            );
+            let (path, tokens, vocab) = (path.display(), tokenizer.vocab_size(), decoder.config().vocab);
+            bail!(said!(
+                "{path}: the tokenizer knows {tokens} tokens, the network only {vocab}",
+                "{path}：分词器有 {tokens} 个词元，网络只认 {vocab} 个"
+            ));
         }
         let template = choose_template(&tokenizer, options)
             .with_context(|| format!("the chat template of {}", path.display()))?;
@@ -189,7 +189,8 @@ fn gguf_tokenizer(file: &GgufFile) -> Result<Tokenizer> {
 
 fn hf_tokenizer(folder: &HfFolder) -> Result<Tokenizer> {
     if folder.tokenizer().is_none() {
-        bail!("{}: has no tokenizer.json", folder.path().display());
+        let path = folder.path().display();
+        bail!(said!("{path}: has no tokenizer.json", "{path}：没有 tokenizer.json"));
     }
     Ok(Tokenizer::from_dir(folder.path())?)
 }

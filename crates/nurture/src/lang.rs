@@ -99,6 +99,15 @@ impl Said {
     }
 }
 
+impl std::fmt::Display for Said {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.en)
+    }
+}
+
+/// As an error it speaks English by `Display`, and either language through [`crate::messages`].
+impl std::error::Error for Said {}
+
 impl From<Text> for Said {
     fn from(text: Text) -> Self {
         Said::new(text.en, text.zh)

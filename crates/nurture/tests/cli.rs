@@ -87,7 +87,7 @@ fn wrong_use_is_exit_code_2_and_says_what_was_meant() {
     check(&["chat", "m", "--top-k"], "--top-k needs a value");
     check(&["chat", "m", "n"], "`n` is not known here");
     check(&["bench", "speed"], "it can be: ceilings, infer, train");
-    check(&["show", "example"], "`show example` needs a data file");
+    check(&["show", "example"], "`show example` needs a data file or a recipe");
     check(&["show", "a", "b"], "`b` is one too many");
     check(&["help", "recipe", "train.lr"], "a recipe has no key `train.lr`");
     check(&["--lang", "zh", "chatt"], "错误：没有命令 `chatt`；是否指 chat？");

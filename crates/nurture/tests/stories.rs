@@ -195,7 +195,7 @@ fn a_full_disk_costs_no_work() {
     let Some(home) = Home::new() else { return };
     // a limit on the size of files is a disk that fills at the first checkpoint
     let mut command = home.program("bash");
-    let script = "trap '' XFSZ; ulimit -f 2000; exec \"$0\" \"$@\"";
+    let script = "ulimit -f 2000; exec \"$0\" \"$@\"";
     command.args(["-c", script, env!("CARGO_BIN_EXE_nurture"), "train", "small.toml"]);
     let full = finish(command);
     full.refused(&["checkpoints/step-000003.safetensors", "no space left", "free some space"]);
@@ -249,9 +249,7 @@ fn wrong_data_is_named_by_file_line_and_field() {
         "train.max_len",
         "data.over_long",
     ]);
-    // nothing of all this left anything
-    let left: Vec<_> = fs::read_dir(home.path("runs/bad")).unwrap().map(|e| e.unwrap().file_name()).collect();
-    assert_eq!(left, [".lock"]);
+    assert!(!home.exists("runs"), "nothing of all this left anything");
 
     // what the messages advise works, and the ledger counts it
     let dropped = |run: &str, reason: &str| {

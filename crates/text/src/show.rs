@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::render::{Rendered, Renderer};
+use crate::render::Renderer;
 
 const TRAINED: &str = "\u{1b}[32m";
 const QUIET: &str = "\u{1b}[2m";
@@ -10,12 +10,12 @@ const RESET: &str = "\u{1b}[0m";
 
 impl Renderer {
     /// One line a token: its place, `+` if it is trained, its id, its bytes as text. With `colour`, trained tokens are
-    /// green and the others dim (ANSI). A last line counts them.
-    pub fn show(&self, rendered: &Rendered, colour: bool) -> String {
-        let width = rendered.len().saturating_sub(1).to_string().len();
+    /// green and the others dim (ANSI).
+    pub fn show(&self, tokens: &[u32], trained: &[bool], colour: bool) -> String {
+        let width = tokens.len().saturating_sub(1).to_string().len();
         let id_width = self.tokenizer().vocab_size().saturating_sub(1).to_string().len();
         let mut out = String::new();
-        for (i, (&id, &trained)) in rendered.tokens.iter().zip(&rendered.trained).enumerate() {
+        for (i, (&id, &trained)) in tokens.iter().zip(trained).enumerate() {
             let (on, off) = match (colour, trained) {
                 (false, _) => ("", ""),
                 (true, true) => (TRAINED, RESET),
@@ -25,7 +25,6 @@ impl Renderer {
             // Writing to a String cannot fail.
             let _ = writeln!(out, "{on}{i:width$} {mark} {id:id_width$} {}{off}", self.visible(id));
         }
-        let _ = writeln!(out, "{} tokens, {} trained", rendered.len(), rendered.trained_len());
         out
     }
 

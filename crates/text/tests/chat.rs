@@ -88,7 +88,12 @@ fn check_ids(file: &str, vocabulary: &str) {
                 Err(e) => panic!("{e}: {case}"),
             }
         };
-        assert_eq!(rendered.tokens, expected, "{}", renderer.show(&rendered, false));
+        assert_eq!(
+            rendered.tokens,
+            expected,
+            "{}",
+            renderer.show(&rendered.tokens, &rendered.trained, false)
+        );
     }
 }
 
@@ -282,12 +287,12 @@ fn smollm2_shows_its_example() {
     let renderer = Renderer::new(tokenizer.clone(), own);
     let example =
         renderer.example(&says(&[("system", "s"), ("user", "hi"), ("assistant", "Hello 你好")])).unwrap();
-    let shown = renderer.show(&example, false);
+    let shown = renderer.show(&example.tokens, &example.trained, false);
     let trained: Vec<&str> = shown.lines().filter(|l| l.contains(" + ")).collect();
     assert!(trained[0].ends_with("\"Hello\""), "{shown}");
     assert!(trained.last().unwrap().ends_with("\"<|im_end|>\""), "{shown}");
-    assert!(shown.ends_with(&format!("{} tokens, {} trained\n", example.len(), trained.len())), "{shown}");
-    assert!(renderer.show(&example, true).contains("\u{1b}[32m"));
+    assert_eq!((shown.lines().count(), trained.len()), (example.len(), example.trained_len()), "{shown}");
+    assert!(renderer.show(&example.tokens, &example.trained, true).contains("\u{1b}[32m"));
     assert!(!example.bos_added);
 
     let text = renderer.completion("plain <|im_end|> text").unwrap();

@@ -16,6 +16,24 @@ pub enum RunLength {
     Epochs(f64),
 }
 
+/// How gradients become steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Optimiser {
+    /// AdamW (Loshchilov & Hutter 2019) with moments in float32.
+    #[default]
+    #[serde(rename = "adamw")]
+    AdamW,
+}
+
+impl Optimiser {
+    /// Bytes that it remembers for each float that trains.
+    pub fn bytes(self) -> f64 {
+        match self {
+            Optimiser::AdamW => 8.0,
+        }
+    }
+}
+
 /// The settings of supervised fine-tuning.
 ///
 /// A step learns from `batch` sequences. Each trained token of the step weighs the same, one over their number, so
@@ -30,6 +48,11 @@ pub struct TrainConfig {
     /// Most tokens computed at once. Sequences stand behind each other without padding and do not see each other;
     /// a step with more tokens is done in several micro-batches. Memory grows with it, hardly speed.
     pub micro_tokens: usize,
+    /// Whether only the input of each block is kept for the backward pass and the block computed again there: less
+    /// memory, about a third more work, the same bits.
+    pub recompute: bool,
+    /// How gradients become steps.
+    pub optimiser: Optimiser,
     /// Whether what sequences of a micro-batch begin with alike is computed once. The update is the same up to
     /// rounding; without it each sequence is computed for itself.
     pub sharing: bool,
@@ -43,7 +66,7 @@ pub struct TrainConfig {
     pub betas: (f64, f64),
     /// Added to the root of AdamW's second moment.
     pub eps: f64,
-    /// Decoupled weight decay.
+    /// Decoupled weight decay; norms and biases do not decay.
     pub weight_decay: f64,
     /// Largest norm of all gradients together; larger ones are scaled down to it. 0: no clipping.
     pub clip: f64,
@@ -63,6 +86,8 @@ impl Default for TrainConfig {
             length: RunLength::Epochs(1.0),
             batch: 16,
             micro_tokens: 1024,
+            recompute: false,
+            optimiser: Optimiser::AdamW,
             sharing: true,
             rate: 1e-3,
             warmup: 0,

@@ -3,7 +3,7 @@
 //! Each step adds `strength · mean KL(base ‖ tuned)` over the tokens of a few windows. No answer is needed for them,
 //! so any plain text will do, in every language that is to be kept.
 
-use nurture_data::{Rng, TokenExample};
+use nurture_data::{TokenExample, stream};
 use serde::{Deserialize, Serialize};
 
 /// How firmly breadth is kept.
@@ -50,7 +50,7 @@ pub(crate) fn windows_of(step: u64, per_step: usize, count: usize, seed: u64) ->
             let pass = at / count as u64;
             if order.0 != Some(pass) {
                 let mut all: Vec<usize> = (0..count).collect();
-                Rng::stream(seed, "keep", pass).shuffle(&mut all);
+                stream(seed, "keep", pass).shuffle(&mut all);
                 order = (Some(pass), all);
             }
             order.1.get((at % count as u64) as usize).copied()

@@ -114,6 +114,7 @@ mod tests {
             total_steps: 9,
             epoch: 1,
             loss: 1.5,
+            keep: None,
             rate: 1e-3,
             grad_norm: 2.0,
             tokens: 10,

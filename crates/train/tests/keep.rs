@@ -49,9 +49,8 @@ fn broken_off_and_resumed_it_ends_with_the_same_bytes() {
     run(keeping(1.0), &parts, Some(13));
     std::fs::remove_dir_all(parts.join("adapter")).unwrap();
     run(keeping(1.0), &parts, None);
-    let bytes = |folder: &std::path::Path| {
-        std::fs::read(folder.join("adapter/adapter_model.safetensors")).unwrap()
-    };
+    let bytes =
+        |folder: &std::path::Path| std::fs::read(folder.join("adapter/adapter_model.safetensors")).unwrap();
     assert!(bytes(&whole) == bytes(&parts));
 }
 

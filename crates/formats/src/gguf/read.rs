@@ -9,7 +9,7 @@ use super::cursor::Cursor;
 use super::ggml_type;
 use super::value::{Array, Metadata, Strings, Value};
 use crate::error::shown;
-use crate::tensor::{TensorTable, range_in_file};
+use crate::tensor::{TensorTable, read_range};
 use crate::{FileAt, FormatError, ReadAt, TensorInfo, TensorSource};
 
 /// Largest number of metadata keys.
@@ -124,11 +124,7 @@ impl TensorSource for GgufFile {
     }
 
     fn read_into(&self, info: &TensorInfo, offset: u64, buf: &mut [u8]) -> Result<(), FormatError> {
-        let start = range_in_file(&self.path, info, offset, buf.len())?;
-        self.source.read_exact_at(buf, start).map_err(|source| {
-            let action = format!("reading tensor \"{}\" at byte {start}", shown(&info.name));
-            FormatError::io(&self.path, action, source)
-        })
+        read_range(&self.path, &*self.source, info, offset, buf)
     }
 }
 

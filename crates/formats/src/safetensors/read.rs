@@ -7,7 +7,7 @@ use nurture_kernels::DType;
 
 use super::header::{Entry, Header, MAX_DIMS, MAX_HEADER};
 use crate::error::{json_problem, shown};
-use crate::tensor::{TensorTable, range_in_file};
+use crate::tensor::{TensorTable, read_range};
 use crate::{FileAt, FormatError, ReadAt, TensorInfo, TensorSource};
 
 /// An opened safetensors file: its header in memory, its tensors read on demand.
@@ -101,11 +101,7 @@ impl TensorSource for SafetensorsFile {
     }
 
     fn read_into(&self, info: &TensorInfo, offset: u64, buf: &mut [u8]) -> Result<(), FormatError> {
-        let start = range_in_file(&self.path, info, offset, buf.len())?;
-        self.source.read_exact_at(buf, start).map_err(|source| {
-            let action = format!("reading tensor \"{}\" at byte {start}", shown(&info.name));
-            FormatError::io(&self.path, action, source)
-        })
+        read_range(&self.path, &*self.source, info, offset, buf)
     }
 }
 

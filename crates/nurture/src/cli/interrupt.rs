@@ -7,6 +7,19 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 /// Exit code of a program ended by Ctrl-C, as shells give it.
 pub(crate) const EXIT_CODE: u8 = 130;
 
+/// A file beyond the limit on file sizes becomes an error of the write, which says what to do, where the signal would
+/// end the process without a word. Before any thread begins: threads inherit it.
+pub(crate) fn block_file_size_signal() {
+    #[cfg(unix)]
+    {
+        use nix::sys::signal::{SigSet, Signal};
+        let mut set = SigSet::empty();
+        set.add(Signal::SIGXFSZ);
+        // where it cannot be blocked, the signal ends the process as before
+        let _ = set.thread_block();
+    }
+}
+
 /// The flag that Ctrl-C (and a request to terminate) raises.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Interrupt {

@@ -119,6 +119,7 @@ pub(crate) fn main() -> ExitCode {
     let lang = language(&words);
     let out = Output::new(lang, env("NO_COLOR").is_some_and(|v| !v.is_empty()));
     report_panics(lang);
+    interrupt::block_file_size_signal();
     let code = std::panic::catch_unwind(|| run(words, lang, out));
     ExitCode::from(code.unwrap_or(1))
 }
@@ -156,7 +157,7 @@ fn run(words: Vec<std::ffi::OsString>, lang: Lang, out: Output) -> u8 {
             interrupt::EXIT_CODE
         }
         Err(e) if e.downcast_ref::<nurture::hub::HubError>().is_some_and(cancelled) => {
-            out.note(&e.to_string());
+            out.note(&nurture::messages::lines(lang, &e).join("\n"));
             interrupt::EXIT_CODE
         }
         Err(e) => {

@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, IsTerminal, Write};
 
 use nurture::lang::Lang;
-use nurture::say;
+use nurture::{messages, say};
 
 /// Exit code when the reader of our output has gone away, as a shell shows SIGPIPE.
 const BROKEN_PIPE: i32 = 141;
@@ -68,13 +68,7 @@ impl Output {
     pub(crate) fn error(&self, error: &anyhow::Error) {
         let head = self.lang.pick("error:", "错误：");
         let gap = self.lang.pick(" ", "");
-        let mut lines = vec![error.to_string()];
-        for cause in error.chain().skip(1).map(ToString::to_string) {
-            // libraries often carry the cause in their own message already
-            if !lines.iter().any(|line| line.contains(&cause)) {
-                lines.push(cause);
-            }
-        }
+        let lines = messages::lines(self.lang, error);
         let (first, causes) = lines.split_first().map_or(("", &[][..]), |(f, c)| (f.as_str(), c));
         let mut text = if self.colour {
             format!("\u{1b}[31m{head}\u{1b}[0m{gap}{first}\n")

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use nurture::hub::{self, Progress, Pulled};
 use nurture::lang::Text;
-use nurture::say;
+use nurture::{messages, say};
 
 use super::args::{Arg, Args};
 use super::output::{Output, size};
@@ -128,7 +128,7 @@ impl View {
                 self.line(&say!(lang, "broke off ({reason}); trying again", "中断（{reason}）；重试"));
             }
             Progress::Failed { attempt } => {
-                let reason = &attempt.reason;
+                let reason = messages::attempt(lang, attempt);
                 self.line(&say!(lang, "  failed: {reason}", "  失败：{reason}"));
             }
             Progress::Repaired { what } => self.line(&say!(lang, "repaired: {what}", "已修复：{what}")),

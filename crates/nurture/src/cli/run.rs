@@ -6,10 +6,12 @@ use super::pull::View;
 use super::{Cli, Command, Exit, Interrupt};
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
-use nurture::lang::Text;
+use nurture::data::SourceFound;
+use nurture::lang::{Lang, Text};
+use nurture::messages;
 use nurture::pipeline::{self, Context, Done, Event, Mark, Watch};
-use nurture::recipe::{Derived, Recipe};
-use nurture::report::verdict::VerdictKind;
+use nurture::recipe::{Derived, Loaded, Recipe};
+use nurture::report::verdict;
 use nurture::say;
 use nurture::train::Forecast;
 use std::path::{Path, PathBuf};
@@ -23,7 +25,8 @@ const RECIPE: Arg = Arg::place(
     ),
 )
 .needed();
-const SET: Arg = Arg::text(
+/// `--set`
+pub(crate) const SET: Arg = Arg::text(
     "set",
     "KEY=VALUE",
     Text::new(
@@ -78,13 +81,11 @@ pub(crate) const EVAL: Command = Command {
 
 fn go(cli: &Cli, args: Args<'_>, train: bool, eval: bool) -> anyhow::Result<Exit> {
     let (began, lang) = (Instant::now(), cli.lang);
-    let cwd = std::env::current_dir().context("the current folder")?;
     let mut file = PathBuf::from(args.text("RECIPE").unwrap_or_default());
     if file.is_dir() {
         file = file.join("recipe.lock.toml");
     }
-    let sets: Vec<String> = args.texts("set");
-    let loaded = Recipe::load(&file, &sets, &cwd).map_err(|e| anyhow::anyhow!(e.message(lang)))?;
+    let loaded = load(&file, &args.texts("set"))?;
     let ctx = Context {
         store: cli.store()?,
         pull: cli.pull_options(),
@@ -105,6 +106,19 @@ fn go(cli: &Cli, args: Args<'_>, train: bool, eval: bool) -> anyhow::Result<Exit
     Ok(if passed { Exit::Done } else { Exit::Negative })
 }
 
+/// Reads a recipe as it was named here.
+pub(crate) fn load(file: &Path, sets: &[String]) -> anyhow::Result<Loaded> {
+    let cwd = std::env::current_dir().context("the current folder")?;
+    Ok(Recipe::load(file, sets, &cwd)?)
+}
+
+/// A data file and what its columns were taken for.
+pub(crate) fn source(lang: Lang, found: &SourceFound) -> String {
+    let file = &found.file;
+    let why = found.schema.as_ref().map(|s| messages::why(lang, &s.why)).unwrap_or_default();
+    say!(lang, "  {file}: {why}", "  {file}：{why}")
+}
+
 /// The command as it was typed, fit to be typed again.
 fn typed() -> String {
     let quoted = |a: String| {
@@ -120,7 +134,10 @@ fn finish(out: Output, done: &Done) -> bool {
     let dir = shown(&done.dir);
     out.line("");
     let Some(report) = &done.report else {
-        out.line(&say!(lang, "adapter: {dir}/adapter", "适配器：{dir}/adapter"));
+        match nurture::network::network_dir(&done.dir) {
+            Some(_) => out.line(&say!(lang, "model: {dir}/model", "模型：{dir}/model")),
+            None => out.line(&say!(lang, "adapter: {dir}/adapter", "适配器：{dir}/adapter")),
+        }
         out.line(&say!(lang, "examine it: nurture eval {dir}", "考它：nurture eval {dir}"));
         return true;
     };
@@ -153,22 +170,8 @@ fn finish(out: Output, done: &Done) -> bool {
         ));
     }
     out.line("");
-    let word = report.verdict.kind.word().get(lang);
-    let means = match report.verdict.kind {
-        VerdictKind::Deeper => lang.pick(
-            "better in its field beyond doubt, and no narrower than allowed",
-            "在本领域确实更好，且没有超出允许的变窄",
-        ),
-        VerdictKind::DeeperButNarrower => lang.pick(
-            "better in its field, but general text became harder than the recipe allows",
-            "在本领域更好，但通用文本变差超出了配方允许",
-        ),
-        VerdictKind::NotShown => lang.pick(
-            "the exam cannot tell base and tuned model apart, or the gain is smaller than the recipe asks for",
-            "考试分不出基座与养成后的模型，或增益小于配方要求",
-        ),
-        VerdictKind::Worse => lang.pick("worse in its field beyond doubt", "在本领域确实变差"),
-    };
+    let kind = report.verdict.kind;
+    let (word, means) = (verdict::word(kind).get(lang), verdict::meaning(kind).get(lang));
     out.line(&say!(lang, "VERDICT  {word}: {means}.", "结论  {word}：{means}。"));
     out.line("");
     out.line(&say!(
@@ -361,10 +364,7 @@ impl Watch for Teller<'_> {
                 let mb = p.bytes as f64 / 1e6;
                 self.line(&format!("  {} ({mb:.0} MB, sha256 {sha}…)", p.path.display()));
             }
-            Event::Source(s) => {
-                let why = s.schema.as_ref().map(|s| s.why.clone()).unwrap_or_default();
-                self.line(&format!("  {}: {why}", s.file));
-            }
+            Event::Source(s) => self.line(&source(lang, s)),
             Event::Values(values) => self.values(values),
             Event::Forecast(f) => self.forecast(f),
             Event::Progress(what, done, all) => {

@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::bail;
 use nurture::data::{self, SourceSpec};
 use nurture::engine::{LoadOptions, Model};
 use nurture::formats::{GgufFile, ModelFile, TensorSource};
 use nurture::lang::Text;
 use nurture::model::families;
+use nurture::pipeline::{self, Event, Watch};
 use nurture::say;
 use nurture::text::Tokenizer;
 
 use super::args::{Arg, Args};
 use super::output::{many, size, table};
+use super::run::{SET, load, source};
 use super::{Cli, Command, Exit, WrongUse, models, pull};
 
 pub(crate) const COMMAND: Command = Command {
@@ -23,12 +24,16 @@ pub(crate) const COMMAND: Command = Command {
         "显示模型的内容，或训练样例的词元",
     ),
     more: Text::new(
-        "`show example FILE` reads jsonl, csv or json data and prints each token of the first examples:\n\
-         its place, + if the model is trained to produce it, its id and its text.\n\
-         Examples:\n  nurture show smollm2-135m-instruct\n  nurture show example train.jsonl --n 1",
-        "`show example 文件` 读取 jsonl、csv 或 json 数据，逐个打印前几条样例的词元：\n\
-         位置、是否参与训练（+）、编号与文本。\n\
-         例：\n  nurture show smollm2-135m-instruct\n  nurture show example train.jsonl --n 1",
+        "`show example FILE` prints each token of the first examples: its place, + if the model is trained to\n\
+         produce it, its id and its text. FILE is data (jsonl, csv, json), or a recipe: then the examples are\n\
+         those of each of its training files, just as the trainer will see them.\n\
+         Examples:\n  nurture show smollm2-135m-instruct\n  nurture show example train.jsonl --n 1\n  \
+         nurture show example recipes/quickstart.toml --n 1",
+        "`show example 文件` 逐个打印前几条样例的词元：位置、是否参与训练（+）、编号与文本。\n\
+         文件可以是数据（jsonl、csv、json），也可以是配方：这时显示配方里每个训练文件的样例，\n\
+         与训练时所见完全相同。\n\
+         例：\n  nurture show smollm2-135m-instruct\n  nurture show example train.jsonl --n 1\n  \
+         nurture show example recipes/quickstart.toml --n 1",
     ),
     args: &[
         Arg::place(
@@ -39,7 +44,10 @@ pub(crate) const COMMAND: Command = Command {
             ),
         )
         .needed(),
-        Arg::place("FILE", Text::new("With `example`: the data file", "与 `example` 连用：数据文件")),
+        Arg::place(
+            "FILE",
+            Text::new("With `example`: the data file or recipe", "与 `example` 连用：数据文件或配方"),
+        ),
         Arg::text(
             "model",
             "MODEL",
@@ -48,7 +56,12 @@ pub(crate) const COMMAND: Command = Command {
                 "与 `example` 连用：用哪个模型的词元（smollm2-135m-instruct）",
             ),
         ),
-        Arg::count("n", 1, Text::new("With `example`: how many (3)", "与 `example` 连用：显示几条（3）")),
+        Arg::count(
+            "n",
+            1,
+            Text::new("With `example`: how many of a file (3)", "与 `example` 连用：每个文件显示几条（3）"),
+        ),
+        SET,
         models::TEMPLATE,
     ],
     run,
@@ -58,7 +71,9 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
     match (args.text("WHAT").unwrap_or_default(), args.text("FILE")) {
         ("example", Some(file)) => example(cli, args, Path::new(file)),
         ("example", None) => Err(WrongUse(
-            cli.lang.pick("`show example` needs a data file", "`show example` 需要一个数据文件").into(),
+            cli.lang
+                .pick("`show example` needs a data file or a recipe", "`show example` 需要一个数据文件或配方")
+                .into(),
         )
         .into()),
         (_, Some(extra)) => {
@@ -205,33 +220,98 @@ fn gguf_facts(file: &GgufFile) -> anyhow::Result<Facts> {
     Ok(Facts { licence, template: meta.contains("tokenizer.chat_template"), specials })
 }
 
+/// Rows as the trainer sees them: those of a data file with the model's own template, or those of a recipe.
 fn example(cli: &Cli, args: Args<'_>, file: &Path) -> anyhow::Result<Exit> {
-    let lang = cli.lang;
+    let file = if file.is_dir() { file.join("recipe.lock.toml") } else { file.to_path_buf() };
     if file.extension().is_some_and(|e| e == "toml") {
-        bail!(say!(
-            lang,
-            "{} is a recipe; give the data file that it names",
-            "{} 是配方；请给出其中的数据文件",
-            file.display()
-        ));
+        of_recipe(cli, args, &file)
+    } else {
+        of_data(cli, args, &file)
     }
+}
+
+fn of_data(cli: &Cli, args: Args<'_>, file: &Path) -> anyhow::Result<Exit> {
     let loaded = data::load_training(&[SourceSpec::new(file)], &data::LoadOptions::default())?;
+    loaded.sources.iter().for_each(|s| cli.out.note(&source(cli.lang, s)));
     let base = models::locate(cli, args.text("model").unwrap_or("smollm2-135m-instruct"))?;
     let template = args.text("template").map(String::from);
     let template = template.or_else(|| base.entry.as_ref().and_then(|e| e.template.clone()));
     let options = LoadOptions { template, today: Some(models::today()), ..LoadOptions::default() };
     let model = Model::load(&base.path, &options)?;
-    let renderer = model.renderer();
-    for example in loaded.examples.iter().take(args.count("n").unwrap_or(3)) {
-        let rendered = match example.text() {
-            Some(text) => renderer.completion(text)?,
-            None => renderer.example(&example.with_answer())?,
-        };
-        cli.out.line(&format!("── {}", example.id));
-        cli.out.line(&renderer.show(&rendered, cli.out.stdout_colour()));
+    for example in loaded.examples.iter().take(shown(args)) {
+        print(cli, &model, &pipeline::render(&model, example)?);
     }
     let total = loaded.ledger.total();
     let (rows, used) = (total.rows, loaded.examples.len());
-    cli.out.note(&say!(lang, "{used} of {rows} rows are usable", "{rows} 行中有 {used} 行可用"));
+    cli.out.note(&say!(cli.lang, "{used} of {rows} rows are usable", "{rows} 行中有 {used} 行可用"));
     Ok(Exit::Done)
+}
+
+fn of_recipe(cli: &Cli, args: Args<'_>, file: &Path) -> anyhow::Result<Exit> {
+    let lang = cli.lang;
+    for (name, key) in [("model", "model.base"), ("template", "model.template")] {
+        if args.text(name).is_some() {
+            return Err(WrongUse(say!(
+                lang,
+                "--{name} is for data files; with a recipe: --set {key}=…",
+                "--{name} 用于数据文件；配方请用 --set {key}=…"
+            ))
+            .into());
+        }
+    }
+    let mut recipe = load(file, &args.texts("set"))?.recipe;
+    recipe.train.threads = Some(1); // nothing is computed
+    let _working = cli.interrupt.working();
+    let mut notes = Notes { cli, pull: pull::View::new(cli.out) };
+    let prepared = pipeline::prepare(&recipe, &cli.store()?, &cli.pull_options(), &mut notes)?;
+    let training = &prepared.training;
+    for source in 0..training.loaded.sources.len() {
+        for tokens in training.tokens.iter().filter(|t| t.source == source).take(shown(args)) {
+            print(cli, &prepared.model, tokens);
+        }
+    }
+    let (used, rows) = (training.tokens.len(), training.loaded.ledger.total().rows);
+    let template = prepared.model.renderer().template().name();
+    cli.out.note(&say!(
+        lang,
+        "{used} of {rows} rows are trained on; template: {template}",
+        "{rows} 行中有 {used} 行用于训练；模板：{template}"
+    ));
+    Ok(Exit::Done)
+}
+
+fn shown(args: Args<'_>) -> usize {
+    args.count("n").unwrap_or(3)
+}
+
+fn print(cli: &Cli, model: &Model, example: &data::TokenExample) {
+    let (id, all, trained) = (&example.id, example.tokens.len(), example.trained_tokens());
+    cli.out.line(&say!(
+        cli.lang,
+        "── {id}: {all} tokens, {trained} trained",
+        "── {id}：{all} 个词元，其中 {trained} 个参与训练"
+    ));
+    let (tokens, mask) = (&example.tokens, &example.trained);
+    cli.out.line(&model.renderer().show(tokens, mask, cli.out.stdout_colour()));
+}
+
+/// What happens before there is something to show, beside the result.
+struct Notes<'a> {
+    cli: &'a Cli,
+    pull: pull::View,
+}
+
+impl Watch for Notes<'_> {
+    fn event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Pull(p) => self.pull.show(&p),
+            Event::Source(s) => self.cli.out.note(&source(self.cli.lang, s)),
+            Event::Warning(said) => self.cli.out.warn(said.get(self.cli.lang)),
+            _ => {}
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.cli.interrupt.raised()
+    }
 }

@@ -24,7 +24,10 @@ const FROZEN: &[(&str, &str)] = &[
     ("pull", "NAME! --verify"),
     ("list", ""),
     ("show", "WHAT! FILE --model --n --template"),
-    ("bench", "WHAT! --model --prompt --gen --method --rank --batch --seq --repeat --quick --threads --json"),
+    (
+        "bench",
+        "WHAT! --model --prompt --gen --method --optimiser --recompute --rank --batch --seq --repeat --quick --threads --json",
+    ),
     ("doctor", "--network"),
     ("help", "TOPIC KEY"),
 ];

@@ -151,18 +151,17 @@ pub(super) fn ledger(t: &Training, depth: &Depth) -> serde_json::Value {
 
 fn named(model: &Model, pulled: &Pulled, tuned: Tuned<'_>) -> Result<Named> {
     let name = model.path().file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let role = if tuned.is_some() { Role::Tuned } else { Role::Base };
-    let adapter_sha256 = match tuned {
-        None => None,
-        Some((_, dir)) => Some(adapter_sha256(dir)?),
-    };
-    Ok(Named { role, name, weights_sha256: Some(pulled.sha256.clone()), adapter_sha256 })
-}
-
-/// Hash of an adapter's weights.
-pub(super) fn adapter_sha256(dir: &Path) -> Result<String> {
-    let file = dir.join(nurture_formats::adapter::WEIGHTS_NAME);
-    Ok(sha256(&std::fs::read(&file).with_context(|| file.display().to_string())?))
+    let trained = tuned.sha256()?;
+    let base = Some(pulled.sha256.clone());
+    Ok(match tuned {
+        Tuned::No => Named { role: Role::Base, name, weights_sha256: base, adapter_sha256: None },
+        Tuned::Adapter(..) => {
+            Named { role: Role::Tuned, name, weights_sha256: base, adapter_sha256: trained }
+        }
+        Tuned::Network(..) => {
+            Named { role: Role::Tuned, name, weights_sha256: trained, adapter_sha256: None }
+        }
+    })
 }
 
 fn stop(e: SitError) -> anyhow::Error {
@@ -172,8 +171,32 @@ fn stop(e: SitError) -> anyhow::Error {
     }
 }
 
-fn side(tuned: Tuned<'_>) -> (usize, &'static str) {
-    if tuned.is_some() { (1, "tuned") } else { (0, "base") }
+/// One model before the exams.
+struct Sitting<'a> {
+    /// where its results stand
+    at: usize,
+    /// in the names of its files
+    role: &'static str,
+    folder: PathBuf,
+    who: Named,
+    examinee: Examinee<'a>,
+}
+
+impl<'a> Sitting<'a> {
+    fn new(dir: &Path, model: &'a Model, pulled: &Pulled, tuned: Tuned<'a>) -> Result<Sitting<'a>> {
+        let (at, role) = if matches!(tuned, Tuned::No) { (0, "base") } else { (1, "tuned") };
+        let folder = dir.join("eval");
+        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        let who = named(model, pulled, tuned)?;
+        let model = tuned.model(model);
+        let examinee = Examinee {
+            decoder: model.decoder(),
+            adapter: tuned.adapter(),
+            cpu: model.cpu(),
+            renderer: model.renderer(),
+        };
+        Ok(Sitting { at, role, folder, who, examinee })
+    }
 }
 
 impl Depth {
@@ -186,20 +209,11 @@ impl Depth {
         tuned: Tuned<'_>,
         watch: &mut dyn Watch,
     ) -> Result<()> {
-        let (at, role) = side(tuned);
-        let folder = dir.join("eval");
-        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        let who = named(model, pulled, tuned)?;
+        let Sitting { at, role, folder, who, examinee } = Sitting::new(dir, model, pulled, tuned)?;
         if self.exams.iter().any(|e| !e.overlap.is_empty()) {
             let all: Vec<_> = self.exams.iter().map(|e| (&e.info.name, &e.overlap)).collect();
             write_json(&dir.join("exam-overlap.json"), &serde_json::json!(all))?;
         }
-        let examinee = Examinee {
-            decoder: model.decoder(),
-            adapter: tuned.map(|t| t.0),
-            cpu: model.cpu(),
-            renderer: model.renderer(),
-        };
         for exam in &mut self.exams {
             let file =
                 |ending: &str| -> PathBuf { folder.join(format!("{}.{role}.{ending}", exam.info.name)) };
@@ -274,16 +288,7 @@ impl Reading {
         tuned: Tuned<'_>,
         watch: &mut dyn Watch,
     ) -> Result<()> {
-        let (at, role) = side(tuned);
-        let folder = dir.join("eval");
-        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        let who = named(model, pulled, tuned)?;
-        let examinee = Examinee {
-            decoder: model.decoder(),
-            adapter: tuned.map(|t| t.0),
-            cpu: model.cpu(),
-            renderer: model.renderer(),
-        };
+        let Sitting { at, role, folder, who, examinee } = Sitting::new(dir, model, pulled, tuned)?;
         for ((_, text), results) in self.texts.iter().zip(&mut self.results) {
             let file = folder.join(format!("{}.{role}.json", text.name));
             let old: Option<PerplexityResult> = super::read_json(&file);

@@ -1,6 +1,7 @@
 //! The run's folder: whose it is, what in it may be taken up, and what a killed run left unfinished.
 
 use super::{Context, Event, Watch, sha256};
+use crate::lang::Said;
 use crate::recipe::{self, InputHash, Lock, Resolved};
 use crate::said;
 use anyhow::{Context as _, Result, bail};
@@ -14,11 +15,13 @@ use std::path::Path;
 /// Says what the results in the folder belong to.
 pub(super) const LOCK_FILE: &str = "recipe.lock.toml";
 
-/// Everything that a run writes beside the lock file. The adapter's configuration stands first: while it is there,
-/// training counts as done.
-const RESULTS: [&str; 12] = [
+/// Everything that a run writes beside the lock file. The configuration of what was raised stands first: while it is
+/// there, training counts as done.
+const RESULTS: [&str; 14] = [
     "adapter/adapter_config.json",
+    "model/config.json",
     "adapter",
+    "model",
     "checkpoints",
     "eval",
     "metrics.jsonl",
@@ -32,7 +35,8 @@ const RESULTS: [&str; 12] = [
 ];
 
 /// What may differ between two commands of one run: what the result does not depend on.
-const FREE: [&str; 5] = ["lock.version", "lock.recipe_sha256", "lock.overrides", "run.dir", "train.threads"];
+const FREE: [&str; 6] =
+    ["lock.version", "lock.recipe_sha256", "lock.overrides", "run.dir", "run.name", "train.threads"];
 
 /// Gates of the verdict: they change what is said of the results, not the results.
 const GATES: [&str; 2] = ["eval.min_gain", "eval.max_breadth_loss"];
@@ -40,14 +44,17 @@ const GATES: [&str; 2] = ["eval.min_gain", "eval.max_breadth_loss"];
 /// Takes the folder for this process: two runs in one would spoil each other.
 pub(super) fn take(dir: &Path) -> Result<File> {
     fs::create_dir_all(dir).with_context(|| format!("creating the run's folder {}", dir.display()))?;
-    let path = dir.join(".lock");
+    let path = dir.join(recipe::TAKEN);
     let file = File::create(&path).with_context(|| path.display().to_string())?;
     match file.try_lock() {
         Ok(()) => {}
-        Err(fs::TryLockError::WouldBlock) => bail!(
-            "{}: another run is working in this folder; wait for it, or give this one a name of its own: --set run.name=NAME",
-            dir.display()
-        ),
+        Err(fs::TryLockError::WouldBlock) => {
+            let dir = dir.display();
+            bail!(said!(
+                "{dir}: another run is working in this folder; wait for it, or give this one a name of its own: --set run.name=NAME",
+                "{dir}：另一次运行正在使用这个目录；请等它结束，或另起名字：--set run.name=名字"
+            ))
+        }
         Err(fs::TryLockError::Error(e)) => return Err(e).with_context(|| path.display().to_string()),
     }
     sweep(dir)?;
@@ -113,10 +120,11 @@ pub(super) fn settle(
         Ok(old) => old,
         Err(e) if e.kind() == ErrorKind::NotFound => {
             if let Some(name) = RESULTS.iter().find(|name| dir.join(name).exists()) {
-                bail!(
-                    "{}: holds {name}, but no {LOCK_FILE} that says what it belongs to. Give this run a name of its own (--set run.name=NAME), or throw the old files away (--fresh)",
-                    dir.display()
-                );
+                let dir = dir.display();
+                bail!(said!(
+                    "{dir}: holds {name}, but no {LOCK_FILE} that says what it belongs to. Give this run a name of its own (--set run.name=NAME), or throw the old files away (--fresh)",
+                    "{dir}：有 {name}，却没有说明它属于哪次运行的 {LOCK_FILE}。请另起名字（--set run.name=名字），或丢弃旧文件（--fresh）"
+                ));
             }
             write_atomic(path, text.as_bytes())?;
             return Ok(false);
@@ -126,17 +134,16 @@ pub(super) fn settle(
     let differ = differences(&leaves(&old, &path)?, &leaves(&text, &path)?);
     let (exams, training): (Vec<_>, Vec<_>) = differ.iter().partition(|d| d.of_exams);
     if let Some(d) = training.first() {
-        bail!(
-            "{}: holds another run: {} was {}, now it is {}{}. Give this one a name of its own (--set run.name=NAME), or throw the old one away (--fresh)",
-            dir.display(),
-            d.what,
-            d.was,
-            d.is,
-            match training.len() {
-                1 => String::new(),
-                n => format!(" (and {} more)", n - 1),
-            },
-        );
+        let (dir, Difference { what, was, is, .. }) = (dir.display(), d);
+        let more = match training.len() - 1 {
+            0 => Said::default(),
+            n => said!(" (and {n} more)", "（另有 {n} 处）"),
+        };
+        let Said { en, zh } = more;
+        bail!(said!(
+            "{dir}: holds another run: {what} was {was}, now it is {is}{en}. Give this one a name of its own (--set run.name=NAME), or throw the old one away (--fresh)",
+            "{dir}：里面是另一次运行：{what} 原为 {was}，现为 {is}{zh}。请另起名字（--set run.name=名字），或丢弃旧的（--fresh）"
+        ));
     }
     if let Some(d) = exams.first() {
         let what = &d.what;
@@ -162,8 +169,12 @@ struct Difference {
 
 /// A lock file as flat keys and values; input files by their role and path.
 fn leaves(text: &str, path: &Path) -> Result<BTreeMap<String, String>> {
-    let root: toml::Table = toml::from_str(text).with_context(|| {
-        format!("{}: damaged; throw this run away (--fresh) or repair it", path.display())
+    let path = path.display();
+    let root: toml::Table = toml::from_str(text).map_err(|_| {
+        said!(
+            "{path}: damaged; throw this run away (--fresh) or repair it",
+            "{path}：已损坏；请丢弃这次运行（--fresh），或修好它"
+        )
     })?;
     let mut out = BTreeMap::new();
     flatten("", &toml::Value::Table(root), &mut out);

@@ -18,14 +18,15 @@ use crate::engine::{LoadOptions, Model};
 use crate::lang::{Lang, Said};
 use crate::recipe::{self, BaseFacts, Derived, InputHash, Recipe, Resolved};
 use crate::report::data::ReportData;
-use crate::said;
-use anyhow::{Context as _, Result, anyhow, bail};
+use crate::{messages, said};
+use anyhow::{Context as _, Result, bail};
 use nurture_data::SourceFound;
 use nurture_formats::write_atomic;
 use nurture_hub::{Progress as PullProgress, PullOptions, Pulled, Store, pull};
 use nurture_model::{Adapter, LoraSpec, PROJECTIONS};
 use nurture_train::{
-    FORECAST, Forecast, Lessons, Outcome, RunFiles, RunLength, StepMetrics, TrainConfig, Trainer, forecast,
+    FORECAST, Forecast, Lessons, Outcome, RunFiles, RunLength, StepMetrics, Subject, TrainConfig, Trainer,
+    forecast,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -118,18 +119,26 @@ pub struct Stopped;
 
 const OUTCOME: &str = "outcome.json";
 
-/// Runs a recipe.
+/// What a recipe trains with: the base model, and the textbooks as the trainer will see them.
+#[derive(Debug)]
+pub struct Prepared {
+    /// the base model's file
+    pub pulled: Pulled,
+    /// the base model with the tokenizer and template that every stage uses
+    pub model: Model,
+    /// what the dial needs to know of it
+    pub base: BaseFacts,
+    /// rows as token sequences with their loss masks
+    pub training: Training,
+}
+
+/// The first stages of a recipe: brings the base model and reads the textbooks. Writes nothing but the store.
 ///
 /// # Errors
-/// Whatever any stage says; [`Stopped`] where the watcher wanted it to stop.
-pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Result<Done> {
-    let began = Instant::now();
-    let r = &loaded.recipe;
-    let dir = r.run_dir();
-    let _taken = folder::take(&dir)?;
-
+/// Whatever pulling, loading or a data file says.
+pub fn prepare(r: &Recipe, store: &Store, options: &PullOptions, watch: &mut dyn Watch) -> Result<Prepared> {
     watch.event(Event::Stage(said!("Base model", "基座模型")));
-    let pulled = pull(&r.model.base, &ctx.store, &ctx.pull, &mut |p| watch.event(Event::Pull(p)))?;
+    let pulled = pull(&r.model.base, store, options, &mut |p| watch.event(Event::Pull(p)))?;
     watch.event(Event::Base(&pulled));
     let template =
         r.model.template.clone().or_else(|| pulled.entry.as_ref().and_then(|e| e.template.clone()));
@@ -139,6 +148,34 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     watch.event(Event::Stage(said!("Textbooks", "教材")));
     let base = BaseFacts { params: model.decoder().parameters(), context: model.decoder().config().context };
     let training = prepare::training(r, &model, recipe::max_len(r, &base), watch)?;
+    Ok(Prepared { pulled, model, base, training })
+}
+
+/// Runs a recipe.
+///
+/// # Errors
+/// Whatever any stage says; [`Stopped`] where the watcher wanted it to stop.
+pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Result<Done> {
+    let began = Instant::now();
+    let r = &loaded.recipe;
+    let dir = r.run_dir();
+    let adapter_dir = dir.join("adapter");
+    let network_dir = dir.join("model");
+    let has_result = || match &r.train.adapter {
+        Some(_) => adapter_dir.join(nurture_formats::adapter::CONFIG_NAME).exists(),
+        None => crate::network::network_dir(&network_dir).is_some(),
+    };
+    if !ctx.train && !has_result() {
+        let dir = dir.display();
+        bail!(said!(
+            "{dir}: nothing was trained yet; nurture train (or run) does it",
+            "{dir}：还没有训练结果；先用 nurture train（或 run）训练"
+        ));
+    }
+    // a folder that is there is taken at once; one that is not is made only when the recipe has proven possible
+    let taken = if dir.exists() { Some(folder::take(&dir)?) } else { None };
+
+    let Prepared { pulled, model, base, training } = prepare(r, &ctx.store, &ctx.pull, watch)?;
     let papers = prepare::exams(r, Some(&training), watch)?;
     let resolved = recipe::derive(r, &prepare::facts(&training, &papers), &base);
     let quick = r.train.effort == recipe::Effort::Quick;
@@ -148,57 +185,83 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     let (keep, keep_inputs) = texts::keep(r, &resolved, &model)?;
 
     let inputs = inputs(r, &texts, keep_inputs)?;
+    let _taken = match taken {
+        Some(taken) => taken,
+        None => folder::take(&dir)?,
+    };
     let begun_before = folder::settle(&dir, loaded, &resolved, &pulled, &inputs, ctx, watch)?;
     write_json(&dir.join("ledger.json"), &exams::ledger(&training, &depth))?;
 
-    let lora = lora_spec(r, &resolved)?;
-    let config = train_config(&resolved);
+    let subject = subject(r, &resolved, &model)?;
+    let config = train_config(r, &resolved);
     let decoder = model.decoder();
     let threads = model.cpu().pool().threads();
-    let mut plan =
-        forecast(decoder.config(), &lora, &config, &training.tokens, decoder.weight_bytes() as u64, threads)?;
+    let bytes = decoder.weight_bytes() as u64;
+    let mut plan = forecast(decoder.config(), &subject, &config, &training.tokens, bytes, threads)?;
     let lengths: Vec<usize> = keep.iter().map(Vec::len).collect();
-    plan = plan.keeping(decoder.config(), &config, &lengths);
-    let adapter_dir = dir.join("adapter");
-    let trained = adapter_dir.join(nurture_formats::adapter::CONFIG_NAME).exists();
+    plan = plan.keeping(decoder.config(), &subject, &config, &lengths)?;
+    let trained = has_result();
     let forecast_file = dir.join(FORECAST);
     plan = match read_json::<Forecast>(&forecast_file) {
         // the first forecast is the one that counts: what came later knows more
-        Some(first) if (first.tokens, first.computed_tokens) == (plan.tokens, plan.computed_tokens) => first,
-        _ => plan.at_speed(facts::training_speed(&model, &lora, &training.tokens, &config)?),
+        Some(first) if first.tokens == plan.tokens => first,
+        _ => {
+            let held = nurture_train::rss().unwrap_or(0).saturating_sub(decoder.weight_bytes() as u64);
+            let speed = facts::training_speed(&model, &subject, &config, &training.tokens)?;
+            plan.beside(held).at_speed(speed)
+        }
     };
     plan.write(&forecast_file)?;
     watch.event(Event::Forecast(&plan));
     if let Some(free) = facts::memory_available().filter(|&free| plan.memory_bytes > free && !trained) {
-        bail!(
-            "training needs about {:.1} GB of memory, {:.1} GB are free; lower train.micro_tokens (now {}), train.max_len or the adapter's rank",
-            plan.memory_bytes as f64 / 1e9,
-            free as f64 / 1e9,
-            config.micro_tokens
-        );
+        let (need, free, micro) = (plan.memory_bytes as f64 / 1e9, free as f64 / 1e9, config.micro_tokens);
+        let more = match &subject {
+            Subject::Lora(_) => said!(
+                "set train.recompute = true, or lower the adapter's rank",
+                "设 train.recompute = true，或调小适配器的秩"
+            ),
+            Subject::Full { .. } => said!(
+                "set train.recompute = true, freeze parts (train.freeze), or train an adapter instead (train.adapter)",
+                "设 train.recompute = true、冻结一部分（train.freeze），或改为训练适配器（train.adapter）"
+            ),
+        };
+        let (en, zh) = (more.en, more.zh);
+        bail!(Said::new(
+            format!(
+                "training needs about {need:.1} GB of memory, {free:.1} GB are free; lower train.micro_tokens (now {micro}) or train.max_len, {en}"
+            ),
+            format!(
+                "训练约需 {need:.1} GB 内存，空闲 {free:.1} GB；请调小 train.micro_tokens（现为 {micro}）或 train.max_len，{zh}"
+            ),
+        ));
     }
 
     if ctx.eval && !depth.exams.is_empty() {
         watch.event(Event::Stage(said!("Exam of the base", "基座考试")));
-        depth.sit(&dir, &model, &pulled, None, watch)?;
+        depth.sit(&dir, &model, &pulled, Tuned::No, watch)?;
     }
 
     let outcome = if trained {
         watch.event(Event::Reused(said!("training: done before", "训练：之前已完成")));
         read_json(&dir.join(OUTCOME))
-    } else if ctx.train {
+    } else {
         watch.event(Event::Stage(said!("Training", "训练")));
         let lessons = Lessons { examples: training.tokens.clone(), keep: keep.clone() };
         let files = RunFiles { folder: dir.clone(), base_sha256: pulled.sha256.clone() };
-        let outcome = train(&model, &lora, &config, lessons, &files, watch, |trainer| {
-            // the adapter last: once it is there, training counts as done
+        let outcome = train(&model, &subject, &config, lessons, &files, watch, |trainer| {
+            // the result last: once it is there, training counts as done
             write_json(&dir.join(OUTCOME), &trainer.outcome())?;
             let extra = recorded(r, &training, &pulled, &model);
-            Ok(trainer.save_adapter(&adapter_dir, Some(r.model.base.clone()), extra)?)
+            match trainer.learner().network() {
+                None => Ok(trainer.save_adapter(&adapter_dir, Some(r.model.base.clone()), extra)?),
+                Some(network) => {
+                    let mut notes = trainer.notes();
+                    notes.extend(extra);
+                    crate::network::save(&network_dir, &model, network, &notes)
+                }
+            }
         })?;
         Some(outcome)
-    } else {
-        bail!("{}: has no adapter yet; nurture train (or run) makes it", dir.display());
     };
     if !ctx.eval {
         return Ok(Done { dir, report: None, outcome });
@@ -207,14 +270,32 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     if !depth.exams.is_empty() {
         watch.event(Event::Stage(said!("Exam of what was raised", "养成后的考试")));
     }
-    let adapter = model.adapter(&adapter_dir)?;
-    depth.sit(&dir, &model, &pulled, Some((&adapter, &adapter_dir)), watch)?;
+    // what is examined is what was saved
+    let (adapter, network);
+    let tuned = match &subject {
+        Subject::Lora(_) => {
+            adapter = model.adapter(&adapter_dir)?;
+            Tuned::Adapter(&adapter, &adapter_dir)
+        }
+        Subject::Full { .. } => {
+            let template = model.renderer().template();
+            let recorded = (template.name().to_string(), template.source().to_string());
+            let options = LoadOptions {
+                threads: r.train.threads.unwrap_or(0),
+                recorded_template: Some(recorded),
+                ..LoadOptions::default()
+            };
+            network = Model::load(&network_dir, &options)?;
+            Tuned::Network(&network, &network_dir)
+        }
+    };
+    depth.sit(&dir, &model, &pulled, tuned, watch)?;
     let mut reading = texts;
     if !reading.texts.is_empty() {
         watch.event(Event::Stage(said!("Reading: perplexity of texts", "阅读：文本的困惑度")));
     }
-    reading.read(&dir, &model, &pulled, None, watch)?;
-    reading.read(&dir, &model, &pulled, Some((&adapter, &adapter_dir)), watch)?;
+    reading.read(&dir, &model, &pulled, Tuned::No, watch)?;
+    reading.read(&dir, &model, &pulled, tuned, watch)?;
 
     watch.event(Event::Stage(said!("Report", "报告")));
     let data = report::put_together(&report::Parts {
@@ -223,8 +304,8 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
         ctx,
         pulled: &pulled,
         model: &model,
-        lora: &lora,
-        adapter: &adapter,
+        subject: &subject,
+        tuned,
         training: &training,
         resolved: &resolved,
         depth: &depth,
@@ -244,15 +325,23 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     Ok(Done { dir, report: Some(data), outcome })
 }
 
-fn lora_spec(r: &Recipe, resolved: &Resolved) -> Result<LoraSpec> {
-    let a = r.train.adapter.as_ref().ok_or_else(|| anyhow!("train.adapter is missing"))?;
+/// What trains: the adapter of the recipe, or the network.
+fn subject(r: &Recipe, resolved: &Resolved, model: &Model) -> Result<Subject> {
+    let Some(a) = &r.train.adapter else {
+        crate::network::check(model)?;
+        return Ok(Subject::full(model.decoder(), r.train.freeze.clone()));
+    };
     let names = a.modules();
     let targets = PROJECTIONS.into_iter().filter(|p| names.contains(&p.name())).collect();
-    Ok(LoraSpec { rank: a.rank, alpha: resolved.alpha, rslora: a.rslora, targets })
+    Ok(LoraSpec { rank: a.rank, alpha: resolved.alpha, rslora: a.rslora, targets }.into())
 }
 
-fn train_config(r: &Resolved) -> TrainConfig {
+fn train_config(recipe: &Recipe, r: &Resolved) -> TrainConfig {
     TrainConfig {
+        recompute: recipe.train.recompute,
+        optimiser: match recipe.train.optimiser {
+            recipe::Optimiser::AdamW => nurture_train::Optimiser::AdamW,
+        },
         length: RunLength::Steps(r.steps as u64),
         batch: r.batch,
         micro_tokens: r.micro_tokens,
@@ -299,18 +388,16 @@ fn recorded(
 
 fn train(
     model: &Model,
-    lora: &LoraSpec,
+    subject: &Subject,
     config: &TrainConfig,
     lessons: Lessons,
     files: &RunFiles,
     watch: &mut dyn Watch,
     save: impl FnOnce(&Trainer<'_>) -> Result<()>,
 ) -> Result<Outcome> {
-    let mut trainer =
-        Trainer::resume(model.cpu(), model.decoder(), lora.clone(), config.clone(), lessons, files)?;
-    let said = |w: &nurture_train::Warning| Said::new(w.to_string(), w.to_string());
+    let mut trainer = Trainer::resume(model.cpu(), model.decoder(), subject, config.clone(), lessons, files)?;
     for w in trainer.warnings() {
-        watch.event(Event::Warning(&said(w)));
+        watch.event(Event::Warning(&messages::warning(w)));
     }
     let before = trainer.warnings().len();
     if trainer.steps_done() > 0 {
@@ -325,7 +412,7 @@ fn train(
         if watch.stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     for w in trainer.warnings().iter().skip(before) {
-        watch.event(Event::Warning(&said(w)));
+        watch.event(Event::Warning(&messages::warning(w)));
     }
     if !outcome.finished {
         return Err(Stopped.into());
@@ -368,5 +455,47 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 
-/// An adapter with its folder.
-pub(crate) type Tuned<'a> = Option<(&'a Adapter, &'a Path)>;
+/// Hash of a file of any size.
+pub(crate) fn sha256_of(path: &Path) -> Result<String> {
+    let mut file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
+    let mut hash = Sha256::new();
+    std::io::copy(&mut file, &mut hash).with_context(|| path.display().to_string())?;
+    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+}
+
+/// Who sits an exam: the base, or what was raised from it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Tuned<'a> {
+    /// the base
+    No,
+    /// the base with an adapter, in its folder
+    Adapter(&'a Adapter, &'a Path),
+    /// a network of its own, in its folder
+    Network(&'a Model, &'a Path),
+}
+
+impl<'a> Tuned<'a> {
+    /// The model that computes.
+    fn model(self, base: &'a Model) -> &'a Model {
+        match self {
+            Tuned::Network(model, _) => model,
+            _ => base,
+        }
+    }
+
+    fn adapter(self) -> Option<&'a Adapter> {
+        match self {
+            Tuned::Adapter(adapter, _) => Some(adapter),
+            _ => None,
+        }
+    }
+
+    /// Hash of the weights that were trained.
+    fn sha256(self) -> Result<Option<String>> {
+        match self {
+            Tuned::No => Ok(None),
+            Tuned::Adapter(_, dir) => sha256_of(&dir.join(nurture_formats::adapter::WEIGHTS_NAME)).map(Some),
+            Tuned::Network(_, dir) => sha256_of(&dir.join(crate::network::WEIGHTS)).map(Some),
+        }
+    }
+}

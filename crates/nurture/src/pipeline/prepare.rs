@@ -3,6 +3,7 @@
 use super::{Event, Watch};
 use crate::engine::Model;
 use crate::recipe::{self, DataFacts, Recipe};
+use crate::said;
 use anyhow::{Context, Result, bail};
 use nurture_data::{
     Answer, ChoiceStyle, Example, Fields, LabelForm, LengthPolicy, LoadOptions, Loaded, Mapping, OnBadRow,
@@ -79,13 +80,21 @@ fn spec(path: &Path, c: Columns<'_>) -> Result<SourceSpec> {
         let kind = match c.kind {
             Some(kind) => kind,
             None if !c.options.is_empty() => SchemaKind::Choice,
-            None => bail!(
-                "{}: columns are named but not what a row is: add kind = \"label\" (or question_answer, choice, messages …)",
-                path.display()
-            ),
+            None => {
+                let path = path.display();
+                bail!(said!(
+                    "{path}: columns are named but not what a row is: add kind = \"label\" (or question_answer, choice, messages …)",
+                    "{path}：写了列名，却没说一行是什么：请加 kind = \"label\"（或 question_answer、choice、messages 等）"
+                ))
+            }
         };
         let mut m = Mapping::new(kind);
-        m.user = c.user.clone();
+        match kind {
+            // whatever the model reads is `user` in a recipe
+            SchemaKind::Text => m.text = c.user.clone(),
+            SchemaKind::Messages | SchemaKind::Sharegpt => m.messages = c.user.clone(),
+            _ => m.user = c.user.clone(),
+        }
         m.system = c.system.clone();
         m.options = many(c.options);
         m.context = many(c.context);
@@ -140,7 +149,11 @@ pub(super) fn training(r: &Recipe, model: &Model, max_len: usize, watch: &mut dy
     };
     let tokens = fit_lengths(tokens, policy, &mut loaded.ledger)?;
     if tokens.is_empty() {
-        bail!("no training example is left; the ledger says why: {}", reasons(&loaded));
+        let reasons = reasons(&loaded);
+        bail!(said!(
+            "no training example is left; the ledger says why: {reasons}",
+            "没有剩下可训练的样本；账本里的原因：{reasons}"
+        ));
     }
     let mut per_source = vec![(0, 0); loaded.sources.len()];
     for t in &tokens {
@@ -224,11 +237,13 @@ pub(super) fn exams(
             None => found,
             Some(recipe::ExamKind::Free) => ExamKind::Free,
             // a set of labels is a choice whose options are the same for all
-            Some(_) if found == ExamKind::Free => bail!(
-                "{}: the recipe calls it a {} exam, but its rows hold free answers; set kind = \"free\" or name the columns",
-                exam.path.display(),
-                exam.kind.map_or("", |k| k.word())
-            ),
+            Some(kind) if found == ExamKind::Free => {
+                let (path, kind) = (exam.path.display(), kind.word());
+                bail!(said!(
+                    "{path}: the recipe calls it a {kind} exam, but its rows hold free answers; set kind = \"free\" or name the columns",
+                    "{path}：配方说它是 {kind} 考试，但各行是自由作答；请设 kind = \"free\"，或写明列名"
+                ))
+            }
             Some(_) => found,
         };
         let base = exam.name.clone().unwrap_or_else(|| stem(&exam.path));
@@ -253,17 +268,28 @@ pub(super) fn stem(path: &Path) -> String {
 }
 
 fn kind_of(path: &Path, examples: &[Example]) -> Result<ExamKind> {
+    let path = path.display();
     let kind = |e: &Example| match &e.answer {
         Answer::Label(_) => Ok(ExamKind::Label),
         Answer::Choice { .. } => Ok(ExamKind::Choice),
         Answer::Free(_) => Ok(ExamKind::Free),
         Answer::Chat if e.expected().is_some() => Ok(ExamKind::Free),
-        _ => bail!("{}: item {} has no answer to compare with", path.display(), e.id),
+        _ => {
+            let id = &e.id;
+            bail!(said!(
+                "{path}: item {id} has no answer to compare with",
+                "{path}：题目 {id} 没有可对照的答案"
+            ))
+        }
     };
     let first = examples.first().map_or(Ok(ExamKind::Free), kind)?;
     for e in examples {
         if kind(e)? != first {
-            bail!("{}: item {} asks for another kind of answer than the first item", path.display(), e.id);
+            let id = &e.id;
+            bail!(said!(
+                "{path}: item {id} asks for another kind of answer than the first item",
+                "{path}：题目 {id} 要的答案与第一题种类不同"
+            ));
         }
     }
     Ok(first)

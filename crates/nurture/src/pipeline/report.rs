@@ -1,19 +1,17 @@
 //! Fills the report from everything that the stages left.
 
-use super::exams::{Depth, Exam, Reading, adapter_sha256};
-use super::{Context, Training, facts};
+use super::exams::{Depth, Exam, Reading};
+use super::{Context, Training, Tuned, facts};
 use crate::engine::Model;
 use crate::lang::Said;
 use crate::recipe::{self, InputHash, Resolved};
 use crate::report::data::*;
-use crate::report::verdict::judge;
 use crate::said;
 use anyhow::Result;
 use nurture_data::SourceLedger;
-use nurture_eval::{Comparison, ExamKind, PerplexityComparison};
+use nurture_eval::{Comparison, ExamKind, Gain, Gate, PerplexityComparison, Verdict};
 use nurture_hub::Pulled;
-use nurture_model::{Adapter, LoraSpec};
-use nurture_train::{Forecast, METRICS, Outcome, read_metrics};
+use nurture_train::{Forecast, METRICS, Outcome, Subject, read_metrics};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -23,8 +21,8 @@ pub(super) struct Parts<'a> {
     pub(super) ctx: &'a Context,
     pub(super) pulled: &'a Pulled,
     pub(super) model: &'a Model,
-    pub(super) lora: &'a LoraSpec,
-    pub(super) adapter: &'a Adapter,
+    pub(super) subject: &'a Subject,
+    pub(super) tuned: Tuned<'a>,
     pub(super) training: &'a Training,
     pub(super) resolved: &'a Resolved,
     pub(super) depth: &'a Depth,
@@ -39,10 +37,13 @@ pub(super) struct Parts<'a> {
 pub(super) fn put_together(p: &Parts<'_>) -> Result<ReportData> {
     let r = &p.loaded.recipe;
     let decoder = p.model.decoder();
-    let exams: Vec<ExamReport> = p.depth.compare()?.iter().map(|(e, c)| exam(e, c, p.resolved)).collect();
-    let depth_texts: Vec<TextReport> = p.reading.compare(true)?.iter().map(text).collect();
-    let breadth: Vec<TextReport> = p.reading.compare(false)?.iter().map(text).collect();
-    let verdict = judge(&exams, &depth_texts, &breadth, r.eval.min_gain, r.eval.max_breadth_loss);
+    let (exams, own, general) = (p.depth.compare()?, p.reading.compare(true)?, p.reading.compare(false)?);
+    let verdict = Verdict::new(
+        &exams.iter().map(|(_, c)| c.gain()).collect::<Vec<Gain>>(),
+        &own.iter().map(PerplexityComparison::gain).collect::<Vec<Gain>>(),
+        &general.iter().map(PerplexityComparison::rise).collect::<Vec<f64>>(),
+        Gate { min_gain: r.eval.min_gain, max_breadth_loss: r.eval.max_breadth_loss },
+    );
     let metrics = read_metrics(p.dir.join(METRICS)).unwrap_or_default();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let entry = p.pulled.entry.as_ref();
@@ -81,16 +82,7 @@ pub(super) fn put_together(p: &Parts<'_>) -> Result<ReportData> {
                 .unwrap_or_default(),
             template: p.model.renderer().template().name().to_string(),
         },
-        adapter: AdapterInfo {
-            kind: "lora".into(),
-            rank: p.lora.rank as u64,
-            alpha: p.lora.alpha,
-            rslora: p.lora.rslora,
-            targets: p.lora.targets.iter().map(|t| t.name().to_string()).collect(),
-            params: p.adapter.parameters() as u64,
-            path: "adapter/adapter_model.safetensors".into(),
-            sha256: adapter_sha256(&p.dir.join("adapter"))?,
-        },
+        adapter: trained(p)?,
         machine: MachineInfo {
             cpu: facts::cpu_name(),
             threads: p.model.cpu().pool().threads() as u64,
@@ -122,13 +114,40 @@ pub(super) fn put_together(p: &Parts<'_>) -> Result<ReportData> {
         },
         trained_tokens: p.outcome.map_or(0, |o| o.tokens),
         train_examples: p.training.tokens.len() as u64,
-        exams,
-        depth_texts,
-        breadth,
+        exams: exams.iter().map(|(e, c)| exam(e, c)).collect(),
+        depth_texts: own.iter().map(text).collect(),
+        breadth: general.iter().map(text).collect(),
         verdict,
         commands: commands(p),
         inputs: p.inputs.to_vec(),
         warnings,
+    })
+}
+
+/// What was trained.
+fn trained(p: &Parts<'_>) -> Result<AdapterInfo> {
+    let sha256 = p.tuned.sha256()?.unwrap_or_default();
+    Ok(match p.subject {
+        Subject::Lora(lora) => AdapterInfo {
+            kind: "lora".into(),
+            rank: lora.rank as u64,
+            alpha: lora.alpha,
+            rslora: lora.rslora,
+            targets: lora.targets.iter().map(|t| t.name().to_string()).collect(),
+            params: p.tuned.adapter().map_or(0, |a| a.parameters() as u64),
+            path: "adapter/adapter_model.safetensors".into(),
+            sha256,
+        },
+        Subject::Full { freeze, .. } => AdapterInfo {
+            kind: FULL.into(),
+            rank: 0,
+            alpha: 0.0,
+            rslora: false,
+            targets: freeze.clone(),
+            params: p.subject.trained(p.model.decoder())?,
+            path: format!("model/{}", crate::network::WEIGHTS),
+            sha256,
+        },
     })
 }
 
@@ -147,8 +166,7 @@ fn commands(p: &Parts<'_>) -> Vec<Command> {
     ]
 }
 
-fn exam(e: &Exam, c: &Comparison, resolved: &Resolved) -> ExamReport {
-    let _ = resolved;
+fn exam(e: &Exam, c: &Comparison) -> ExamReport {
     let graded = c.info.scorer.is_some_and(|s| s.is_graded());
     let mark = |s: &nurture_eval::Side, macro_f1: Option<f64>| Mark {
         correct: s.correct as u64,

@@ -2,6 +2,7 @@
 
 use crate::engine::Model;
 use crate::recipe::{InputHash, Recipe, Resolved};
+use crate::said;
 use anyhow::{Context, Result, bail};
 use nurture_eval::{Window, WindowScheme, strided_windows};
 use nurture_text::Tokenizer;
@@ -91,13 +92,7 @@ pub(super) fn open(name: &str, tokenizer: &Tokenizer, most: Option<usize>) -> Re
             .collect();
     }
     let content = read(name, "general-mini")?;
-    Ok(vec![Text::new(
-        &super::prepare::stem(Path::new(name)),
-        name.to_string(),
-        &content,
-        tokenizer,
-        most,
-    )?])
+    Ok(vec![Text::new(&super::prepare::stem(Path::new(name)), name.to_string(), &content, tokenizer, most)?])
 }
 
 /// Tokens of the documents of a text.
@@ -117,7 +112,11 @@ fn documents(content: &str, tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>, nurt
 ///
 /// # Errors
 /// As [`open`].
-pub(super) fn keep(r: &Recipe, resolved: &Resolved, model: &Model) -> Result<(Vec<Vec<u32>>, Vec<InputHash>)> {
+pub(super) fn keep(
+    r: &Recipe,
+    resolved: &Resolved,
+    model: &Model,
+) -> Result<(Vec<Vec<u32>>, Vec<InputHash>)> {
     const SHORTEST: usize = 16;
     let (count, len) = resolved.keep_windows;
     let (mut windows, mut inputs) = (Vec::new(), Vec::new());
@@ -129,7 +128,8 @@ pub(super) fn keep(r: &Recipe, resolved: &Resolved, model: &Model) -> Result<(Ve
     let mut add = |name: &str, content: &str| -> Result<()> {
         for document in documents(content, model.tokenizer()).with_context(|| name.to_string())? {
             let parts = document.chunks(fresh.max(1)).filter(|part| part.len() >= SHORTEST.min(fresh));
-            windows.extend(parts.map(|part| bos.into_iter().chain(part.iter().copied()).collect::<Vec<u32>>()));
+            windows
+                .extend(parts.map(|part| bos.into_iter().chain(part.iter().copied()).collect::<Vec<u32>>()));
         }
         inputs.push(InputHash {
             role: "keep".to_string(),
@@ -141,15 +141,23 @@ pub(super) fn keep(r: &Recipe, resolved: &Resolved, model: &Model) -> Result<(Ve
     };
     for name in &r.train.keep.text {
         if r.eval.breadth.contains(name) {
-            bail!("{name}: stands in train.keep.text and in eval.breadth; what examines breadth must not be trained on");
+            bail!(said!(
+                "{name}: stands in train.keep.text and in eval.breadth; what examines breadth must not be trained on",
+                "{name}：既在 train.keep.text 又在 eval.breadth 里；考广度用的文本不能拿来训练"
+            ));
         }
         match name.as_str() {
-            "general" => KEEP.iter().try_for_each(|(name, content)| add(&format!("general/{name}"), content))?,
+            "general" => {
+                KEEP.iter().try_for_each(|(name, content)| add(&format!("general/{name}"), content))?
+            }
             path => add(path, &read(path, "general")?)?,
         }
     }
     if windows.is_empty() {
-        bail!("train.keep.text: no text of at least {SHORTEST} tokens");
+        bail!(said!(
+            "train.keep.text: no text of at least {SHORTEST} tokens",
+            "train.keep.text：没有一个文本达到 {SHORTEST} 个词元"
+        ));
     }
     Ok((windows, inputs))
 }
@@ -158,14 +166,18 @@ pub(super) fn keep(r: &Recipe, resolved: &Resolved, model: &Model) -> Result<(Ve
 fn read(name: &str, shipped: &str) -> Result<String> {
     let path = Path::new(name);
     if !path.exists() {
-        bail!("{name}: no such text; give the path of a UTF-8 text file, or {shipped}");
+        bail!(said!(
+            "{name}: no such text; give the path of a UTF-8 text file, or {shipped}",
+            "{name}：没有这个文本；请给出 UTF-8 文本文件的路径，或 {shipped}"
+        ));
     }
     let bytes = std::fs::read(path).with_context(|| name.to_string())?;
-    match String::from_utf8(bytes) {
-        Ok(text) => Ok(text),
-        Err(e) => bail!(
-            "{name}: not UTF-8 (byte {}); convert it, e.g. iconv -f gb18030 -t utf-8",
-            e.utf8_error().valid_up_to()
-        ),
-    }
+    String::from_utf8(bytes).map_err(|e| {
+        let byte = e.utf8_error().valid_up_to();
+        said!(
+            "{name}: not UTF-8 (byte {byte}); convert it, e.g. iconv -f gb18030 -t utf-8",
+            "{name}：不是 UTF-8（第 {byte} 字节）；请转换，例如 iconv -f gb18030 -t utf-8"
+        )
+        .into()
+    })
 }

@@ -78,7 +78,8 @@ section! { Source ["One training file.", "一个训练文件。"] {
     kind: Option<SourceKind> = None, Kind::Choice(SourceKind::CHOICES), COLUMN, "\"label\"",
         ["What a row is.", "一行是什么。"];
     user: Option<String> = None, Kind::Text, COLUMN, "\"question\"",
-        ["Column or key that holds the question.", "存放问题的列名或键名。"];
+        ["Column or key that holds what the model reads: the question, the text, or the list of turns.",
+         "存放模型所读内容的列名或键名：问题、文本，或对话轮次的列表。"];
     answer: Option<String> = None, Kind::Text, COLUMN, "\"category\"",
         ["Column or key that holds the answer or label.", "存放答案或标签的列名或键名。"];
     options: Vec<String> = Vec::new(), Kind::List(&Kind::Text), Absent::Default, "[\"A\", \"B\", \"C\", \"D\"]",
@@ -96,9 +97,18 @@ section! { Train ["How to teach.", "怎么教。"] {
     method: Method = Method::Sft, Kind::Choice(Method::CHOICES), Absent::Default, "\"sft\"",
         ["The method of upbringing.", "教养的方法。"];
     adapter: Option<Adapter> = None, Kind::Table(&Adapter::SECTION),
-        Absent::Means(Text::new("full training, which is not in this version", "全参数训练（本版本还没有）")),
+        Absent::Means(Text::new("full training: the network's own weights, in float32", "全参数训练：网络自身的权重，float32")),
         "{ kind = \"lora\", rank = 16 }",
-        ["The small set of weights that is trained beside the frozen base.", "在冻结的基座旁训练的一小组权重。"];
+        ["The small set of weights that is trained beside the frozen base. Full training takes several times the memory and changes more; its result is a model folder.",
+         "在冻结的基座旁训练的一小组权重。全参数训练要几倍的内存，改动也更大；结果是一个模型文件夹。"];
+    freeze: Vec<String> = Vec::new(), Kind::List(&Kind::Text), Absent::Default, "[\"embed\", \"layers.0-5\"]",
+        ["Full training: parts that stay as they are: `embed`, `head`, `norm` (the last one), `layers.3`, `layers.0-5`. The backward pass ends at the lowest part that trains.",
+         "全参数训练：保持不变的部分：`embed`、`head`、`norm`（最后的归一化）、`layers.3`、`layers.0-5`。反向传播到最低的可训练部分为止。"];
+    optimiser: Optimiser = Optimiser::AdamW, Kind::Choice(Optimiser::CHOICES), Absent::Default, "\"adamw\"",
+        ["How gradients become steps.", "梯度怎样变成更新。"];
+    recompute: bool = false, Kind::Bool, Absent::Default, "true",
+        ["Keep only the input of each layer and compute the layer again on the way back: less memory, about a third more work, the same result to the last bit.",
+         "只保留每层的输入，反向时重算该层：省内存，多约三分之一的计算，结果逐位相同。"];
     effort: Effort = Effort::Normal, Kind::Choice(Effort::CHOICES), Absent::Default, "\"quick\"",
         ["The one dial. Every value left out below is derived from it and the data, and printed with its reason.",
          "唯一的旋钮。下面没写的值都由它和数据推出，并打印理由。"];
@@ -143,7 +153,7 @@ section! { Keep ["Breadth that is kept while depth is learnt: each step also hol
     share: f64 = 0.25, Kind::Number { min: 0.0, max: 10.0, positive: false }, Absent::Default, "0.5",
         ["Tokens of general text in each step, as a share of the tokens of its examples. They cost time like any others. 0: none.",
          "每一步中通用文本的词元数，相对样本词元数的比例。它们同样花时间。0 表示不用。"];
-    strength: f64 = 1.0, Kind::Number { min: 0.0, max: 1000.0, positive: false }, Absent::Default, "2.0",
+    strength: f64 = 2.0, Kind::Number { min: 0.0, max: 1000.0, positive: false }, Absent::Default, "1.0",
         ["Factor on the mean divergence from the base (KL, nats a token) beside the mean loss of the examples. 0: none.",
          "与基座的平均散度（KL，每词元奈特）相对样本平均损失的系数。0 表示不用。"];
 } }
@@ -173,8 +183,8 @@ section! { Eval ["How to examine: depth in the own field against breadth kept.",
         ["General texts on which both models' perplexity is measured: a name that ships with the project, or a path to a text file.",
          "测两个模型困惑度的通用文本：项目自带的名字，或文本文件的路径。"];
     min_gain: f64 = 0.0, SHARE, Absent::Default, "0.05",
-        ["Gain in accuracy that the whole 95 % interval must exceed for the verdict “deeper” (0.05 = 5 points).",
-         "判为“更深”所需的正确率增益，95% 区间须整个高于它（0.05 = 5 个百分点）。"];
+        ["Gain in accuracy that the whole 95 % interval must exceed for the verdict “deeper” (0.05 = 5 points); its paired p-value must be below 0.05 too.",
+         "判为“更深”所需的正确率增益，95% 区间须整个高于它（0.05 = 5 个百分点），且配对 p 值须小于 0.05。"];
     max_breadth_loss: f64 = 0.05, Kind::Number { min: 0.0, max: 100.0, positive: false }, Absent::Default, "0.02",
         ["Rise of bits per byte on general text, relative to the base, beyond which the verdict says “narrower” (0.05 = 5 %).",
          "通用文本上每字节比特数相对基座的升幅，超过它就判为“变窄”（0.05 = 5%）。"];
@@ -193,7 +203,8 @@ section! { Exam ["One exam of the own field.", "一场本领域的考试。"] {
     stratified: bool = true, Kind::Bool, Absent::Default, "false",
         ["Draw the same share of every label.", "按标签等比例抽题。"];
     user: Option<String> = None, Kind::Text, COLUMN, "\"question\"",
-        ["Column or key that holds the question.", "存放问题的列名或键名。"];
+        ["Column or key that holds what the model reads: the question, the text, or the list of turns.",
+         "存放模型所读内容的列名或键名：问题、文本，或对话轮次的列表。"];
     answer: Option<String> = None, Kind::Text, COLUMN, "\"category\"",
         ["Column or key that holds the right answer.", "存放正确答案的列名或键名。"];
     options: Vec<String> = Vec::new(), Kind::List(&Kind::Text), Absent::Default, "[\"A\", \"B\", \"C\", \"D\"]",
@@ -267,6 +278,11 @@ Method {
     "kto" ["Preference: answers marked good or bad.", "偏好：答案标好或坏。"];
     "orpo" ["Preference and supervised fine-tuning in one.", "偏好与监督微调合一。"];
     "grpo" ["Reinforcement learning under rules, in groups.", "按规则分组的强化学习。"];
+} }
+
+choices! { /// How gradients become steps.
+Optimiser {
+    AdamW = "adamw" ["AdamW (Loshchilov & Hutter 2019), moments in float32.", "AdamW（Loshchilov 与 Hutter，2019），矩用 float32。"];
 } }
 
 choices! { /// The kind of adapter.

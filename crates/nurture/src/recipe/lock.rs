@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Override, Recipe, Resolved};
 
+/// File in a run's folder that a process at work there holds; it stays there afterwards.
+pub const TAKEN: &str = ".lock";
+
 /// A file that went into a run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,7 +58,10 @@ pub fn lock(recipe: &Recipe, resolved: &Resolved, mut lock: Lock) -> Result<Stri
     }
     lock.inputs.sort();
     lock.steps = resolved.steps;
-    let body = toml::to_string(&File { recipe: resolved.apply(recipe), lock })?;
+    let mut recipe = resolved.apply(recipe);
+    // the run may be moved: it is where its lock file is
+    recipe.run.dir = super::Run::default().dir;
+    let body = toml::to_string(&File { recipe, lock })?;
     Ok(format!(
         "# Written by the run; running this file repeats it. 由运行写出；运行本文件即可重复。\n{body}"
     ))

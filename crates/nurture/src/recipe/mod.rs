@@ -28,13 +28,17 @@ pub use derive::{BaseFacts, DIALS, DataFacts, Derived, Dial, ExamPlan, Resolved,
 pub use docs::{help, json_schema, markdown};
 pub use error::{Fault, Place, RecipeError};
 pub use fields::{
-    Adapter, AdapterKind, Data, Effort, Encoding, Eval, Exam, ExamKind, Export, ExportFormat, Keep, Labels, Method,
-    Model, OnBadRow, OverLong, Recipe, Run, Schedule, Score, Source, SourceKind, Target, Train,
+    Adapter, AdapterKind, Data, Effort, Encoding, Eval, Exam, ExamKind, Export, ExportFormat, Keep, Labels,
+    Method, Model, OnBadRow, Optimiser, OverLong, Recipe, Run, Schedule, Score, Source, SourceKind, Target,
+    Train,
 };
-pub use lock::{InputHash, Lock, lock};
+pub use lock::{InputHash, Lock, TAKEN, lock};
 pub use overrides::Override;
 pub use table::{Absent, Choice, Field, Kind, Section, looks_like_path};
 
+use crate::lang::Said;
+use crate::messages::system_said;
+use crate::said;
 use check::Folders;
 use tree::{Node, Value};
 
@@ -54,25 +58,45 @@ pub struct Loaded {
     pub lock: Option<Lock>,
 }
 
+impl Loaded {
+    /// Makes `folder` the run's, except for what an override says of it.
+    fn stay_in(&mut self, folder: &Path) {
+        let given = |key: &str| self.overrides.iter().any(|o| o.key == key);
+        let run = &mut self.recipe.run;
+        if let Some(parent) = folder.parent().filter(|_| !given("run.dir")) {
+            run.dir = parent.to_path_buf();
+        }
+        if let Some(name) = folder.file_name().filter(|_| !given("run.name")) {
+            run.name = Some(name.to_string_lossy().into_owned());
+        }
+    }
+}
+
 impl Recipe {
     /// Reads a recipe file and applies overrides (`key=value`).
     ///
     /// Input paths in the file start at its folder; paths in overrides, and `run.dir`, start at `cwd`
-    /// (pass it absolute).
+    /// (pass it absolute). A lock file in the folder of its run stands for the run in this folder, wherever it was
+    /// moved to, unless an override says otherwise.
     ///
     /// # Errors
     /// [`RecipeError`]: unreadable, not TOML, or against the table of fields.
     pub fn load(file: &Path, overrides: &[String], cwd: &Path) -> Result<Loaded, RecipeError> {
         let read =
-            |problem: String| RecipeError::new(Place::Whole(file.to_path_buf()), Fault::Read { problem });
+            |problem: Said| RecipeError::new(Place::Whole(file.to_path_buf()), Fault::Read { problem });
         let path = cwd.join(file);
-        let size = std::fs::metadata(&path).map_err(|error| read(error.to_string()))?.len();
+        let size = std::fs::metadata(&path).map_err(|error| read(system_said(&error)))?.len();
         if size > MAX_BYTES {
-            return Err(read(format!("{size} bytes are too many for a recipe")));
+            return Err(read(said!("{size} bytes are too many for a recipe", "{size} 字节，作为配方太大了")));
         }
-        let bytes = std::fs::read(&path).map_err(|error| read(error.to_string()))?;
-        let text = String::from_utf8(bytes).map_err(|_| read("it is not UTF-8 text".into()))?;
-        Recipe::parse(&text, file, overrides, cwd)
+        let bytes = std::fs::read(&path).map_err(|error| read(system_said(&error)))?;
+        let text =
+            String::from_utf8(bytes).map_err(|_| read(said!("it is not UTF-8 text", "它不是 UTF-8 文本")))?;
+        let mut loaded = Recipe::parse(&text, file, overrides, cwd)?;
+        if let Some(folder) = path.parent().filter(|f| loaded.lock.is_some() && f.join(TAKEN).exists()) {
+            loaded.stay_in(folder);
+        }
+        Ok(loaded)
     }
 
     /// Like [`Recipe::load`], from text; `file` gives the name for messages and the folder for paths.
@@ -120,9 +144,7 @@ impl Recipe {
         if self.data.train.is_empty() {
             need(Data::SECTION, "data", "train")?;
         }
-        if self.train.adapter.is_none() {
-            need(Train::SECTION, "train", "adapter")?;
-        }
+        self.check_together(&place)?;
         if self.run.name.is_none() {
             let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
             self.run.name = Some(if paths::is_file_name(&stem) { stem } else { "run".into() });
@@ -130,6 +152,23 @@ impl Recipe {
         // A default was never typed, so the check above has not seen it.
         self.run.dir = cwd.join(&self.run.dir);
         self.name_exams();
+        Ok(())
+    }
+
+    /// Keys that contradict each other.
+    fn check_together(&self, place: &Place) -> Result<(), RecipeError> {
+        let train = &self.train;
+        if train.adapter.is_some() && !train.freeze.is_empty() {
+            return Err(apart(
+                place,
+                "train.freeze",
+                "train.adapter",
+                said!(
+                    "beside an adapter the whole base is frozen anyway",
+                    "有适配器时整个基座本来就是冻结的"
+                ),
+            ));
+        }
         Ok(())
     }
 
@@ -159,6 +198,12 @@ impl Recipe {
     pub fn run_dir(&self) -> PathBuf {
         self.run.dir.join(self.name())
     }
+}
+
+/// The refusal of two keys that cannot stand together.
+fn apart(place: &Place, key: &str, other: &str, why: Said) -> RecipeError {
+    let (key, other) = (key.to_string(), other.to_string());
+    RecipeError::new(place.clone(), Fault::Apart { key, other, why })
 }
 
 /// Line and column of a byte offset.

@@ -2,12 +2,11 @@
 //! `report.json`, and shown without asking anything else.
 //!
 //! Accuracies, shares and gains are fractions (0.5 is 50 %); memory is bytes; time is seconds.
+use nurture_eval::Verdict;
 use serde::{Deserialize, Serialize};
 
 use crate::lang::Said;
 use crate::recipe::{Derived, InputHash, Override};
-
-use super::verdict::Verdict;
 
 /// A whole report.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -51,7 +50,7 @@ pub struct ReportData {
     pub depth_texts: Vec<TextReport>,
     /// General texts, by perplexity.
     pub breadth: Vec<TextReport>,
-    /// The judgement; see [`super::verdict::judge`].
+    /// The judgement.
     pub verdict: Verdict,
     /// What to type to repeat the run, and to talk to the model.
     pub commands: Vec<Command>,
@@ -85,15 +84,15 @@ pub struct BaseInfo {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AdapterInfo {
-    /// `lora`.
+    /// `lora`, or [`FULL`].
     pub kind: String,
-    /// Rank.
+    /// Rank; 0 where the network itself was trained.
     pub rank: u64,
     /// Alpha.
     pub alpha: f64,
     /// Whether it scales by the root of the rank.
     pub rslora: bool,
-    /// The projections that carry it.
+    /// The projections that carry it; where the network itself was trained, the parts that were frozen.
     pub targets: Vec<String>,
     /// Trained parameters.
     pub params: u64,
@@ -101,6 +100,16 @@ pub struct AdapterInfo {
     pub path: String,
     /// SHA-256 of the file.
     pub sha256: String,
+}
+
+/// [`AdapterInfo::kind`] where the network itself was trained.
+pub const FULL: &str = "full";
+
+impl AdapterInfo {
+    /// Whether the network itself was trained.
+    pub fn is_full(&self) -> bool {
+        self.kind == FULL
+    }
 }
 
 /// The machine.

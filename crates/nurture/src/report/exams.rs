@@ -193,7 +193,7 @@ pub(crate) fn breadth(lang: Lang, data: &ReportData) -> Vec<Block> {
         ));
         return blocks;
     }
-    let allowed = fmt::percent(lang, data.verdict.max_breadth_loss);
+    let allowed = fmt::percent(lang, data.verdict.gate.max_breadth_loss);
     blocks.push(Block::Para(say!(
         lang,
         "Both models read the same general texts. Bits per byte measure how much they are surprised; a rise of {allowed} was allowed.",

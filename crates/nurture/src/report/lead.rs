@@ -2,9 +2,10 @@
 use super::data::{ExamReport, ReportData, TextReport};
 use super::fmt;
 use super::page::{Lead, Tile, Tone, short};
-use super::verdict::VerdictKind;
+use super::verdict::word;
 use crate::lang::Lang;
 use crate::say;
+use nurture_eval::{Finding, VerdictKind};
 
 pub(crate) fn lead(lang: Lang, data: &ReportData) -> Lead {
     let title = if data.title.is_empty() { &data.run } else { &data.title };
@@ -18,7 +19,7 @@ pub(crate) fn lead(lang: Lang, data: &ReportData) -> Lead {
     Lead {
         eyebrow: eyebrow.join(" · "),
         title: title.clone(),
-        verdict: data.verdict.kind.word().get(lang).into(),
+        verdict: word(data.verdict.kind).get(lang).into(),
         tone,
         sentence: sentence(lang, data),
         tiles: tiles(lang, data, tone),
@@ -27,13 +28,13 @@ pub(crate) fn lead(lang: Lang, data: &ReportData) -> Lead {
 
 /// The exam that the first screen speaks of: the first one, unless a later one is what made the verdict.
 fn main_exam(data: &ReportData) -> Option<&ExamReport> {
-    let min_gain = data.verdict.min_gain;
-    let decisive = |exam: &&ExamReport| match data.verdict.kind {
-        VerdictKind::Worse => exam.paired.ci[1] < 0.0,
-        VerdictKind::Deeper | VerdictKind::DeeperButNarrower => exam.paired.ci[0] > min_gain,
-        VerdictKind::NotShown => true,
+    let decisive = match data.verdict.kind {
+        VerdictKind::Worse => Finding::Loss,
+        VerdictKind::Deeper | VerdictKind::DeeperButNarrower => Finding::Gain,
+        VerdictKind::NotShown => Finding::Neither,
     };
-    data.exams.iter().find(decisive).or(data.exams.first())
+    let at = data.verdict.exams.iter().position(|&finding| finding == decisive).unwrap_or(0);
+    data.exams.get(at)
 }
 
 /// The general text that suffered most.
@@ -76,8 +77,23 @@ fn on_exam(lang: Lang, data: &ReportData, exam: &ExamReport) -> String {
         "On the same {items} items of “{name}” the base answers {base} right and the raised model {tuned}: {diff} points (95\u{202f}% interval {range}).",
         "在“{name}”的同样 {items} 题上，基座答对 {base}，养成后答对 {tuned}：{diff} 个百分点（95% 区间 {range}）。"
     );
-    let asked = fmt::fixed(data.verdict.min_gain * 100.0, 1);
+    let asked = fmt::fixed(data.verdict.gate.min_gain * 100.0, 1);
     let more = match data.verdict.kind {
+        VerdictKind::NotShown if exam.paired.ci[0] > data.verdict.gate.min_gain => {
+            let p = fmt::p_value(exam.paired.p);
+            match data.exams.len() + data.depth_texts.len() {
+                1 => say!(
+                    lang,
+                    " Too few answers differ to be sure of it (p = {p}).",
+                    "两者答案不同的题太少，不足以确认（p = {p}）。"
+                ),
+                n => say!(
+                    lang,
+                    " Too few answers differ to be sure of it (p = {p}, to be corrected for {n} exams).",
+                    "两者答案不同的题太少，不足以确认（p = {p}，还须按 {n} 场考试校正）。"
+                ),
+            }
+        }
         VerdictKind::NotShown if exam.paired.ci[0] > 0.0 => {
             say!(
                 lang,
@@ -105,7 +121,7 @@ fn on_text(lang: Lang, text: &TextReport) -> String {
 }
 
 fn on_breadth(lang: Lang, data: &ReportData, text: &TextReport) -> String {
-    let (change, allowed) = (rise(lang, text), fmt::percent(lang, data.verdict.max_breadth_loss));
+    let (change, allowed) = (rise(lang, text), fmt::percent(lang, data.verdict.gate.max_breadth_loss));
     if !breadth_kept(data, text) {
         return say!(
             lang,
@@ -143,7 +159,7 @@ pub(crate) fn rise(lang: Lang, text: &TextReport) -> String {
 }
 
 pub(crate) fn breadth_kept(data: &ReportData, text: &TextReport) -> bool {
-    text.rise() <= data.verdict.max_breadth_loss
+    text.rise() <= data.verdict.gate.max_breadth_loss
 }
 
 fn tiles(lang: Lang, data: &ReportData, tone: Tone) -> Vec<Tile> {
@@ -191,11 +207,18 @@ fn tiles(lang: Lang, data: &ReportData, tone: Tone) -> Vec<Tile> {
     tiles.push(Tile {
         label: lang.pick("Raised from", "基座").into(),
         value: short(&data.base.name, 40),
-        note: say!(
-            lang,
-            "{params} parameters; taught with {examples} examples, LoRA rank {rank}",
-            "{params}参数；用 {examples} 个样本教，LoRA 秩 {rank}"
-        ),
+        note: match data.adapter.is_full() {
+            true => say!(
+                lang,
+                "{params} parameters; taught with {examples} examples, full training",
+                "{params}参数；用 {examples} 个样本教，全参数训练"
+            ),
+            false => say!(
+                lang,
+                "{params} parameters; taught with {examples} examples, LoRA rank {rank}",
+                "{params}参数；用 {examples} 个样本教，LoRA 秩 {rank}"
+            ),
+        },
         tone: Tone::Plain,
     });
     let seconds = data.outcome.total_seconds.or(data.outcome.seconds);

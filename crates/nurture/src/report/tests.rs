@@ -1,10 +1,11 @@
 //! The promises of the report: nothing from outside becomes markup, nothing is printed that is no number, both
 //! languages say everything.
 use super::data::*;
-use super::verdict::{VerdictKind, judge};
+use super::verdict::word;
 use super::{html, markdown};
 use crate::lang::{Lang, Said};
 use crate::recipe::{Derived, InputHash, Override};
+use nurture_eval::{Finding, Gate, Verdict, VerdictKind};
 
 /// A report of a run as it might be; invented figures, for tests of the form only.
 pub(crate) fn sample() -> ReportData {
@@ -71,7 +72,12 @@ pub(crate) fn sample() -> ReportData {
         diff: 0.0046,
         ci: [0.0011, 0.0081],
     };
-    let verdict = judge(std::slice::from_ref(&exam), &[], std::slice::from_ref(&breadth), 0.02, 0.05);
+    let verdict = Verdict {
+        kind: VerdictKind::Deeper,
+        gate: Gate { min_gain: 0.02, max_breadth_loss: 0.05 },
+        exams: vec![Finding::Gain],
+        texts: Vec::new(),
+    };
     let noise = |n: u64| ((n * 2_654_435_761) % 1000) as f64 / 1000.0 - 0.5;
     ReportData {
         title: "Service desk of the Lumen lamp".into(),
@@ -262,7 +268,7 @@ fn only_numbers_are_printed() {
 fn an_empty_report_still_speaks() {
     for lang in Lang::ALL {
         let page = html(&ReportData::default(), lang);
-        assert!(page.contains(VerdictKind::NotShown.word().get(lang)));
+        assert!(page.contains(word(VerdictKind::NotShown).get(lang)));
         assert!(page.contains(lang.pick("No exam was sat", "没有考试")));
         assert!(!page.contains("<svg") && !markdown(&ReportData::default(), lang).is_empty());
     }
@@ -331,6 +337,8 @@ fn each_verdict_has_its_sentence() {
     check(&data, "can be chance", "可能出于偶然");
     data.exams[0].paired.ci = [0.01, 0.05];
     check(&data, "not surely the 2.0 points", "不足以确认达到要求的 2.0");
+    (data.exams[0].paired.ci, data.exams[0].paired.p) = ([0.03, 0.05], 0.0625);
+    check(&data, "to be sure of it (p = 0.06", "不足以确认（p = 0.06");
     data.breadth[0].diff = 0.2;
     data.verdict.kind = VerdictKind::DeeperButNarrower;
     check(&data, "became harder", "变难了");

@@ -1,16 +1,19 @@
-//! LoRA training steps on random tokens: forward, backward, clipping and AdamW, every position with loss.
+//! Training steps on random tokens: forward, backward, clipping and the update, every position with loss.
 
 use std::time::Instant;
 
+use nurture::data::TokenExample;
 use nurture::formats::ModelFile;
-use nurture::kernels::{AdamW, Cpu, Rng, adamw, isa, sum_of_squares};
-use nurture::model::{Adapter, AdapterGrads, Config, Decoder, PROJECTIONS, TrainBatch, TrainBuffers};
+use nurture::kernels::{Cpu, Rng, isa};
+use nurture::model::Decoder;
+use nurture::train::{Learner, Optimiser, Subject, TrainConfig, useful_flop};
 
 use super::{Figures, peak_rss, repeats};
 use crate::cli::args::Args;
 use crate::cli::{Cli, models};
 
-/// Sequences of a micro-batch: few, because kept activations are most of the memory.
+/// Sequences of a micro-batch of LoRA training: few, because kept activations are most of the memory. Full training
+/// takes one at a time.
 const MICRO: usize = 2;
 
 /// `None` when Ctrl-C stopped it.
@@ -22,36 +25,37 @@ pub(super) fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Option<Figures>> 
     let model = Decoder::load(&ModelFile::open(&base.path)?, cpu.pool())?;
     let c = model.config();
     let mut rng = Rng::stream(0, 2);
-    let sequences: Vec<Vec<u32>> =
-        (0..batch).map(|_| (0..seq).map(|_| rng.below(c.vocab) as u32).collect()).collect();
-    let weight = 1.0 / (batch * (seq - 1)) as f32;
-    let trained = vec![true; seq];
-    let micro: Vec<TrainBatch> = sequences
-        .chunks(MICRO)
-        .map(|chunk| {
-            let mut batch = TrainBatch::default();
-            chunk.iter().for_each(|s| batch.push(s, &trained, weight));
-            batch
+    let examples: Vec<TokenExample> = (0..batch)
+        .map(|n| TokenExample {
+            id: n.to_string(),
+            source: 0,
+            tokens: (0..seq).map(|_| rng.below(c.vocab) as u32).collect(),
+            trained: vec![true; seq],
         })
         .collect();
-
-    let mut adapter = Adapter::new(c, &models::spec(rank), 0);
-    let mut grads = AdapterGrads::zeros(&adapter);
-    let mut moments = [AdapterGrads::zeros(&adapter), AdapterGrads::zeros(&adapter)];
-    let mut buffers = TrainBuffers::default();
+    let full = args.text("method") == Some("full");
+    let micro = if full { 1 } else { MICRO }.min(batch);
+    let recompute = args.switch("recompute");
+    let how = TrainConfig {
+        rate: 1e-4,
+        clip: 1.0,
+        recompute,
+        optimiser: optimiser(args.text("optimiser").unwrap_or("adamw")),
+        ..TrainConfig::default()
+    };
+    let subject = match full {
+        true => Subject::full(&model, Vec::new()),
+        false => models::spec(rank).into(),
+    };
+    let mut learner = Learner::begin(&cpu, &model, &subject, &how)?;
+    let packs: Vec<Vec<&TokenExample>> = examples.chunks(micro).map(|c| c.iter().collect()).collect();
     let (mut seconds, mut loss) = (Vec::new(), 0.0);
     for step in 0..=repeats(args) {
-        let begin = Instant::now();
-        grads.clear();
-        loss = 0.0;
-        for batch in &micro {
-            if cli.interrupt.raised() {
-                return Ok(None);
-            }
-            let losses = model.train(&cpu, &adapter, batch, &mut buffers, &mut grads)?;
-            loss += losses.iter().map(|&l| f64::from(l)).sum::<f64>() * f64::from(weight);
+        if cli.interrupt.raised() {
+            return Ok(None);
         }
-        update(&cpu, &mut adapter, &grads, &mut moments, step as u64 + 1);
+        let begin = Instant::now();
+        loss = learner.update(&how, step as u64 + 1, how.rate, &packs)?.loss;
         // the first step takes memory from the system
         if step > 0 {
             seconds.push(begin.elapsed().as_secs_f64());
@@ -59,13 +63,21 @@ pub(super) fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Option<Figures>> 
     }
     let tokens = (batch * seq) as f64;
     let rates: Vec<f64> = seconds.iter().map(|s| tokens / s).collect();
-    let per_token = useful_flop(c, seq) / 1e9;
+    // each sequence for itself: random ones share nothing
+    let alone: Vec<Vec<&TokenExample>> = examples.iter().map(|e| vec![e]).collect();
+    let alone: Vec<&[&TokenExample]> = alone.iter().map(Vec::as_slice).collect();
+    let per_token = useful_flop(c, &subject, &alone, false)? / tokens / 1e9;
     let mut figures = Figures::default();
     figures.fact("model", base.path.display().to_string());
-    figures.fact("method", "lora");
-    figures.fact("rank", rank);
+    figures.fact("method", if full { "full" } else { "lora" });
+    if full {
+        figures.fact("optimiser", args.text("optimiser").unwrap_or("adamw"));
+    } else {
+        figures.fact("rank", rank);
+    }
+    figures.fact("recompute", recompute);
     figures.fact("batch", batch);
-    figures.fact("micro_batch", MICRO.min(batch));
+    figures.fact("micro_batch", micro);
     figures.fact("seq", seq);
     figures.fact("threads", cpu.pool().threads());
     figures.fact("isa", isa().name());
@@ -77,82 +89,6 @@ pub(super) fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Option<Figures>> 
     Ok(Some(figures))
 }
 
-/// Clipping to norm 1 and AdamW at a usual rate, as in a real run.
-fn update(
-    cpu: &Cpu,
-    adapter: &mut Adapter,
-    grads: &AdapterGrads,
-    moments: &mut [AdapterGrads; 2],
-    step: u64,
-) {
-    let pool = cpu.pool();
-    let squares: f64 = grads.iter().map(|(a, b)| sum_of_squares(pool, a) + sum_of_squares(pool, b)).sum();
-    let grad_scale = (1.0 / squares.sqrt().max(1e-12)).min(1.0);
-    let how = AdamW { rate: 1e-4, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, step, grad_scale };
-    let [first, second] = moments;
-    let pairs = adapter.iter_mut().zip(grads.iter()).zip(first.iter_mut().zip(second.iter_mut()));
-    for ((pair, (da, db)), ((ma, mb), (va, vb))) in pairs {
-        pair.update(|a, b| {
-            adamw(pool, &how, a, da, ma, va);
-            adamw(pool, &how, b, db, mb, vb);
-        });
-    }
-}
-
-/// Floating point operations of one token of LoRA training that any implementation has to do, for sequences of `seq`
-/// tokens: every projection and the vocabulary's once forward (2 operations a weight) and once backward to the
-/// activations (2 more), and attention, where a token sees half of the sequence on average (or its window): two
-/// products forward and four backward.
-///
-/// Not counted: what is computed a second time (attention's scores in the backward pass), the low-rank pairs
-/// themselves (5 % at rank 16 of SmolLM2) and everything elementwise. The base's weights get no gradient.
-fn useful_flop(c: &Config, seq: usize) -> f64 {
-    let weights: usize = PROJECTIONS.iter().map(|p| p.shape(c)).map(|(d, n)| d * n).sum();
-    let projections = 4 * (c.layers * weights + c.width * c.vocab);
-    let attention: f64 = (0..c.layers)
-        .map(|l| {
-            // token t of the sequence sees min(t, window) others
-            let w = c.windows.get(l).copied().flatten().unwrap_or(seq).min(seq) as f64;
-            let seen = w - w * w / (2.0 * seq as f64);
-            3.0 * 4.0 * c.q_width() as f64 * seen
-        })
-        .sum();
-    projections as f64 + attention
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use nurture::kernels::Activation;
-    use nurture::model::Family;
-
-    #[test]
-    fn smollm2_takes_0_591_gflop_a_token() {
-        let c = Config {
-            family: Family::Llama,
-            vocab: 49_152,
-            width: 576,
-            layers: 30,
-            heads: 9,
-            kv_heads: 3,
-            head_dim: 64,
-            ffn: 1536,
-            norm_eps: 1e-5,
-            rope_theta: 1e5,
-            rope_scaling: None,
-            local_rope_theta: None,
-            windows: vec![None; 30],
-            activation: Activation::Silu,
-            attention_scale: 0.125,
-            embed_scale: 1.0,
-            qk_norm: false,
-            post_norms: false,
-            context: 8192,
-        };
-        assert!((useful_flop(&c, 512) / 1e9 - 0.591).abs() < 5e-5, "{}", useful_flop(&c, 512));
-        // a window as long as the sequence changes nothing, a shorter one saves work
-        let window = |w| useful_flop(&Config { windows: vec![Some(w); 30], ..c.clone() }, 512);
-        assert_eq!(window(512), useful_flop(&c, 512));
-        assert!(window(128) < useful_flop(&c, 512));
-    }
+fn optimiser(_name: &str) -> Optimiser {
+    Optimiser::AdamW
 }

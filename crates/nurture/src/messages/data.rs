@@ -1,0 +1,136 @@
+//! Data files and their rows.
+use std::error::Error;
+
+use nurture_data::{DataError, RowProblem, TokenError, Why};
+
+use super::system;
+use crate::lang::Lang;
+
+/// Why the columns of a file were taken for what they are.
+pub fn why(lang: Lang, why: &Why) -> String {
+    match lang {
+        Lang::En => why.to_string(),
+        Lang::Zh => why_zh(why),
+    }
+}
+
+fn why_zh(why: &Why) -> String {
+    match why {
+        Why::Given => "按配方指定".into(),
+        Why::Turns { column, keys: [who, what] } => {
+            format!("“{column}”是对话轮次的列表，每轮有 {who} 和 {what}")
+        }
+        Why::Options { options, question, answer } => match options.as_slice() {
+            [one] => format!("“{one}”列出“{question}”的选项，“{answer}”指明正确的一个"),
+            more => format!("{} 各列是“{question}”的选项，“{answer}”指明正确的一个", more.join("、")),
+        },
+        Why::Instruction { instruction, output } => {
+            format!("“{instruction}”和“{output}”是指令及其输出（Alpaca）")
+        }
+        Why::Completion { prompt, completion } => format!("“{prompt}”是提示，“{completion}”接续它"),
+        Why::Question { question, answer } => format!("“{question}”是问题，“{answer}”是它的答案"),
+        Why::Category { text, category } => format!("“{text}”是文本，“{category}”是它的类别"),
+        Why::PlainText { text } => format!("“{text}”是纯文本，没有哪一列是它的答案"),
+        Why::Nameless { category, categories, rows, text, texts } => format!(
+            "没有表头；前 {rows} 行里“{category}”有 {categories} 个不同的值，像是类别，“{text}”有 {texts} 个"
+        ),
+    }
+}
+
+pub(super) fn zh(error: &(dyn Error + 'static)) -> Option<String> {
+    if let Some(e) = error.downcast_ref::<DataError>() {
+        return file(e);
+    }
+    if let Some(e) = error.downcast_ref::<TokenError>() {
+        return tokens(e);
+    }
+    error.downcast_ref::<RowProblem>().and_then(row)
+}
+
+fn file(e: &DataError) -> Option<String> {
+    Some(match e {
+        DataError::Io { path, source } => format!("{}：读不了：{}", path.display(), system(source)),
+        DataError::Encoding { file, line, byte, encoding } => format!(
+            "{file}:{line}：第 {byte} 字节不是合法的 {encoding}；请把文件存为 UTF-8，或写明编码（encoding = \"gb18030\"、\"utf-16le\" 等）"
+        ),
+        DataError::Binary { file, byte } => {
+            format!("{file}：第 {byte} 字节是零：这不是文本文件；请给出它的文本、csv 或 json 导出")
+        }
+        DataError::UnknownFormat { file } => format!(
+            "{file}：从文件名和第一个字符都看不出格式；请用 .jsonl、.json、.csv、.tsv 或 .txt 作扩展名"
+        ),
+        DataError::RowTooLong { file, line, cap } => {
+            format!("{file}:{line}：从这里开始的一行超过 {cap} 字节；请看是否有没闭合的引号，或缺了换行")
+        }
+        DataError::NoRows { file } => format!("{file}：没有数据行：文件是空的，或只有表头"),
+        DataError::NothingLeft { sources, rows, reasons } => {
+            format!("{sources} 里没有剩下可用的样本：读了 {rows} 行，一行也没用上；账本里的原因：{reasons}")
+        }
+        DataError::BadRow { file, line, problem } => format!(
+            "{file}:{line}：{}；请改正这一行，或设 data.on_bad_row = \"drop\" 跳过这样的行（每行都会记入账本）",
+            row(problem).unwrap_or_else(|| problem.to_string())
+        ),
+        DataError::SchemaUnclear { file, columns, example, other, nameless } => {
+            let problem = match other {
+                None => "这些列不像任何已知的训练数据",
+                Some(_) => "既有答案又有类别，哪个都可能是要学的",
+            };
+            let hint = match (other, nameless) {
+                (Some(other), _) => format!("以学类别，或 {} 以学答案", other.in_recipe()),
+                (None, true) => "（第一条记录被当作数据；若它是列名，请在文件里把列名取得明白些）".into(),
+                (None, false) => "（kind 可以是：messages、sharegpt、instruction、prompt_completion、question_answer、label、choice、text）".into(),
+            };
+            format!(
+                "{file}：{problem}。它的列：{columns}。请在配方里文件路径之后说明，例如：{}{hint}",
+                example.in_recipe()
+            )
+        }
+        DataError::NoSuchColumn { file, part, name, columns, nearest } => {
+            let hint = nearest.as_ref().map_or_else(String::new, |near| format!("；是不是 \"{near}\"？"));
+            format!("{file}：`{part}` 指的列“{name}”不存在，各列是 {columns}{hint}")
+        }
+        DataError::Preference { file, column } => format!(
+            "{file}：“{column}”列说明这是偏好数据；监督训练会把差的答案也学进去。请只取好的答案：kind = \"prompt_completion\", user = \"…\", answer = \"…\""
+        ),
+        DataError::LabelClash { first, second, words } => {
+            format!("标签“{first}”和“{second}”写成词语后都是“{words}”；请设 labels = \"as_is\"")
+        }
+        _ => return None,
+    })
+}
+
+fn row(problem: &RowProblem) -> Option<String> {
+    Some(match problem {
+        RowProblem::BrokenJson { column, what } => format!("第 {column} 列处 JSON 断了：{what}"),
+        RowProblem::NotAnObject { .. } => "这一行是 JSON，但不是带字段的对象".into(),
+        RowProblem::DuplicateKey { key } => format!("键“{key}”在这一行里出现了两次"),
+        RowProblem::FieldCount { expected, found } => {
+            format!("这一行有 {found} 个字段，第一行有 {expected} 个")
+        }
+        RowProblem::MissingInput { field } => format!("字段“{field}”缺失或为空"),
+        RowProblem::MissingAnswer { field } => format!("这一行没有答案：字段“{field}”缺失或为空"),
+        RowProblem::AnswerNotAnOption { answer, options } => {
+            format!("答案“{answer}”不是 {options} 个选项之一，也不是选项的字母或序号")
+        }
+        RowProblem::UnknownLabel { label, nearest } => {
+            let hint = nearest.as_ref().map_or_else(String::new, |near| format!("；是不是 \"{near}\"？"));
+            format!("标签 \"{label}\" 在训练数据里从未出现{hint}")
+        }
+        _ => return None,
+    })
+}
+
+fn tokens(e: &TokenError) -> Option<String> {
+    Some(match e {
+        TokenError::TooLong { count, rows, max_tokens, longest, ids } => format!(
+            "{rows} 行中有 {count} 行超过 {max_tokens} 个词元，最长 {longest} 个（{ids}）；请调大 train.max_len，或设 data.over_long = \"cut\" 或 \"drop\""
+        ),
+        TokenError::PromptTooLong { count, rows, max_tokens, ids } => format!(
+            "{rows} 行中有 {count} 行光是提示就占满 {max_tokens} 个词元（{ids}），截断后没有可学的；请调大 train.max_len、缩短提示，或设 data.over_long = \"drop\""
+        ),
+        TokenError::Untrained { count, rows, ids } => format!(
+            "{rows} 行中有 {count} 行没有要学的词元（{ids}）：从中学不到东西；请给它们补上答案，或去掉"
+        ),
+        _ => return None,
+    })
+}
