@@ -23,7 +23,7 @@ const FROZEN: &[(&str, &str)] = &[
     ),
     ("pull", "NAME! --verify"),
     ("list", ""),
-    ("show", "WHAT! FILE --model --n --template"),
+    ("show", "WHAT! FILE --model --n --set* --template"),
     (
         "bench",
         "WHAT! --model --prompt --gen --method --optimiser --recompute --rank --batch --seq --repeat --quick --threads --json",
