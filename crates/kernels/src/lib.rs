@@ -21,8 +21,10 @@
 mod adamw;
 mod attention;
 mod ceilings;
+mod dot8;
 mod dweight;
 mod elementwise;
+mod fast;
 mod lanes;
 mod linear;
 mod loss;
@@ -30,23 +32,29 @@ mod math;
 mod norm;
 mod pool;
 mod product;
+mod quantise;
 mod rng;
 mod weight;
 
 pub mod dtype;
 
 pub use adamw::{AdamW, adamw, sum_of_squares};
-pub use attention::{AttentionBackward, AttentionShape, Span, attention_backward, attention_forward};
+pub use attention::{
+    AttentionBackward, AttentionShape, KEY_PANEL, Keys, Span, attention_backward, attention_forward,
+    key_panels_len, store_keys,
+};
 pub use ceilings::{Int8Path, fma_rate, int8_rate, read_rate};
 pub use dtype::{DType, f16_to_f32};
 pub use dweight::{
     WeightGrad, bias_gradient, embed_gradient, rms_norm_weight_gradient, untile, weight_gradient,
 };
 pub use elementwise::{Activation, Rope, add, add_assign, embed, gated_backward, gated_forward, rope};
+pub use fast::{linear_fast, linear_fast_at};
 pub use lanes::{Isa, detect_isa, force_isa, isa};
 pub use linear::{Backward, Cpu, Forward, Linear, LoraPair, linear_at, linear_backward, linear_forward};
 pub use loss::{cross_entropy, kl_divergence, log_softmax};
 pub use norm::{rms_norm_backward, rms_norm_forward};
 pub use pool::Pool;
+pub use quantise::Quantised;
 pub use rng::Rng;
 pub use weight::{TILE_ROWS, Weight};

@@ -8,7 +8,9 @@
 //! one JSON object.
 
 use anyhow::{Context, bail};
-use nurture::data::{BatchPlan, LoadOptions as DataOptions, PlanConfig, SourceSpec, TokenExample, load_training};
+use nurture::data::{
+    BatchPlan, LoadOptions as DataOptions, PlanConfig, SourceSpec, TokenExample, load_training,
+};
 use nurture::engine::{LoadOptions, Model};
 use nurture::formats::save_adapter;
 use nurture::model::{Adapter, LoraSpec, PROJECTIONS};

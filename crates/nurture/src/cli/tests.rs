@@ -12,6 +12,7 @@ const FROZEN: &[(&str, &str)] = &[
     ("run", "RECIPE! --set* --fresh"),
     ("train", "RECIPE! --set* --fresh"),
     ("eval", "RECIPE! --set*"),
+    ("watch", "RUN! --once"),
     (
         "chat",
         "MODEL! --adapter --system --temperature --top-p --top-k --seed --max-tokens --context --threads --template",
