@@ -1,7 +1,7 @@
 //! What one forward pass works on: tokens, where they stand, and where their keys lie.
 
 use crate::config::Config;
-use nurture_kernels::Span;
+use nurture_kernels::{Span, key_panels_len, store_keys};
 
 /// New tokens of one or more sequences.
 #[derive(Clone, Debug, Default)]
@@ -62,8 +62,9 @@ impl Batch {
 pub struct KvCache {
     rows: usize,
     width: usize,
-    /// `[layers][rows, K · head_dim]`
+    /// `[layers]`, in panels ([`nurture_kernels::Keys`])
     pub(crate) k: Vec<Vec<f32>>,
+    /// `[layers][rows, K · head_dim]`
     pub(crate) v: Vec<Vec<f32>>,
 }
 
@@ -71,12 +72,11 @@ impl KvCache {
     /// Room for `rows` tokens. Memory is taken as rows are first written.
     pub fn new(config: &Config, rows: usize) -> KvCache {
         let width = config.kv_width();
-        let layer = |_| vec![0f32; rows * width];
         KvCache {
             rows,
             width,
-            k: (0..config.layers).map(layer).collect(),
-            v: (0..config.layers).map(layer).collect(),
+            k: (0..config.layers).map(|_| vec![0f32; key_panels_len(rows, width)]).collect(),
+            v: (0..config.layers).map(|_| vec![0f32; rows * width]).collect(),
         }
     }
 
@@ -87,7 +87,7 @@ impl KvCache {
 
     /// Bytes when full.
     pub fn bytes(&self) -> usize {
-        2 * self.k.len() * self.rows * self.width * 4
+        self.k.len() * (key_panels_len(self.rows, self.width) + self.rows * self.width) * 4
     }
 
     /// Copies the new rows of a layer to where their spans say they live.
@@ -101,7 +101,7 @@ impl KvCache {
                 let from = (span.row + at + skip - before.min(at + skip)) * w;
                 let n = (count - skip) * w;
                 if n > 0 {
-                    self.k[layer][(row + skip) * w..][..n].copy_from_slice(&k[from..from + n]);
+                    store_keys(&mut self.k[layer], w, row + skip, &k[from..from + n]);
                     self.v[layer][(row + skip) * w..][..n].copy_from_slice(&v[from..from + n]);
                 }
                 at += count;

@@ -8,9 +8,29 @@ use crate::batch::{Batch, KvCache};
 use crate::config::Config;
 use crate::error::ModelError;
 use nurture_kernels::{
-    Cpu, Forward, Linear, Rope, Weight, add, attention_forward, embed, gated_forward, linear_at,
-    linear_forward, rms_norm_forward, rope,
+    Cpu, Forward, Keys, Linear, Quantised, Rope, Weight, add, attention_forward, embed, gated_forward,
+    linear_at, linear_fast, linear_fast_at, linear_forward, rms_norm_forward, rope,
 };
+
+/// How the products with quantised weights take their activations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// float32: training, exams, rollouts, proofs of parity
+    #[default]
+    Exact,
+    /// bytes, 32 of which share a scale: chat and serving. Adapters and float weights stay float32
+    Fast,
+}
+
+impl Mode {
+    /// Its name on the command line and beside figures.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Exact => "exact",
+            Mode::Fast => "fast",
+        }
+    }
+}
 
 /// A projection's constants.
 #[derive(Clone, Debug)]
@@ -191,6 +211,8 @@ pub struct Buffers {
     pub(crate) act: Vec<f32>,
     /// inputs of the blocks, where the rest is computed again in the backward pass
     pub(crate) inputs: Vec<Vec<f32>>,
+    /// the input of a product as bytes (fast mode)
+    pub(crate) bytes: Quantised,
 }
 
 impl Buffers {
@@ -242,13 +264,15 @@ impl Decoder {
     }
 
     /// Runs all new tokens of `batch` through the blocks; their keys and values go to `cache` where their spans say.
-    /// Gives the residual stream before the last norm, `[T, D]` (see [`Decoder::logits`]).
+    /// Gives the residual stream before the last norm, `[T, D]` (see [`Decoder::logits`]). Within a mode, a token's bits
+    /// do not depend on the tokens beside it.
     ///
     /// # Errors
     /// A token beyond the vocabulary.
     pub fn forward<'b>(
         &self,
         cpu: &Cpu,
+        mode: Mode,
         adapter: Option<&Adapter>,
         batch: &Batch,
         cache: &mut KvCache,
@@ -259,6 +283,7 @@ impl Decoder {
         self.embed_forward(cpu, batch, buffers);
         self.blocks_forward(
             cpu,
+            mode,
             adapter,
             batch,
             Some(cache),
@@ -292,7 +317,7 @@ impl Decoder {
         buffers.inputs.resize_with(inputs.max(buffers.inputs.len()), Vec::new);
         self.embed_forward(cpu, batch, buffers);
         change(&mut buffers.x);
-        self.blocks_forward(cpu, adapter, batch, None, 0..layers, retain, buffers);
+        self.blocks_forward(cpu, Mode::Exact, adapter, batch, None, 0..layers, retain, buffers);
         Ok(())
     }
 
@@ -306,7 +331,7 @@ impl Decoder {
         buffers: &mut Buffers,
     ) {
         std::mem::swap(&mut buffers.x, &mut buffers.inputs[l]);
-        self.blocks_forward(cpu, adapter, batch, None, l..l + 1, Retain::Nothing, buffers);
+        self.blocks_forward(cpu, Mode::Exact, adapter, batch, None, l..l + 1, Retain::Nothing, buffers);
     }
 
     /// Embedded tokens to the residual stream, and the sizes of what all blocks share.
@@ -323,6 +348,7 @@ impl Decoder {
     fn blocks_forward(
         &self,
         cpu: &Cpu,
+        mode: Mode,
         adapter: Option<&Adapter>,
         batch: &Batch,
         mut cache: Option<&mut KvCache>,
@@ -332,7 +358,14 @@ impl Decoder {
     ) {
         let (c, t, pool) = (&self.config, batch.len(), cpu.pool());
         let training = cache.is_none();
-        let Buffers { kept, x, n, y, act, inputs, .. } = buffers;
+        let Buffers { kept, x, n, y, act, inputs, bytes, .. } = buffers;
+        let mut product = |x: &[f32], t: usize, parts: &mut [Forward<'_>]| match mode {
+            Mode::Exact => linear_forward(cpu, x, t, parts),
+            Mode::Fast => {
+                bytes.set(pool, x, x.len() / t.max(1));
+                linear_fast(cpu, x, bytes, t, parts);
+            }
+        };
         for (l, block) in self.blocks.iter().enumerate().take(layers.end).skip(layers.start) {
             if retain == Retain::Inputs {
                 fit(&mut inputs[l], t * c.width);
@@ -346,8 +379,7 @@ impl Decoder {
             let [hq, hk, hv, ho, hg, hu, hd] = &mut k.h;
             // with norms on q and k, the projections land in `q_raw` and `k_raw`
             let (q, key) = if c.qk_norm { (&mut k.q_raw, &mut k.k_raw) } else { (&mut k.q, &mut k.k) };
-            linear_forward(
-                cpu,
+            product(
                 n,
                 t,
                 &mut [
@@ -371,16 +403,25 @@ impl Decoder {
                         &shape,
                         &batch.spans,
                         &k.q,
-                        &cache.k[l],
+                        Keys::Panels(&cache.k[l]),
                         &cache.v[l],
                         &mut k.a,
                         &mut [],
                     );
                 }
-                None => attention_forward(pool, &shape, &batch.spans, &k.q, &k.k, &k.v, &mut k.a, &mut k.lse),
+                None => attention_forward(
+                    pool,
+                    &shape,
+                    &batch.spans,
+                    &k.q,
+                    Keys::Rows(&k.k),
+                    &k.v,
+                    &mut k.a,
+                    &mut k.lse,
+                ),
             }
             let o = if c.post_norms { &mut k.o } else { &mut *y };
-            linear_forward(cpu, &k.a, t, &mut [Forward { linear: lin(Projection::O), y: o, h: ho }]);
+            product(&k.a, t, &mut [Forward { linear: lin(Projection::O), y: o, h: ho }]);
             if let Some(w) = &block.post_attn_norm {
                 rms_norm_forward(pool, &k.o, w, c.norm_eps, y, &mut k.inv_o);
             }
@@ -389,8 +430,7 @@ impl Decoder {
             std::mem::swap(x, &mut k.x);
 
             rms_norm_forward(pool, &k.mid, &block.ffn_norm, c.norm_eps, n, &mut k.inv2);
-            linear_forward(
-                cpu,
+            product(
                 n,
                 t,
                 &mut [
@@ -400,7 +440,7 @@ impl Decoder {
             );
             gated_forward(pool, c.activation, &k.gate, &k.up, act);
             let down = if c.post_norms { &mut k.down } else { &mut *y };
-            linear_forward(cpu, act, t, &mut [Forward { linear: lin(Projection::Down), y: down, h: hd }]);
+            product(act, t, &mut [Forward { linear: lin(Projection::Down), y: down, h: hd }]);
             if let Some(w) = &block.post_ffn_norm {
                 rms_norm_forward(pool, &k.down, w, c.norm_eps, y, &mut k.inv_down);
             }
@@ -416,14 +456,31 @@ impl Decoder {
     }
 
     /// Logits `[T, V]` of rows of the residual stream `x` `[T, D]`.
-    pub fn logits(&self, cpu: &Cpu, x: &[f32], out: &mut [f32]) {
+    pub fn logits(&self, cpu: &Cpu, mode: Mode, x: &[f32], out: &mut [f32]) {
         let n = self.last_norm(cpu, x);
+        let t = n.len() / self.config.width;
         let linear = Linear { weight: self.head(), bias: None, lora: None };
-        linear_forward(cpu, &n, n.len() / self.config.width, &mut [Forward { linear, y: out, h: &mut [] }]);
+        let parts = &mut [Forward { linear, y: out, h: &mut [] }];
+        match mode {
+            Mode::Exact => linear_forward(cpu, &n, t, parts),
+            Mode::Fast => {
+                let mut bytes = Quantised::default();
+                bytes.set(cpu.pool(), &n, self.config.width);
+                linear_fast(cpu, &n, &bytes, t, parts);
+            }
+        }
     }
 
     /// Logits of the tokens `ids` only, `[T, ids.len()]`: the same bits as [`Decoder::logits`] gives there.
-    pub fn logits_at(&self, cpu: &Cpu, x: &[f32], ids: &[u32], out: &mut [f32]) {
-        linear_at(cpu, self.head(), &self.last_norm(cpu, x), ids, out);
+    pub fn logits_at(&self, cpu: &Cpu, mode: Mode, x: &[f32], ids: &[u32], out: &mut [f32]) {
+        let n = self.last_norm(cpu, x);
+        match mode {
+            Mode::Exact => linear_at(cpu, self.head(), &n, ids, out),
+            Mode::Fast => {
+                let mut bytes = Quantised::default();
+                bytes.set(cpu.pool(), &n, self.config.width);
+                linear_fast_at(cpu, self.head(), &n, &bytes, ids, out);
+            }
+        }
     }
 }

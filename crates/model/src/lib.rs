@@ -25,7 +25,7 @@ mod training;
 pub use adapter::{Adapter, AdapterGrads, LoraSpec, PROJECTIONS, Projection};
 pub use batch::{Batch, KvCache};
 pub use config::{Config, Family, RopeScaling};
-pub use decoder::{Block, Buffers, Decoder, Projected};
+pub use decoder::{Block, Buffers, Decoder, Mode, Projected};
 pub use error::ModelError;
 pub use keep::KeepRows;
 pub use memory::{Learning, MemoryRow, TrainingShape, keep_memory, memory_table};

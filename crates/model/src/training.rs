@@ -116,6 +116,7 @@ pub(crate) fn logit_rows(vocab: usize) -> usize {
 
 fn sized(v: &mut Vec<f32>, n: usize) -> &mut [f32] {
     if v.len() < n {
+        *v = Vec::new(); // both at once would be a peak of memory
         *v = vec![0.0; n];
     }
     &mut v[..n]

@@ -52,10 +52,10 @@ fn logits(cpu: &Cpu, model: &Decoder, adapter: Option<&Adapter>, ids: &[Vec<u32>
         row += ids.len() + 2;
     }
     let mut buffers = Buffers::new();
-    let x = model.forward(cpu, adapter, &batch, &mut cache, &mut buffers).unwrap();
+    let x = model.forward(cpu, Mode::Exact, adapter, &batch, &mut cache, &mut buffers).unwrap();
     let vocab = model.config().vocab;
     let mut out = vec![0f32; batch.len() * vocab];
-    model.logits(cpu, x, &mut out);
+    model.logits(cpu, Mode::Exact, x, &mut out);
     batch.spans.iter().map(|s| out[s.row * vocab..(s.row + s.len) * vocab].to_vec()).collect()
 }
 
@@ -342,9 +342,9 @@ fn steps_with_a_cache_give_the_bits_of_one_pass() {
         for step in [7, 1, 1, 5, 1, 8] {
             let mut batch = Batch::default();
             batch.push(&ids[at..at + step], at, vec![(0, at + step)], 0);
-            let x = model.forward(&cpu, None, &batch, &mut cache, &mut buffers).unwrap();
+            let x = model.forward(&cpu, Mode::Exact, None, &batch, &mut cache, &mut buffers).unwrap();
             let mut out = vec![0f32; step * vocab];
-            model.logits(&cpu, x, &mut out);
+            model.logits(&cpu, Mode::Exact, x, &mut out);
             assert!(out == whole[at * vocab..(at + step) * vocab], "{family}: tokens {at}..{}", at + step);
             at += step;
         }
@@ -359,7 +359,7 @@ fn a_token_beyond_the_vocabulary_is_refused() {
     let mut batch = Batch::default();
     batch.push(&[1, 150], 0, vec![(0, 2)], 0);
     let e = model
-        .forward(&cpu, None, &batch, &mut KvCache::new(model.config(), 4), &mut Buffers::new())
+        .forward(&cpu, Mode::Exact, None, &batch, &mut KvCache::new(model.config(), 4), &mut Buffers::new())
         .unwrap_err();
     assert_eq!(e.to_string(), "token 150 at place 1 is beyond the vocabulary of 150");
 }

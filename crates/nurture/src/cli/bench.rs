@@ -42,6 +42,15 @@ pub(crate) const COMMAND: Command = Command {
         Arg::count("prompt", 1, Text::new("infer: tokens of the prompt (512)", "infer：提示的词元数（512）")),
         Arg::count("gen", 2, Text::new("infer: tokens generated (128)", "infer：生成的词元数（128）")),
         Arg::word(
+            "mode",
+            "MODE",
+            &["fast", "exact"],
+            Text::new(
+                "infer: activations as bytes, as chat uses them, or float32, as exams do (fast)",
+                "infer：激活值用 8 位整数（如 chat），或 float32（如考试）（fast）",
+            ),
+        ),
+        Arg::word(
             "method",
             "METHOD",
             &["lora", "full"],

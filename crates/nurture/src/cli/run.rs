@@ -187,7 +187,7 @@ fn small(p: f64) -> String {
     if p < 1e-4 { format!("{p:.0e}") } else { format!("{p:.4}") }
 }
 
-fn minutes(seconds: f64) -> String {
+pub(super) fn minutes(seconds: f64) -> String {
     let s = seconds.round() as u64;
     match s {
         0..60 => format!("{s} s"),
@@ -286,10 +286,20 @@ impl<'a> Teller<'a> {
         let gb = f.memory_bytes as f64 / 1e9;
         let time = f.seconds.map_or_else(|| lang.pick("unknown", "未知").to_string(), minutes);
         let (steps, tokens) = (f.steps, f.tokens);
+        let shared = if f.computed_tokens < tokens {
+            let computed = f.computed_tokens;
+            say!(
+                lang,
+                " ({computed} to compute: what examples share is computed once)",
+                "（只需计算 {computed} 个：样本共有的开头只算一次）"
+            )
+        } else {
+            String::new()
+        };
         self.line(&say!(
             lang,
-            "Forecast: {steps} steps, {tokens} tokens; memory {gb:.2} GB, training {time}",
-            "预测：{steps} 步，{tokens} 个词元；内存 {gb:.2} GB，训练 {time}"
+            "Forecast: {steps} steps, {tokens} tokens{shared}; memory {gb:.2} GB, training {time}",
+            "预测：{steps} 步，{tokens} 个词元{shared}；内存 {gb:.2} GB，训练 {time}"
         ));
     }
 

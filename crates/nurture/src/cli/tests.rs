@@ -12,6 +12,7 @@ const FROZEN: &[(&str, &str)] = &[
     ("run", "RECIPE! --set* --fresh"),
     ("train", "RECIPE! --set* --fresh"),
     ("eval", "RECIPE! --set*"),
+    ("watch", "RUN! --once"),
     (
         "chat",
         "MODEL! --adapter --system --temperature --top-p --top-k --seed --max-tokens --context --threads --template",
@@ -23,7 +24,7 @@ const FROZEN: &[(&str, &str)] = &[
     ),
     ("pull", "NAME! --verify"),
     ("list", ""),
-    ("show", "WHAT! FILE --model --n --template"),
+    ("show", "WHAT! FILE --model --n --set* --template"),
     (
         "bench",
         "WHAT! --model --prompt --gen --method --optimiser --recompute --rank --batch --seq --repeat --quick --threads --json",

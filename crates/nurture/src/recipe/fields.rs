@@ -165,7 +165,7 @@ section! { Keep ["Breadth that is kept while depth is learnt: each step also hol
     share: f64 = 0.25, Kind::Number { min: 0.0, max: 10.0, positive: false }, Absent::Default, "0.5",
         ["Tokens of general text in each step, as a share of the tokens of its examples. They cost time like any others. 0: none.",
          "每一步中通用文本的词元数，相对样本词元数的比例。它们同样花时间。0 表示不用。"];
-    strength: f64 = 1.0, Kind::Number { min: 0.0, max: 1000.0, positive: false }, Absent::Default, "2.0",
+    strength: f64 = 2.0, Kind::Number { min: 0.0, max: 1000.0, positive: false }, Absent::Default, "1.0",
         ["Factor on the mean divergence from the base (KL, nats a token) beside the mean loss of the examples. 0: none.",
          "与基座的平均散度（KL，每词元奈特）相对样本平均损失的系数。0 表示不用。"];
 } }

@@ -352,3 +352,26 @@ fn the_lock_is_a_recipe_that_repeats_the_run() {
     assert_eq!(again.recipe, repeat.apply(&again.recipe), "nothing is left open");
     assert_eq!(again.recipe.data, loaded.recipe.data, "paths stay where they were");
 }
+
+#[test]
+fn a_moved_run_is_where_its_lock_file_is() {
+    let loaded = parse(SMALL, &["run.dir=/old/place"]).unwrap();
+    let resolved = derive(&loaded.recipe, &facts(10, 50, 0), &BASE);
+    let text = lock(&loaded.recipe, &resolved, Lock::default()).unwrap();
+    assert!(!text.contains("/old/place"), "{text}");
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("moved");
+    std::fs::create_dir(&folder).unwrap();
+    let file = folder.join("recipe.lock.toml");
+    std::fs::write(&file, text).unwrap();
+    let at = |sets: &[&str]| {
+        let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+        Recipe::load(&file, &sets, Path::new("/elsewhere")).unwrap().recipe.run_dir()
+    };
+    // the lock file alone is a recipe; in a run's folder it is that run
+    assert_eq!(at(&[]).parent(), Some(Path::new("/elsewhere/runs")));
+    std::fs::write(folder.join(TAKEN), "").unwrap();
+    assert_eq!(at(&[]), folder);
+    assert_eq!(at(&["run.name=again"]), home.path().join("again"));
+    assert_eq!(at(&["run.dir=/there"]), Path::new("/there/moved"));
+}
