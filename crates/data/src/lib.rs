@@ -3,7 +3,8 @@
 //! The way through: `rows` turns a file into rows (encoding, format and header found by looking), `schema` finds
 //! what the columns mean, `convert` makes an `Example` of a row, `load` does all of it for the sources of a recipe
 //! and writes the `Ledger`. `sample` splits and thins out; `tokens` and `plan` take over when the renderer has made
-//! token sequences: lengths, and which sequences a step trains on.
+//! token sequences: lengths, and which sequences a step trains on; `prefix_tree` lays a micro-batch out so that what
+//! its sequences share stands there once.
 //!
 //! Left out on purpose: the tokenizer and the chat template (`nurture-text`), the network, and any guess where the
 //! columns could mean two things: that is an error which shows a mapping to copy.
@@ -22,6 +23,8 @@ mod load;
 mod mapping;
 mod overlap;
 mod plan;
+mod prefix_tree;
+mod prefixes;
 mod rng;
 mod rows;
 mod sample;
@@ -42,6 +45,7 @@ pub use load::{Conflicts, LoadOptions, Loaded, OnBadRow, SourceFound, load_exam,
 pub use mapping::{Fields, Mapping, SchemaKind};
 pub use overlap::{Overlap, overlap};
 pub use plan::{BatchPlan, PlanConfig, PlanError, Step, Steps};
+pub use prefix_tree::{PrefixTree, Segment, TreeLoss};
 pub use rng::stream;
 pub use rows::{BadRow, FileFormat, FileFound, ReadLimits, Row, RowReader, SourceSpec};
 pub use sample::{NOT_SAMPLED, hold_out, keep_sample, stratified};

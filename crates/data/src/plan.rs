@@ -1,10 +1,12 @@
-//! Which examples each step trains on: a pure function of lengths, seed and step, so that a resumed run goes on
+//! Which examples each step trains on: a pure function of examples, seed and step, so that a resumed run goes on
 //! exactly where the killed one would have gone.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::prefixes::{Prefixes, worth_sharing};
 use crate::rng::stream;
+use crate::tokens::TokenExample;
 
 /// How examples are put into steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,7 +16,8 @@ pub struct PlanConfig {
     pub epochs: u32,
     /// Examples that one optimiser step learns from.
     pub batch: usize,
-    /// Most tokens that are computed at once; a step with more is done in several packs.
+    /// Most tokens that are computed at once; a step with more is done in several packs. What sequences of a pack
+    /// share counts once.
     pub pack_tokens: usize,
     /// The run's seed.
     pub seed: u64,
@@ -49,8 +52,8 @@ pub enum PlanError {
 pub struct Step {
     /// Epoch, from 0.
     pub epoch: u32,
-    /// Indices of its examples, in packs of at most `pack_tokens` tokens. Sequences of a pack stand behind each other
-    /// without padding; the gradients of the packs add up to the step's.
+    /// Indices of its examples, in packs of at most `pack_tokens` computed tokens (see [`crate::PrefixTree`]). The
+    /// gradients of the packs add up to the step's.
     pub packs: Vec<Vec<usize>>,
 }
 
@@ -65,12 +68,41 @@ impl Step {
 #[derive(Clone, Debug)]
 pub struct BatchPlan {
     lengths: Vec<usize>,
+    prefixes: Prefixes,
     config: PlanConfig,
 }
 
+/// Equal sequences of a step.
+struct Unit {
+    examples: Vec<usize>,
+    tokens: usize,
+    /// tokens that it shares with the unit before it
+    shared: usize,
+}
+
+/// Units that are computed together.
+struct Run<'a> {
+    units: &'a [Unit],
+    tokens: usize,
+}
+
 impl BatchPlan {
-    /// A plan for examples of these lengths in tokens.
-    pub fn new(lengths: Vec<usize>, config: PlanConfig) -> Result<Self, PlanError> {
+    /// A plan for these examples; those that begin alike come into the same pack where they can. The plan holds no
+    /// tokens.
+    ///
+    /// # Errors
+    /// Nothing to plan, or an example that no pack holds.
+    pub fn new(examples: &[TokenExample], config: PlanConfig) -> Result<Self, PlanError> {
+        let sequences: Vec<&[u32]> = examples.iter().map(|e| e.tokens.as_slice()).collect();
+        let lengths = sequences.iter().map(|s| s.len()).collect();
+        Ok(BatchPlan { prefixes: Prefixes::new(&sequences), ..BatchPlan::apart(lengths, config)? })
+    }
+
+    /// A plan for examples of these lengths in tokens that share nothing. Its steps have the same examples.
+    ///
+    /// # Errors
+    /// As [`BatchPlan::new`].
+    pub fn apart(lengths: Vec<usize>, config: PlanConfig) -> Result<Self, PlanError> {
         let zero = |what| Err(PlanError::Nothing { what });
         match (lengths.len(), config.batch, config.epochs) {
             (0, ..) => return zero("the number of examples"),
@@ -82,7 +114,7 @@ impl BatchPlan {
             Some((index, &tokens)) => {
                 Err(PlanError::TooLong { index, tokens, pack_tokens: config.pack_tokens })
             }
-            None => Ok(BatchPlan { lengths, config }),
+            None => Ok(BatchPlan { lengths, prefixes: Prefixes::apart(), config }),
         }
     }
 
@@ -113,24 +145,82 @@ impl BatchPlan {
         order
     }
 
-    /// First fit, longest first: close to the fewest packs, and the same ones every time.
+    /// Each tree of shared beginnings is cut where that repeats least, into runs that fit; then first fit, largest
+    /// run first: close to the fewest packs, and the same ones every time.
     fn pack(&self, examples: &[usize]) -> Vec<Vec<usize>> {
-        let length = |at: usize| self.lengths.get(at).copied().unwrap_or(0);
-        let mut by_length = examples.to_vec();
-        by_length.sort_by_key(|&at| std::cmp::Reverse(length(at)));
+        let units = self.units(examples);
+        let mut runs: Vec<Run<'_>> = Vec::new();
+        for tree in units.chunk_by(|_, next| next.shared > 0) {
+            cut(tree, self.config.pack_tokens, &mut runs);
+        }
+        runs.sort_by_key(|run| std::cmp::Reverse(run.tokens));
         let mut packs: Vec<(usize, Vec<usize>)> = Vec::new();
-        for at in by_length {
-            let tokens = length(at);
-            match packs.iter_mut().find(|(used, _)| used + tokens <= self.config.pack_tokens) {
-                Some((used, pack)) => {
-                    *used += tokens;
-                    pack.push(at);
-                }
-                None => packs.push((tokens, vec![at])),
+        for run in runs {
+            let fits = packs.iter().position(|(used, _)| used + run.tokens <= self.config.pack_tokens);
+            let at = fits.unwrap_or(packs.len());
+            if at == packs.len() {
+                packs.push((0, Vec::new()));
             }
+            packs[at].0 += run.tokens;
+            packs[at].1.extend(run.units.iter().flat_map(|unit| &unit.examples));
         }
         packs.into_iter().map(|(_, pack)| pack).collect()
     }
+
+    /// The examples in the order of their tokens, equal ones together.
+    fn units(&self, examples: &[usize]) -> Vec<Unit> {
+        let mut sorted = examples.to_vec();
+        sorted.sort_by_key(|&at| self.prefixes.rank(at));
+        let mut units: Vec<Unit> = Vec::new();
+        for at in sorted {
+            let tokens = self.lengths.get(at).copied().unwrap_or(0);
+            let last = units
+                .last_mut()
+                .and_then(|u| u.examples.last().map(|&l| self.prefixes.alike(l, at)).zip(Some(u)));
+            let shared = match last {
+                Some((alike, unit)) if alike > 0 && alike == tokens && tokens == unit.tokens => {
+                    unit.examples.push(at);
+                    continue;
+                }
+                Some((alike, _)) => worth_sharing(alike),
+                None => 0,
+            };
+            units.push(Unit { examples: vec![at], tokens, shared });
+        }
+        units
+    }
+}
+
+/// Cuts the sequences of a tree, in order, into runs of at most `limit` tokens so that the fewest tokens are computed
+/// again, and among such ways into the fewest runs.
+fn cut<'a>(tree: &'a [Unit], limit: usize, runs: &mut Vec<Run<'a>>) {
+    // for the first `n` sequences: (tokens repeated, runs), where the last run begins, and its tokens
+    let mut best = vec![((0, 0), 0, 0)];
+    for to in 1..=tree.len() {
+        let mut tokens = 0;
+        let mut found = ((usize::MAX, usize::MAX), to - 1, 0);
+        for from in (0..to).rev() {
+            tokens += tree[from].tokens
+                - tree.get(from + 1).filter(|_| from + 1 < to).map_or(0, |next| next.shared);
+            // one alone fits: the plan was refused otherwise
+            if tokens > limit && from + 1 < to {
+                break;
+            }
+            let ((repeated, count), ..) = best[from];
+            let cost = (repeated + if from > 0 { tree[from].shared } else { 0 }, count + 1);
+            if cost <= found.0 {
+                found = (cost, from, tokens);
+            }
+        }
+        best.push(found);
+    }
+    let (mut to, begin) = (tree.len(), runs.len());
+    while to > 0 {
+        let (_, from, tokens) = best[to];
+        runs.push(Run { units: &tree[from..to], tokens });
+        to = from;
+    }
+    runs[begin..].reverse();
 }
 
 /// Goes through the steps of a plan, shuffling each epoch once.
@@ -167,7 +257,7 @@ mod tests {
 
     fn plan(n: usize, epochs: u32, batch: usize, seed: u64) -> BatchPlan {
         let lengths = (0..n).map(|at| 5 + (at * 37) % 90).collect();
-        BatchPlan::new(lengths, PlanConfig { epochs, batch, pack_tokens: 128, seed }).unwrap()
+        BatchPlan::apart(lengths, PlanConfig { epochs, batch, pack_tokens: 128, seed }).unwrap()
     }
 
     #[test]
@@ -219,12 +309,76 @@ mod tests {
     #[test]
     fn impossible_plans_are_refused() {
         let config = PlanConfig { epochs: 1, batch: 4, pack_tokens: 10, seed: 0 };
-        assert!(matches!(BatchPlan::new(vec![], config), Err(PlanError::Nothing { .. })));
+        assert!(matches!(BatchPlan::apart(vec![], config), Err(PlanError::Nothing { .. })));
         assert!(matches!(
-            BatchPlan::new(vec![1], PlanConfig { batch: 0, ..config }),
+            BatchPlan::apart(vec![1], PlanConfig { batch: 0, ..config }),
             Err(PlanError::Nothing { .. })
         ));
         let too_long = PlanError::TooLong { index: 1, tokens: 11, pack_tokens: 10 };
-        assert_eq!(BatchPlan::new(vec![10, 11], config).unwrap_err(), too_long);
+        assert_eq!(BatchPlan::apart(vec![10, 11], config).unwrap_err(), too_long);
+    }
+
+    /// Examples after one of two long prompts, some of them twice, and some that share nothing.
+    fn prompted(count: u32) -> Vec<TokenExample> {
+        let one = |n: u32| {
+            let prompt = match n % 5 {
+                0 => vec![],
+                odd => vec![odd % 2 + 1; 60],
+            };
+            let own = (0..4 + n % 7).map(|i| 10 + n / 2 * 2 + i * 1000);
+            let tokens: Vec<u32> = prompt.into_iter().chain(own).collect();
+            TokenExample { id: n.to_string(), source: 0, trained: vec![true; tokens.len()], tokens }
+        };
+        (0..count).map(one).collect()
+    }
+
+    #[test]
+    fn shared_beginnings_come_together_and_the_step_stays() {
+        let examples = prompted(203);
+        for (batch, pack_tokens) in [(16, 128), (16, 90), (16, 4096), (64, 256)] {
+            let config = PlanConfig { epochs: 2, batch, pack_tokens, seed: 5 };
+            let apart = BatchPlan::apart(examples.iter().map(|e| e.tokens.len()).collect(), config).unwrap();
+            let plan = BatchPlan::new(&examples, config).unwrap();
+            let (mut computed, mut once, mut given) = (0, 0, 0);
+            for (number, (step, other)) in plan.steps(0).zip(apart.steps(0)).enumerate() {
+                assert_eq!(plan.step(number as u64).as_ref(), Some(&step));
+                let sorted = |s: &Step| {
+                    let mut all: Vec<usize> = s.examples().collect();
+                    all.sort_unstable();
+                    all
+                };
+                assert_eq!(sorted(&step), sorted(&other), "the same examples a step");
+                for pack in &step.packs {
+                    let pack: Vec<&TokenExample> = pack.iter().map(|&at| &examples[at]).collect();
+                    let rows = crate::PrefixTree::new(&pack, true).rows();
+                    assert!(rows <= pack_tokens, "{rows} tokens in a pack of {pack_tokens}");
+                    computed += rows;
+                }
+                let all: Vec<&TokenExample> = step.examples().map(|at| &examples[at]).collect();
+                once += crate::PrefixTree::new(&all, true).rows();
+                given += all.iter().map(|e| e.tokens.len()).sum::<usize>();
+                assert!(step.packs.len() <= other.packs.len());
+            }
+            assert!(computed >= once && computed < given);
+            if pack_tokens == 4096 {
+                assert_eq!(computed, once, "one pack holds a step");
+            }
+        }
+    }
+
+    #[test]
+    fn a_tree_is_cut_where_least_is_repeated() {
+        let unit = |tokens, shared| Unit { examples: vec![0], tokens, shared };
+        let runs = |tree: &[Unit], limit| {
+            let mut runs = Vec::new();
+            cut(tree, limit, &mut runs);
+            runs.iter().map(|r| (r.units.len(), r.tokens)).collect::<Vec<_>>()
+        };
+        // two documents of 50 tokens after a trunk of 10: cut between them, though the first run could hold more
+        let tree = [unit(55, 0), unit(56, 50), unit(57, 50), unit(55, 10), unit(58, 50)];
+        assert_eq!(runs(&tree, 1000), [(5, 55 + 6 + 7 + 45 + 8)]);
+        assert_eq!(runs(&tree, 115), [(3, 55 + 6 + 7), (2, 55 + 8)]);
+        assert_eq!(runs(&tree, 58), [(1, 55), (1, 56), (1, 57), (1, 55), (1, 58)]);
+        assert_eq!(runs(&[unit(9, 0)], 9), [(1, 9)]);
     }
 }

@@ -177,7 +177,7 @@ impl Examinee<'_> {
             tries.push(trie);
             lengths.push(length);
         }
-        let mut chooser = Chooser::new(self.decoder, self.adapter, self.cpu);
+        let mut chooser = Chooser::new(self.decoder, self.adapter, self.cpu, nurture_model::Mode::Exact);
         let mut out = Vec::with_capacity(items.len());
         // whole groups, so that progress is told and a stop is heard; the answers do not depend on the groups
         const GROUP: usize = 64;
@@ -221,8 +221,9 @@ impl Examinee<'_> {
         progress: &mut impl FnMut(usize, usize) -> bool,
     ) -> Result<Vec<ItemResult>, SitError> {
         let room = prompts.iter().map(Vec::len).max().unwrap_or(0) + max_tokens;
-        let mut generator =
-            Generator::new(self.decoder, self.adapter, self.cpu, room.min(self.decoder.config().context));
+        let context = room.min(self.decoder.config().context);
+        let mode = nurture_model::Mode::Exact;
+        let mut generator = Generator::new(self.decoder, self.adapter, self.cpu, mode, context);
         let mut stop = StopIds(self.renderer.tokenizer().stop_ids().to_vec());
         let mut out = Vec::with_capacity(items.len());
         for (item, prompt) in items.iter().zip(prompts) {
@@ -276,13 +277,14 @@ impl Examinee<'_> {
         for (done, w) in windows.iter().enumerate() {
             let mut batch = Batch::default();
             batch.push(&w.tokens, 0, vec![(0, w.tokens.len())], 0);
-            let x = self.decoder.forward(self.cpu, self.adapter, &batch, &mut cache, &mut buffers)?;
+            let mode = nurture_model::Mode::Exact;
+            let x = self.decoder.forward(self.cpu, mode, self.adapter, &batch, &mut cache, &mut buffers)?;
             let targets: Vec<usize> = w.scored.clone().collect();
             let mut nll = 0f64;
             for part in targets.chunks(rows) {
                 let from = (part[0] - 1) * c.width;
                 let logits = &mut logits[..part.len() * c.vocab];
-                self.decoder.logits(self.cpu, &x[from..from + part.len() * c.width], logits);
+                self.decoder.logits(self.cpu, mode, &x[from..from + part.len() * c.width], logits);
                 let tokens: Vec<u32> = part.iter().map(|&i| w.tokens[i]).collect();
                 let mut losses = vec![0f32; part.len()];
                 cross_entropy(self.cpu.pool(), logits, c.vocab, &tokens, None, &mut losses);

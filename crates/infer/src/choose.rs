@@ -4,7 +4,7 @@
 use crate::InferError;
 use crate::trie::Trie;
 use nurture_kernels::log_softmax;
-use nurture_model::{Adapter, Batch, Buffers, Cpu, Decoder, KvCache};
+use nurture_model::{Adapter, Batch, Buffers, Cpu, Decoder, KvCache, Mode};
 
 /// New tokens that go through the network at once.
 const TOKENS_AT_ONCE: usize = 768;
@@ -41,6 +41,7 @@ pub struct Chooser<'m> {
     model: &'m Decoder,
     adapter: Option<&'m Adapter>,
     cpu: &'m Cpu,
+    mode: Mode,
     buffers: Buffers,
 }
 
@@ -58,8 +59,8 @@ struct Walker {
 
 impl<'m> Chooser<'m> {
     /// A chooser.
-    pub fn new(model: &'m Decoder, adapter: Option<&'m Adapter>, cpu: &'m Cpu) -> Chooser<'m> {
-        Chooser { model, adapter, cpu, buffers: Buffers::new() }
+    pub fn new(model: &'m Decoder, adapter: Option<&'m Adapter>, cpu: &'m Cpu, mode: Mode) -> Chooser<'m> {
+        Chooser { model, adapter, cpu, mode, buffers: Buffers::new() }
     }
 
     /// For each prompt the answer that greedy decoding gives among those of its tree (`tries[i]` for `prompts[i]`, or
@@ -126,7 +127,7 @@ impl<'m> Chooser<'m> {
             w.len += w.new.len();
             last.push(batch.len() - 1);
         }
-        let x = self.model.forward(self.cpu, self.adapter, &batch, cache, &mut self.buffers)?;
+        let x = self.model.forward(self.cpu, self.mode, self.adapter, &batch, cache, &mut self.buffers)?;
         let rows: Vec<f32> = last.iter().flat_map(|&r| x[r * width..][..width].iter().copied()).collect();
         // walkers at the same node of the same tree look at the same tokens
         let mut order: Vec<usize> = (0..walkers.len()).collect();
@@ -141,7 +142,7 @@ impl<'m> Chooser<'m> {
             let some: Vec<f32> =
                 group.iter().flat_map(|&i| rows[i * width..][..width].iter().copied()).collect();
             let mut logits = vec![0f32; group.len() * ids.len()];
-            self.model.logits_at(self.cpu, &some, &ids, &mut logits);
+            self.model.logits_at(self.cpu, self.mode, &some, &ids, &mut logits);
             for (&i, logits) in group.iter().zip(logits.chunks_exact_mut(ids.len())) {
                 let tokens = prompts[walkers[i].prompt].len();
                 if logits.iter().any(|l| l.is_nan()) {
@@ -214,7 +215,8 @@ impl<'m> Chooser<'m> {
                 chains[next] = keys;
             }
         }
-        let x = self.model.forward(self.cpu, self.adapter, &batch, cache, &mut self.buffers)?.to_vec();
+        let x =
+            self.model.forward(self.cpu, self.mode, self.adapter, &batch, cache, &mut self.buffers)?.to_vec();
         let mut total = vec![0f64; trie.nodes.len()];
         let mut out = vec![f64::NEG_INFINITY; trie.len()];
         let mut logits = vec![0f32; vocab];
@@ -225,7 +227,7 @@ impl<'m> Chooser<'m> {
             if trie.nodes[node].next.is_empty() {
                 continue;
             }
-            self.model.logits(self.cpu, &x[place[node] * width..][..width], &mut logits);
+            self.model.logits(self.cpu, self.mode, &x[place[node] * width..][..width], &mut logits);
             log_softmax(self.cpu.pool(), &mut logits, vocab);
             for &(token, next) in &trie.nodes[node].next {
                 let l = logits[token as usize] as f64;
@@ -267,7 +269,7 @@ impl<'m> Chooser<'m> {
             let at = i * 256;
             let mut batch = Batch::default();
             batch.push(chunk, at, vec![(0, at + chunk.len())], 0);
-            self.model.forward(self.cpu, self.adapter, &batch, &mut cache, &mut self.buffers)?;
+            self.model.forward(self.cpu, self.mode, self.adapter, &batch, &mut cache, &mut self.buffers)?;
         }
         let mut group: Vec<(usize, usize)> = Vec::new();
         let (mut row, mut tokens) = (prefix, 0);

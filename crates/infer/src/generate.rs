@@ -2,7 +2,7 @@
 
 use crate::InferError;
 use crate::sampler::Sampler;
-use nurture_model::{Adapter, Batch, Buffers, Cpu, Decoder, KvCache};
+use nurture_model::{Adapter, Batch, Buffers, Cpu, Decoder, KvCache, Mode};
 
 /// Tokens of a prompt that go through the network at once; bounds the activations' memory.
 const CHUNK: usize = 256;
@@ -53,22 +53,27 @@ pub struct Generator<'m> {
     model: &'m Decoder,
     adapter: Option<&'m Adapter>,
     cpu: &'m Cpu,
+    mode: Mode,
     cache: KvCache,
     buffers: Buffers,
     /// tokens whose keys stand in the cache
     past: Vec<u32>,
+    /// after the last of them `[V]`
+    logits: Vec<f32>,
 }
 
 impl<'m> Generator<'m> {
-    /// A generator with room for `context` tokens.
+    /// A generator with room for `context` tokens. The same prompt gives the same logits bit for bit within a mode.
     pub fn new(
         model: &'m Decoder,
         adapter: Option<&'m Adapter>,
         cpu: &'m Cpu,
+        mode: Mode,
         context: usize,
     ) -> Generator<'m> {
         let cache = KvCache::new(model.config(), context);
-        Generator { model, adapter, cpu, cache, buffers: Buffers::new(), past: Vec::new() }
+        let logits = vec![0f32; model.config().vocab];
+        Generator { model, adapter, cpu, mode, cache, buffers: Buffers::new(), past: Vec::new(), logits }
     }
 
     /// Forgets the past: the next prompt is computed whole (benchmarks).
@@ -82,11 +87,11 @@ impl<'m> Generator<'m> {
     }
 
     /// Makes the cache hold exactly `tokens`, computing only what it does not hold yet, and gives the logits `[V]`
-    /// after the last one and the number of tokens computed.
+    /// after the last one (to be changed freely) and the number of tokens computed.
     ///
     /// # Errors
     /// An empty or over-long prompt; a token beyond the vocabulary.
-    pub fn read(&mut self, tokens: &[u32]) -> Result<(Vec<f32>, usize), InferError> {
+    pub fn read(&mut self, tokens: &[u32]) -> Result<(&mut [f32], usize), InferError> {
         if tokens.is_empty() {
             return Err(InferError::Empty);
         }
@@ -99,18 +104,24 @@ impl<'m> Generator<'m> {
         let shared = shared.min(tokens.len() - 1);
         self.past.truncate(shared);
         let width = self.model.config().width;
-        let mut logits = vec![0f32; self.model.config().vocab];
         for chunk in tokens[shared..].chunks(CHUNK) {
             let mut batch = Batch::default();
             let at = self.past.len();
             batch.push(chunk, at, vec![(0, at + chunk.len())], 0);
-            let x = self.model.forward(self.cpu, self.adapter, &batch, &mut self.cache, &mut self.buffers)?;
+            let x = self.model.forward(
+                self.cpu,
+                self.mode,
+                self.adapter,
+                &batch,
+                &mut self.cache,
+                &mut self.buffers,
+            )?;
             self.past.extend_from_slice(chunk);
             if self.past.len() == tokens.len() {
-                self.model.logits(self.cpu, &x[x.len() - width..], &mut logits);
+                self.model.logits(self.cpu, self.mode, &x[x.len() - width..], &mut self.logits);
             }
         }
-        Ok((logits, tokens.len() - shared))
+        Ok((&mut self.logits, tokens.len() - shared))
     }
 
     /// Continues `prompt` by up to `most` tokens. `each` receives every token as it comes and answers whether to go
@@ -126,13 +137,13 @@ impl<'m> Generator<'m> {
         stop: &mut dyn Stop,
         mut each: impl FnMut(u32) -> bool,
     ) -> Result<Generated, InferError> {
-        let (mut logits, prefilled) = self.read(prompt)?;
+        let (_, prefilled) = self.read(prompt)?;
         let mut all = prompt.to_vec();
         let finish = loop {
             if all.len() - prompt.len() == most {
                 break Finish::Length;
             }
-            let Some(token) = sampler.pick(&mut logits, &all[prompt.len()..]) else {
+            let Some(token) = sampler.pick(&mut self.logits, &all[prompt.len()..]) else {
                 return Err(InferError::NotFinite { tokens: all.len() });
             };
             if stop.ends(token) {
@@ -146,7 +157,7 @@ impl<'m> Generator<'m> {
                 break Finish::Context;
             }
             if all.len() - prompt.len() < most {
-                logits = self.read(&all)?.0;
+                self.read(&all)?;
             }
         };
         Ok(Generated { tokens: all.split_off(prompt.len()), finish, prefilled })

@@ -54,7 +54,7 @@ impl Sampler {
     /// The next token, or `None` where no logit is a number. `logits` `[V]` are changed; `recent` ends with the last
     /// token.
     pub fn pick(&mut self, logits: &mut [f32], recent: &[u32]) -> Option<u32> {
-        if logits.iter().any(|l| l.is_nan()) {
+        if any_nan(logits) {
             return None;
         }
         let s = &self.how;
@@ -72,7 +72,7 @@ impl Sampler {
             return best(logits);
         }
         // candidates: everything within a distance of the best beyond which no probability is left in f32
-        let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let top = largest(logits);
         let reach = (if s.min_p > 0.0 { -s.min_p.ln() } else { 30.0 }) * s.temperature;
         self.order.clear();
         self.order.extend((0..logits.len() as u32).filter(|&i| logits[i as usize] >= top - reach));
@@ -104,15 +104,28 @@ impl Sampler {
     }
 }
 
-/// The index of the largest logit; the first of equals.
+/// The index of the largest logit; the first of equals. NaN counts for nothing.
 pub(crate) fn best(logits: &[f32]) -> Option<u32> {
-    let mut found: Option<(usize, f32)> = None;
-    for (i, &l) in logits.iter().enumerate() {
-        if !l.is_nan() && found.is_none_or(|(_, b)| l > b) {
-            found = Some((i, l));
-        }
+    let top = largest(logits);
+    logits.iter().position(|&l| l == top).map(|i| i as u32)
+}
+
+/// The largest logit, in lanes that the compiler keeps in registers: vocabularies are long.
+fn largest(logits: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let (chunks, rest) = logits.as_chunks::<LANES>();
+    let mut top = [f32::NEG_INFINITY; LANES];
+    for c in chunks {
+        top = std::array::from_fn(|i| larger(top[i], c[i]));
     }
-    found.map(|(i, _)| i as u32)
+    top.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| larger(a, b))
+}
+
+/// Whether a logit is not a number.
+fn any_nan(logits: &[f32]) -> bool {
+    // no early way out within a chunk: the compiler makes vectors of it
+    logits.chunks(1024).any(|c| c.iter().fold(false, |a, l| a | l.is_nan()))
 }
 
 #[cfg(test)]

@@ -16,10 +16,10 @@ fn plain(cpu: &Cpu, model: &Decoder, ids: &[u32]) -> Vec<Vec<f64>> {
     batch.push(ids, 0, vec![(0, ids.len())], 0);
     let mut cache = KvCache::new(model.config(), ids.len());
     let mut buffers = Buffers::new();
-    let x = model.forward(cpu, None, &batch, &mut cache, &mut buffers).unwrap();
+    let x = model.forward(cpu, Mode::Exact, None, &batch, &mut cache, &mut buffers).unwrap();
     let vocab = model.config().vocab;
     let mut out = vec![0f32; ids.len() * vocab];
-    model.logits(cpu, x, &mut out);
+    model.logits(cpu, Mode::Exact, x, &mut out);
     out.chunks_exact(vocab)
         .map(|row| {
             let lse = row.iter().map(|&l| (l as f64).exp()).sum::<f64>().ln();
@@ -55,7 +55,7 @@ fn the_walk_equals_greedy_decoding_under_the_constraint() {
     for shared in [0, 1, 30] {
         let prompts = prompts(&mut rng, 150, shared);
         let mut decided = 0;
-        let got = Chooser::new(&model, None, &cpu)
+        let got = Chooser::new(&model, None, &cpu, Mode::Exact)
             .choose(&prompts, std::slice::from_ref(&trie), |n| decided += n)
             .unwrap();
         assert_eq!(decided, prompts.len());
@@ -87,8 +87,9 @@ fn scores_are_the_likelihoods_of_the_separate_sequences() {
     let model = model(&cpu);
     let prompts = prompts(&mut Rng::new(2), 20, 9);
     let answers = answers();
-    let got =
-        Chooser::new(&model, None, &cpu).score(&prompts, &[Trie::new(&answers).unwrap()], |_| ()).unwrap();
+    let got = Chooser::new(&model, None, &cpu, Mode::Exact)
+        .score(&prompts, &[Trie::new(&answers).unwrap()], |_| ())
+        .unwrap();
     for (prompt, got) in prompts.iter().zip(&got) {
         for (a, answer) in answers.iter().enumerate() {
             let text = [&prompt[..], answer].concat();
@@ -114,7 +115,7 @@ fn generation_goes_on_from_the_cache_and_stops() {
         let row = plain(&cpu, &model, &greedy).pop().unwrap();
         greedy.push((0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap() as u32);
     }
-    let mut g = Generator::new(&model, None, &cpu, 40);
+    let mut g = Generator::new(&model, None, &cpu, Mode::Exact, 40);
     let mut s = Sampler::new(Sampling::default());
     let mut heard = Vec::new();
     let out = g

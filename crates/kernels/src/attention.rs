@@ -47,6 +47,38 @@ impl Span {
     }
 }
 
+/// Keys side by side in [`Keys::Panels`].
+pub const KEY_PANEL: usize = MAX_NR;
+
+/// Where the keys lie.
+#[derive(Clone, Copy, Debug)]
+pub enum Keys<'a> {
+    /// `[rows, K · head_dim]`: the batch's own; they are packed for each block of queries
+    Rows(&'a [f32]),
+    /// `[panel][K][head_dim][32]`: a cache that [`store_keys`] fills, with the keys of 32 rows side by side, as the
+    /// products want them
+    Panels(&'a [f32]),
+}
+
+/// Floats of the panels of `rows` keys of `width` values.
+pub fn key_panels_len(rows: usize, width: usize) -> usize {
+    rows.next_multiple_of(KEY_PANEL) * width
+}
+
+/// Writes keys `[n, width]` to rows `row ..` of panels ([`Keys::Panels`]).
+///
+/// # Panics
+/// If the rows lie outside.
+pub fn store_keys(panels: &mut [f32], width: usize, row: usize, keys: &[f32]) {
+    for (i, key) in keys.chunks_exact(width).enumerate() {
+        let (panel, lane) = ((row + i) / KEY_PANEL, (row + i) % KEY_PANEL);
+        let panel = &mut panels[panel * KEY_PANEL * width..][..KEY_PANEL * width];
+        for (to, &v) in panel.chunks_exact_mut(KEY_PANEL).zip(key) {
+            to[lane] = v;
+        }
+    }
+}
+
 /// Score rows of a task.
 const TASK_ROWS: usize = 96;
 
@@ -263,6 +295,177 @@ unsafe fn soften<L: Micro>(s: &mut [f32], from: usize, to: usize, scale: f32) ->
     }
 }
 
+/// [`scores`] with keys that lie in panels already.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn scores_in_place<L: Micro>(
+    span: &Span,
+    b: &Block,
+    left: *const f32,
+    ld: usize,
+    rows: usize,
+    d: usize,
+    // the head's part of the first panel
+    panels: *const f32,
+    panel_floats: usize,
+    out: *mut f32,
+    width: usize,
+) {
+    let nr = L::NV * LANES;
+    let mut spare = [0f32; 16 * MAX_NR];
+    for (col, row, count) in stretches(span, b.lo, b.hi) {
+        // pieces of `nr` rows; columns right of the stretch are written again or masked later, those left of it are not
+        for piece in row / nr..(row + count).div_ceil(nr) {
+            let first = piece * nr;
+            let skip = row.saturating_sub(first);
+            let to = col + (first + skip - row);
+            let direct = skip == 0 && to + nr <= width;
+            let mut r = 0;
+            while r < rows {
+                let mr = L::MR.min(rows - r);
+                // SAFETY: the caller's shapes; `spare` holds MR (at most 12) × 32 values.
+                unsafe {
+                    let line = out.add(r * width + to);
+                    let t = TileArgs {
+                        k: d,
+                        a: left.add(r * ld),
+                        ka: 1,
+                        ra: ld,
+                        b: panels.add(first / KEY_PANEL * panel_floats + first % KEY_PANEL),
+                        ldb: KEY_PANEL,
+                        c: if direct { line } else { spare.as_mut_ptr() },
+                        ldc: if direct { width } else { nr },
+                        add: false,
+                        apart: false,
+                    };
+                    L::tile(mr, L::NV, &t);
+                    if !direct {
+                        let n = (nr - skip).min(row + count - first - skip);
+                        for i in 0..mr {
+                            let from = spare.as_ptr().add(i * nr + skip);
+                            std::ptr::copy_nonoverlapping(from, line.add(i * width), n);
+                        }
+                    }
+                }
+                r += mr;
+            }
+        }
+    }
+}
+
+/// `c[r] += Σ_k a[r][k] · b[k]` for `R` rows of `4 · 16` or `16` columns, with all sums in registers: [`mix`] where there
+/// are few rows, the same chains.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn mix_few<L: Micro, const R: usize, const V: usize>(
+    k: usize,
+    a: *const f32,
+    ra: usize,
+    b: *const f32,
+    ldb: usize,
+    c: *mut f32,
+    ldc: usize,
+    add: bool,
+) {
+    // SAFETY: the caller's shapes.
+    unsafe {
+        let mut acc = [[L::splat(0.0); V]; R];
+        if add {
+            for r in 0..R {
+                for v in 0..V {
+                    acc[r][v] = L::load(c.add(r * ldc + v * LANES));
+                }
+            }
+        }
+        for k in 0..k {
+            let b = b.add(k * ldb);
+            for v in 0..V {
+                let value = L::load(b.add(v * LANES));
+                for r in 0..R {
+                    acc[r][v] = L::splat(*a.add(r * ra + k)).fma(value, acc[r][v]);
+                }
+            }
+        }
+        for r in 0..R {
+            for v in 0..V {
+                acc[r][v].store(c.add(r * ldc + v * LANES));
+            }
+        }
+    }
+}
+
+/// One token of several heads that share keys: their scores, weights and outputs at once.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn forward_token_lanes<L: Micro>(
+    s: &AttentionShape,
+    span: &Span,
+    b: &Block,
+    head: usize,
+    heads: (usize, usize),
+    q: &[f32],
+    panels: &[f32],
+    v: &[f32],
+    o: *mut f32,
+    sc: &mut [f32],
+) {
+    let (d, group) = (s.head_dim, s.heads / s.kv_heads);
+    let (ldq, ldk) = (s.heads * d, s.kv_heads * d);
+    let (rows, width) = (heads.1 - heads.0, b.width());
+    let at = (span.row + b.i0) * ldq + (head * group + heads.0) * d;
+    {
+        // SAFETY: shapes were checked by `attention_forward`; this task alone writes these heads.
+        unsafe {
+            let panel = panels.as_ptr().add(head * d * KEY_PANEL);
+            let (left, floats) = (q.as_ptr().add(at), KEY_PANEL * ldk);
+            scores_in_place::<L>(span, b, left, d, rows, d, panel, floats, sc.as_mut_ptr(), width);
+            let mut sums = [0f32; TASK_ROWS];
+            let (from, to) = b.visible(s, b.i0);
+            for (row, sum) in sc.chunks_exact_mut(width).zip(&mut sums) {
+                *sum = soften::<L>(row, from, to, s.scale).1;
+            }
+            let o = o.add(at);
+            for (col, row, count) in stretches(span, b.lo, b.hi) {
+                let (a, from) = (sc.as_ptr().add(col), v.as_ptr().add(row * ldk + head * d));
+                let add = col > 0;
+                let (mut r, wide) = (0, 4 * LANES);
+                if L::NV < 2 || !d.is_multiple_of(wide) {
+                    mix::<L>(rows, d, count, a, 1, width, from, ldk, o, d, add);
+                    r = rows;
+                }
+                while r < rows {
+                    let (a, o) = (a.add(r * width), o.add(r * d));
+                    let here = (rows - r).min(3);
+                    for x in (0..d).step_by(wide) {
+                        let (from, o) = (from.add(x), o.add(x));
+                        match here {
+                            1 => mix_few::<L, 1, 4>(count, a, width, from, ldk, o, d, add),
+                            2 => mix_few::<L, 2, 4>(count, a, width, from, ldk, o, d, add),
+                            _ => mix_few::<L, 3, 4>(count, a, width, from, ldk, o, d, add),
+                        }
+                    }
+                    r += here;
+                }
+            }
+            for (i, sum) in sums.iter().enumerate().take(rows) {
+                let inv = 1.0 / sum;
+                for x in 0..d {
+                    *o.add(i * d + x) *= inv;
+                }
+            }
+        }
+    }
+}
+
+lanes_fn! {
+    /// # Safety
+    /// See `attention_forward`; the block is one token.
+    unsafe fn forward_token(
+        s: &AttentionShape, span: &Span, b: &Block, head: usize, heads: (usize, usize), q: &[f32], panels: &[f32],
+        v: &[f32], o: *mut f32, sc: &mut [f32]
+    ) = forward_token_lanes
+}
+
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 unsafe fn forward_block_lanes<L: Micro>(
@@ -271,7 +474,7 @@ unsafe fn forward_block_lanes<L: Micro>(
     b: &Block,
     head: usize,
     q: &[f32],
-    k: &[f32],
+    k: Keys<'_>,
     v: &[f32],
     o: *mut f32,
     lse: *mut f32,
@@ -280,13 +483,24 @@ unsafe fn forward_block_lanes<L: Micro>(
     let (d, group, nr) = (s.head_dim, s.heads / s.kv_heads, L::NV * LANES);
     let (ldq, ldk) = (s.heads * d, s.kv_heads * d);
     let (rows, width) = (b.i1 - b.i0, b.width());
-    let (panels, sc) = buffer.split_at_mut(width * d);
-    pack_transposed(span, b, k, ldk, head * d, d, nr, panels);
+    let packed = if matches!(k, Keys::Rows(_)) { width * d } else { 0 };
+    let (panels, sc) = buffer.split_at_mut(packed);
+    if let Keys::Rows(k) = k {
+        pack_transposed(span, b, k, ldk, head * d, d, nr, panels);
+    }
     for g in 0..group {
         let at = (span.row + b.i0) * ldq + (head * group + g) * d;
         // SAFETY: shapes were checked by `attention_forward`; this task alone writes these tokens' heads.
         unsafe {
-            scores::<L>(q.as_ptr().add(at), ldq, rows, d, panels, sc.as_mut_ptr(), width);
+            let left = q.as_ptr().add(at);
+            match k {
+                Keys::Rows(_) => scores::<L>(left, ldq, rows, d, panels, sc.as_mut_ptr(), width),
+                Keys::Panels(k) => {
+                    let panel = k.as_ptr().add(head * d * KEY_PANEL);
+                    let (floats, sc) = (KEY_PANEL * ldk, sc.as_mut_ptr());
+                    scores_in_place::<L>(span, b, left, ldq, rows, d, panel, floats, sc, width);
+                }
+            }
             let mut sums = [0f32; TASK_ROWS];
             for (i, row) in sc.chunks_exact_mut(width).enumerate() {
                 let (from, to) = b.visible(s, b.i0 + i);
@@ -314,7 +528,7 @@ lanes_fn! {
     /// # Safety
     /// See `attention_forward`; `buffer` holds packed keys and scores.
     unsafe fn forward_block(
-        s: &AttentionShape, span: &Span, b: &Block, head: usize, q: &[f32], k: &[f32], v: &[f32], o: *mut f32, lse: *mut f32,
+        s: &AttentionShape, span: &Span, b: &Block, head: usize, q: &[f32], k: Keys<'_>, v: &[f32], o: *mut f32, lse: *mut f32,
         buffer: &mut [f32]
     ) = forward_block_lanes
 }
@@ -347,7 +561,7 @@ fn check_trees(trees: &[&[Span]], rows: usize) {
 
 /// `o = softmax(scale · q kᵀ + mask) v` for the tokens of all `spans`.
 ///
-/// `q`, `o` `[T, H · head_dim]`; `k`, `v` `[rows, K · head_dim]`; `lse` `[T, H]` (log of the softmax's sum, for the backward
+/// `q`, `o` `[T, H · head_dim]`; `k` see [`Keys`]; `v` `[rows, K · head_dim]`; `lse` `[T, H]` (log of the softmax's sum, for the backward
 /// pass) or empty. Rows of tokens that no span has are left as they are.
 ///
 /// # Panics
@@ -358,16 +572,20 @@ pub fn attention_forward(
     s: &AttentionShape,
     spans: &[Span],
     q: &[f32],
-    k: &[f32],
+    k: Keys<'_>,
     v: &[f32],
     o: &mut [f32],
     lse: &mut [f32],
 ) {
     let (ldq, ldk) = (s.heads * s.head_dim, s.kv_heads * s.head_dim);
     let t = q.len() / ldq;
-    assert!(q.len() == t * ldq && o.len() == q.len() && k.len() == v.len(), "attention shapes");
+    let keys_fit = match k {
+        Keys::Rows(k) => k.len() == v.len(),
+        Keys::Panels(k) => k.len() == key_panels_len(v.len() / ldk, ldk),
+    };
+    assert!(q.len() == t * ldq && o.len() == q.len() && keys_fit, "attention shapes");
     assert!(lse.is_empty() || lse.len() == t * s.heads, "attention shapes");
-    check(s, spans, t, k.len() / ldk);
+    check(s, spans, t, v.len() / ldk);
     let step = tokens_per_block(s);
     // the blocks with most keys first: threads finish together
     let mut tasks: Vec<(usize, usize, usize)> = Vec::new();
@@ -379,13 +597,27 @@ pub fn attention_forward(
     tasks.reverse();
     let keep = !lse.is_empty();
     let (os, ls) = (Shares::new(o), Shares::new(lse));
-    pool.run(tasks.len(), |n| {
-        let (i, i0, head) = tasks[n];
+    // few tasks: the heads of a group go to several threads too
+    let group = s.heads / s.kv_heads;
+    let pieces = (3 * pool.threads()).div_ceil(tasks.len().max(1)).min(group);
+    pool.run(tasks.len() * pieces, |n| {
+        let ((i, i0, head), piece) = (tasks[n / pieces], n % pieces);
         let block = Block::new(s, &spans[i], i0);
+        match k {
+            Keys::Panels(k) if block.i1 - block.i0 == 1 && !keep => {
+                let heads = (piece * group / pieces, (piece + 1) * group / pieces);
+                return with_panels((heads.1 - heads.0) * block.width(), |sc| {
+                    // SAFETY: shapes are checked above; a task alone writes its heads of the token.
+                    unsafe { forward_token(s, &spans[i], &block, head, heads, q, k, v, os.ptr(), sc) }
+                });
+            }
+            // longer blocks share their packed keys: one piece does them whole
+            _ if piece > 0 => return,
+            _ => {}
+        }
         let lse = if keep { ls.ptr() } else { std::ptr::null_mut() };
-        let floats = block.width() * (s.head_dim + block.i1 - block.i0);
-        // outside of the kernel: a closure inside it would be compiled without its instruction set
-        with_panels(floats, |buffer| {
+        let packed = if matches!(k, Keys::Rows(_)) { s.head_dim } else { 0 };
+        with_panels((packed + block.i1 - block.i0) * block.width(), |buffer| {
             // SAFETY: shapes are checked above; a task alone writes its tokens' heads.
             unsafe { forward_block(s, &spans[i], &block, head, q, k, v, os.ptr(), lse, buffer) };
         });

@@ -40,6 +40,26 @@ impl DType {
         TABLE.iter().map(|row| row.0)
     }
 
+    /// The type at place `n` of the declaration.
+    pub(crate) const fn nth(n: usize) -> DType {
+        TABLE[n].0
+    }
+
+    /// Whether stored quants are signed bytes.
+    pub(crate) const fn signed(self) -> bool {
+        matches!(self, DType::Q8_0)
+    }
+
+    /// Whether a block has a minimum beside its scale.
+    pub(crate) const fn has_min(self) -> bool {
+        matches!(self, DType::Q4_1 | DType::Q5_1 | DType::Q4K | DType::Q5K)
+    }
+
+    /// Whether a run of 32 columns has two scales.
+    pub(crate) const fn halves(self) -> bool {
+        matches!(self, DType::Q6K)
+    }
+
     fn row(self) -> &'static (DType, &'static str, u32, usize, usize) {
         &TABLE[self as usize]
     }

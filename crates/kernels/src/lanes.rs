@@ -113,14 +113,20 @@ pub(crate) trait Lanes: Copy + 'static {
     unsafe fn pow2(i: Self::Int) -> Self;
     unsafe fn load_u8(p: *const u8) -> Self::Int;
     unsafe fn load_i8(p: *const u8) -> Self::Int;
+    /// 16 dwords, little-endian
+    unsafe fn load_int(p: *const u8) -> Self::Int;
+    /// the low bytes of the lanes
+    unsafe fn store_i8(i: Self::Int, p: *mut i8);
     unsafe fn int_splat(x: i32) -> Self::Int;
     unsafe fn int_and(a: Self::Int, b: Self::Int) -> Self::Int;
     unsafe fn int_or(a: Self::Int, b: Self::Int) -> Self::Int;
     unsafe fn int_add(a: Self::Int, b: Self::Int) -> Self::Int;
     unsafe fn int_shr<const N: u32>(a: Self::Int) -> Self::Int;
     unsafe fn int_shl<const N: u32>(a: Self::Int) -> Self::Int;
-    /// `bits` in the lanes whose bit in `mask` is set, 0 elsewhere
-    unsafe fn int_mask(mask: u16, bits: i32) -> Self::Int;
+    /// arithmetic shift
+    unsafe fn int_sar<const N: u32>(a: Self::Int) -> Self::Int;
+    /// shift by a count that is known only at run time (0..32)
+    unsafe fn int_shr_by(a: Self::Int, n: u32) -> Self::Int;
 
     /// Sum over the lanes in one fixed tree: halves are added until one is left.
     #[inline(always)]
@@ -137,6 +143,16 @@ pub(crate) trait Lanes: Copy + 'static {
         }
         v[0]
     }
+
+    /// Largest lane of values that are numbers (NaN may hide), without the detour through memory.
+    #[inline(always)]
+    unsafe fn top(self) -> f32 {
+        // SAFETY: the trait's contract.
+        unsafe { self.reduce_max() }
+    }
+
+    /// Sum of the lanes, modulo 2³².
+    unsafe fn int_sum(i: Self::Int) -> i32;
 
     /// Largest lane.
     #[inline(always)]
@@ -289,8 +305,27 @@ impl Lanes for Scalar {
         std::array::from_fn(|i| a[i] << N)
     }
     #[inline(always)]
-    unsafe fn int_mask(mask: u16, bits: i32) -> Self::Int {
-        std::array::from_fn(|i| if mask >> i & 1 == 1 { bits } else { 0 })
+    unsafe fn int_sar<const N: u32>(a: Self::Int) -> Self::Int {
+        std::array::from_fn(|i| a[i] >> N)
+    }
+    #[inline(always)]
+    unsafe fn int_shr_by(a: Self::Int, n: u32) -> Self::Int {
+        std::array::from_fn(|i| ((a[i] as u32) >> n) as i32)
+    }
+    #[inline(always)]
+    unsafe fn load_int(p: *const u8) -> Self::Int {
+        // SAFETY: 64 readable bytes by the trait's contract.
+        let v = unsafe { p.cast::<[[u8; 4]; LANES]>().read_unaligned() };
+        v.map(i32::from_le_bytes)
+    }
+    #[inline(always)]
+    unsafe fn int_sum(i: Self::Int) -> i32 {
+        i.iter().fold(0, |a, &b| a.wrapping_add(b))
+    }
+    #[inline(always)]
+    unsafe fn store_i8(i: Self::Int, p: *mut i8) {
+        // SAFETY: 16 writable bytes by the trait's contract.
+        unsafe { p.cast::<[i8; LANES]>().write_unaligned(i.map(|v| v as i8)) }
     }
 }
 
@@ -455,14 +490,50 @@ mod x86 {
             }
         }
         #[inline(always)]
-        unsafe fn int_mask(mask: u16, bits: i32) -> Self::Int {
+        unsafe fn int_sar<const N: u32>(a: Self::Int) -> Self::Int {
             unsafe {
-                let m = _mm256_set1_epi32(mask as i32);
-                let lo = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
-                let hi = _mm256_slli_epi32::<8>(lo);
-                let b = _mm256_set1_epi32(bits);
-                let f = |pick| _mm256_and_si256(_mm256_cmpeq_epi32(_mm256_and_si256(m, pick), pick), b);
-                (f(lo), f(hi))
+                let n = _mm_cvtsi32_si128(N as i32);
+                (_mm256_sra_epi32(a.0, n), _mm256_sra_epi32(a.1, n))
+            }
+        }
+        #[inline(always)]
+        unsafe fn int_shr_by(a: Self::Int, n: u32) -> Self::Int {
+            unsafe {
+                let n = _mm_cvtsi32_si128(n as i32);
+                (_mm256_srl_epi32(a.0, n), _mm256_srl_epi32(a.1, n))
+            }
+        }
+        #[inline(always)]
+        unsafe fn load_int(p: *const u8) -> Self::Int {
+            unsafe { (_mm256_loadu_si256(p.cast()), _mm256_loadu_si256(p.add(32).cast())) }
+        }
+        #[inline(always)]
+        unsafe fn top(self) -> f32 {
+            unsafe {
+                let v = _mm256_max_ps(self.0, self.1);
+                let v = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+                let v = _mm_max_ps(v, _mm_movehl_ps(v, v));
+                _mm_cvtss_f32(_mm_max_ss(v, _mm_movehdup_ps(v)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn int_sum(i: Self::Int) -> i32 {
+            unsafe {
+                let v = _mm256_add_epi32(i.0, i.1);
+                let v = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
+                let v = _mm_add_epi32(v, _mm_shuffle_epi32::<0b01_00_11_10>(v));
+                _mm_cvtsi128_si32(_mm_add_epi32(v, _mm_shuffle_epi32::<0b10_11_00_01>(v)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn store_i8(i: Self::Int, p: *mut i8) {
+            unsafe {
+                let low = _mm256_set1_epi32(255);
+                let words = _mm256_packus_epi32(_mm256_and_si256(i.0, low), _mm256_and_si256(i.1, low));
+                // dwords 0..4, 8..12, 4..8, 12..16 stand in the four quarters
+                let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(words);
+                let (a, b) = (_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+                _mm_storeu_si128(p.cast(), _mm_packus_epi16(a, b));
             }
         }
     }
@@ -579,8 +650,28 @@ mod x86 {
             unsafe { _mm512_slli_epi32::<N>(a) }
         }
         #[inline(always)]
-        unsafe fn int_mask(mask: u16, bits: i32) -> Self::Int {
-            unsafe { _mm512_maskz_set1_epi32(mask, bits) }
+        unsafe fn int_sar<const N: u32>(a: Self::Int) -> Self::Int {
+            unsafe { _mm512_srai_epi32::<N>(a) }
+        }
+        #[inline(always)]
+        unsafe fn int_shr_by(a: Self::Int, n: u32) -> Self::Int {
+            unsafe { _mm512_srl_epi32(a, _mm_cvtsi32_si128(n as i32)) }
+        }
+        #[inline(always)]
+        unsafe fn load_int(p: *const u8) -> Self::Int {
+            unsafe { _mm512_loadu_si512(p.cast()) }
+        }
+        #[inline(always)]
+        unsafe fn top(self) -> f32 {
+            unsafe { _mm512_reduce_max_ps(self.0) }
+        }
+        #[inline(always)]
+        unsafe fn int_sum(i: Self::Int) -> i32 {
+            unsafe { _mm512_reduce_add_epi32(i) }
+        }
+        #[inline(always)]
+        unsafe fn store_i8(i: Self::Int, p: *mut i8) {
+            unsafe { _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(i)) }
         }
     }
 }

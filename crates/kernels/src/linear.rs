@@ -134,6 +134,11 @@ impl LoraPair {
         }
     }
 
+    /// `Bᵀ` `[R, padded N]` and its padded width.
+    pub(crate) fn transposed_b(&self) -> (&[f32], usize) {
+        (&self.bt, self.np())
+    }
+
     fn rp(&self) -> usize {
         self.rank.next_multiple_of(LANES)
     }
@@ -169,14 +174,10 @@ pub struct Forward<'a> {
 pub fn linear_forward(cpu: &Cpu, x: &[f32], t: usize, parts: &mut [Forward<'_>]) {
     let Some(d) = parts.first().map(|p| p.linear.weight.cols()) else { return };
     assert_eq!(x.len(), t * d, "input shape");
+    check_parts(t, d, parts);
     for p in parts.iter_mut() {
-        let n = p.linear.weight.rows();
-        assert!(p.linear.weight.cols() == d && p.y.len() == t * n, "output shape");
-        if let Some(l) = p.linear.lora {
-            assert!(p.h.len() == t * l.rank && l.d_in == d && l.d_out == n, "LoRA shape");
-        }
         if let Some(bias) = p.linear.bias {
-            p.y.chunks_exact_mut(n).for_each(|row| row.copy_from_slice(bias));
+            p.y.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
         }
     }
     if t == 0 {
@@ -192,21 +193,11 @@ pub fn linear_forward(cpu: &Cpu, x: &[f32], t: usize, parts: &mut [Forward<'_>])
     pack_all(cpu, x, d, blocks, px);
     let px = &*px;
     // h first: it is a term of the big products
-    let mut jobs = Vec::new();
-    for p in parts.iter_mut() {
-        if let Some(l) = p.linear.lora {
-            let right = Right::Rows { data: &l.at, ld: l.rp(), cols: l.rank };
-            let terms = vec![Term { left: px, right, k: d }];
-            jobs.push(Job { blocks, n: l.rank, terms, out: Out::Plain(p.h), ldc: l.rank, add: false });
-        }
-    }
-    run_jobs(&cpu.pool, &mut jobs);
-    drop(jobs);
+    many_h(cpu, px, d, blocks, parts);
     let mut lefts: Vec<&[f32]> = Vec::new();
     let mut rest = ph;
     for p in parts.iter_mut() {
         let Some(l) = p.linear.lora else { continue };
-        p.h.iter_mut().for_each(|v| *v *= l.scale);
         let (here, more) = rest.split_at_mut(t * l.rank);
         pack_all(cpu, p.h, l.rank, blocks, here);
         lefts.push(here);
@@ -226,6 +217,63 @@ pub fn linear_forward(cpu: &Cpu, x: &[f32], t: usize, parts: &mut [Forward<'_>])
     run_jobs(&cpu.pool, &mut jobs);
     drop(jobs);
     cpu.give(packed);
+}
+
+/// `h = s · x Aᵀ` of all parts that have a pair, from the packed input.
+fn many_h(cpu: &Cpu, px: &[f32], d: usize, blocks: Blocks, parts: &mut [Forward<'_>]) {
+    let mut jobs = Vec::new();
+    for p in parts.iter_mut() {
+        if let Some(l) = p.linear.lora {
+            let right = Right::Rows { data: &l.at, ld: l.rp(), cols: l.rank };
+            let terms = vec![Term { left: px, right, k: d }];
+            jobs.push(Job { blocks, n: l.rank, terms, out: Out::Plain(p.h), ldc: l.rank, add: false });
+        }
+    }
+    run_jobs(&cpu.pool, &mut jobs);
+    drop(jobs);
+    for p in parts.iter_mut() {
+        if let Some(l) = p.linear.lora {
+            p.h.iter_mut().for_each(|v| *v *= l.scale);
+        }
+    }
+}
+
+/// `h = s · x Aᵀ` of all parts that have a pair: the bits of [`linear_forward`].
+pub(crate) fn lora_h(cpu: &Cpu, x: &[f32], t: usize, d: usize, parts: &mut [Forward<'_>]) {
+    if t == 0 || parts.iter().all(|p| p.linear.lora.is_none()) {
+        return;
+    }
+    if t <= FEW_ROWS {
+        for p in parts.iter_mut() {
+            few_hs(x, d, p);
+        }
+        return;
+    }
+    let blocks = Blocks::new(t, max_rows());
+    let mut packed = cpu.take(t * d);
+    pack_all(cpu, x, d, blocks, &mut packed);
+    many_h(cpu, &packed, d, blocks, parts);
+    cpu.give(packed);
+}
+
+fn few_hs(x: &[f32], d: usize, p: &mut Forward<'_>) {
+    if let Some(l) = p.linear.lora {
+        for (x, h) in x.chunks_exact(d).zip(p.h.chunks_exact_mut(l.rank)) {
+            // SAFETY: `at` is `[d, rp]`.
+            unsafe { few_h(x, &l.at, l.rp(), l.scale, h) };
+        }
+    }
+}
+
+/// Checks the shapes of all parts against `t` rows of `d` values.
+pub(crate) fn check_parts(t: usize, d: usize, parts: &[Forward<'_>]) {
+    for p in parts {
+        let n = p.linear.weight.rows();
+        assert!(p.linear.weight.cols() == d && p.y.len() == t * n, "output shape");
+        if let Some(l) = p.linear.lora {
+            assert!(p.h.len() == t * l.rank && l.d_in == d && l.d_out == n, "LoRA shape");
+        }
+    }
 }
 
 /// Packs all row blocks of `x` `[m, k]` (block `b` at `row0 * k`).
@@ -521,13 +569,8 @@ fn few_rows(cpu: &Cpu, x: &[f32], t: usize, d: usize, parts: &mut [Forward<'_>])
     let mut tasks = 0;
     let mut list = Vec::with_capacity(parts.len());
     for p in parts.iter_mut() {
+        few_hs(x, d, p);
         let Forward { linear, y, h } = p;
-        if let Some(l) = linear.lora {
-            for (x, h) in x.chunks_exact(d).zip(h.chunks_exact_mut(l.rank)) {
-                // SAFETY: `at` is `[d, rp]`.
-                unsafe { few_h(x, &l.at, l.rp(), l.scale, h) };
-            }
-        }
         let h: &[f32] = h;
         let lora = linear.lora.map(|l| (&l.bt[..], l.np(), l.rank, h));
         let f = Few { x, d, weight: linear.weight, bias: linear.bias, lora };

@@ -1,21 +1,24 @@
 //! A stored weight: `rows × cols` values in tiles of 16 rows, in the type of the file, never requantised.
 //!
-//! A tile interleaves 16 rows so that one load brings the same column of 16 rows; a lane is a row. For each run of
-//! 32 columns, [`decode32`] turns the tile into 32 vectors, exactly the values that the file format defines.
-//! Rows beyond the last are zero; float types pad the columns to a multiple of 32 with zeros.
+//! A tile interleaves 16 rows; a lane is a row. Float types hold one column of 16 rows side by side. Quantised types
+//! interleave by four bytes: one vector of 16 dwords holds four consecutive bytes of each row, which is what an
+//! instruction for products of bytes takes (`fast.rs`). For each run of 32 columns, [`decode32`] turns the tile into
+//! 32 vectors, exactly the values that the file format defines. Rows beyond the last are zero; float types pad the
+//! columns to a multiple of 32 with zeros.
 //!
-//! Bytes of a tile's block, by type (`x16` means one entry a row; `[n][16]` means n vectors):
+//! Bytes of a tile's block, by type (`x16` means one entry a row; `[n][16]` means n vectors, `[n][16][4]` n vectors of
+//! dwords):
 //!
 //! | type | layout |
 //! | --- | --- |
 //! | F32, F16, BF16 | `[32][16]` values |
-//! | Q8_0 | d x16 (f16), q `[32][16]` (i8) |
-//! | Q4_0 | d x16, nibbles `[16][16]`: low = column j, high = column j + 16 |
+//! | Q8_0 | d x16 (f16), q `[8][16][4]` (i8) |
+//! | Q4_0 | d x16, nibbles `[4][16][4]`: low = column j, high = column j + 16 |
 //! | Q4_1 | d x16, m x16, nibbles as Q4_0 |
-//! | Q5_0, Q5_1 | d x16 (, m x16), fifth bits as 32 masks of 16 rows, nibbles as Q4_0 |
-//! | Q4_K | d x16, dmin x16, scales `[8][16]` (u8), mins `[8][16]`, nibbles `[128][16]` |
-//! | Q5_K | as Q4_K, with fifth bits `[32][16]` (bit s = sub-block s) before the nibbles |
-//! | Q6_K | d x16, scales `[16][16]` (i8), low nibbles `[128][16]`, high bits `[64][16]` |
+//! | Q5_0, Q5_1 | d x16 (, m x16), fifth bits `[16][4]` (bit g of byte j = column 4 g + j), nibbles as Q4_0 |
+//! | Q4_K | d x16, dmin x16, scales `[8][16]` (u8), mins `[8][16]`, nibbles `[32][16][4]` |
+//! | Q5_K | as Q4_K, with fifth bits `[8][16][4]` (bit s = sub-block s) before the nibbles |
+//! | Q6_K | d x16, scales `[16][16]` (i8), low nibbles `[32][16][4]`, high bits `[16][16][4]` |
 
 use crate::dtype::DType;
 use crate::lanes::{LANES, Lanes, lanes_fn};
@@ -28,12 +31,20 @@ pub const TILE_ROWS: usize = LANES;
 pub(crate) const RUN: usize = 32;
 
 /// A weight matrix `[rows, cols]` (outputs × inputs) in tiled storage.
+#[derive(Clone)]
 pub struct Weight {
     dtype: DType,
     rows: usize,
     cols: usize,
     tile_bytes: usize,
-    data: Vec<u8>,
+    /// the bytes of all tiles, in words so that F32 tiles are aligned; see `bytes_of`
+    data: Vec<u32>,
+}
+
+/// Words as bytes.
+fn bytes_of(words: &[u32]) -> &[u8] {
+    // SAFETY: any word is four bytes, and bytes need no alignment.
+    unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), 4 * words.len()) }
 }
 
 impl std::fmt::Debug for Weight {
@@ -50,6 +61,11 @@ fn tile_block_bytes(dtype: DType) -> usize {
         DType::Q4K | DType::Q5K => LANES * (dtype.block_bytes() + 4),
         _ => LANES * dtype.block_bytes(),
     }
+}
+
+/// Bytes of a tile that 32 columns take, on average.
+pub(crate) fn run_bytes(dtype: DType) -> usize {
+    tile_block_bytes(dtype) * RUN / tile_block_cols(dtype)
 }
 
 fn tile_block_cols(dtype: DType) -> usize {
@@ -76,8 +92,12 @@ impl Weight {
         let row_bytes = cols / dtype.block_len() * dtype.block_bytes();
         let tile_bytes = cols.div_ceil(tile_block_cols(dtype)) * tile_block_bytes(dtype);
         let tiles = rows.div_ceil(TILE_ROWS);
-        let mut data = vec![0u8; tiles * tile_bytes];
-        let parts = Shares::new(&mut data);
+        debug_assert!(tile_bytes.is_multiple_of(4));
+        let mut data = vec![0u32; tiles * (tile_bytes / 4)];
+        // SAFETY: as in `bytes_of`; every pattern of bytes is a word.
+        let parts = Shares::new(unsafe {
+            std::slice::from_raw_parts_mut(data.as_mut_ptr().cast::<u8>(), 4 * data.len())
+        });
         let failed = std::sync::Mutex::new(None);
         const GROUP: usize = 8; // tiles a task
         pool.run(tiles.div_ceil(GROUP), |group| {
@@ -133,7 +153,23 @@ impl Weight {
 
     /// Bytes held in memory.
     pub fn bytes(&self) -> usize {
-        self.data.len()
+        4 * self.data.len()
+    }
+
+    /// The values of an F32 weight in the order of its tiles, `[tile][column][16]`, columns padded to 32 with zeros;
+    /// `None` for other types.
+    pub fn floats(&self) -> Option<&[f32]> {
+        // SAFETY: words have the size and alignment of floats, and every pattern of bits is a float.
+        let all = || unsafe { std::slice::from_raw_parts(self.data.as_ptr().cast(), self.data.len()) };
+        (self.dtype == DType::F32 && cfg!(target_endian = "little")).then(all)
+    }
+
+    /// The same, to change. Padding (rows beyond the last, columns beyond the last) must stay zero.
+    pub fn floats_mut(&mut self) -> Option<&mut [f32]> {
+        let (p, n) = (self.data.as_mut_ptr(), self.data.len());
+        // SAFETY: as in `floats`; the borrow is exclusive.
+        let all = || unsafe { std::slice::from_raw_parts_mut(p.cast(), n) };
+        (self.dtype == DType::F32 && cfg!(target_endian = "little")).then(all)
     }
 
     pub(crate) fn tiles(&self) -> usize {
@@ -142,7 +178,8 @@ impl Weight {
 
     /// The bytes of tile `t`.
     pub(crate) fn tile(&self, t: usize) -> &[u8] {
-        &self.data[t * self.tile_bytes..(t + 1) * self.tile_bytes]
+        let words = self.tile_bytes / 4;
+        bytes_of(&self.data[t * words..(t + 1) * words])
     }
 
     /// Runs of 32 columns, the last one padded for float types.
@@ -207,9 +244,17 @@ fn weave(dtype: DType, cols: usize, raw: &[u8], row_bytes: usize, tile: &mut [u8
     }
 }
 
+/// One byte a row: scales.
 fn spread(from: &[u8], lane: usize, out: &mut [u8]) {
     for (i, &byte) in from.iter().enumerate() {
         out[i * LANES + lane] = byte;
+    }
+}
+
+/// Four bytes a row: quants.
+fn quads(from: &[u8], lane: usize, out: &mut [u8]) {
+    for (i, bytes) in from.as_chunks::<4>().0.iter().enumerate() {
+        out[(i * LANES + lane) * 4..][..4].copy_from_slice(bytes);
     }
 }
 
@@ -222,12 +267,12 @@ fn weave_block(dtype: DType, block: &[u8], lane: usize, out: &mut [u8]) {
     match dtype {
         DType::Q8_0 | DType::Q4_0 => {
             scale(block, lane, out);
-            spread(&block[2..], lane, &mut out[32..]);
+            quads(&block[2..], lane, &mut out[32..]);
         }
         DType::Q4_1 => {
             scale(block, lane, out);
             scale(&block[2..], lane, &mut out[32..]);
-            spread(&block[4..], lane, &mut out[64..]);
+            quads(&block[4..], lane, &mut out[64..]);
         }
         DType::Q5_0 | DType::Q5_1 => {
             let scales = if dtype == DType::Q5_0 { 1 } else { 2 };
@@ -237,9 +282,9 @@ fn weave_block(dtype: DType, block: &[u8], lane: usize, out: &mut [u8]) {
             let bits = &block[2 * scales..2 * scales + 4];
             for k in 0..32 {
                 let bit = bits[k / 8] >> (k % 8) & 1;
-                out[32 * scales + 2 * k + lane / 8] |= bit << (lane % 8);
+                out[32 * scales + lane * 4 + k % 4] |= bit << (k / 4);
             }
-            spread(&block[2 * scales + 4..], lane, &mut out[32 * scales + 64..]);
+            quads(&block[2 * scales + 4..], lane, &mut out[32 * scales + 64..]);
         }
         DType::Q4K | DType::Q5K => {
             scale(block, lane, out);
@@ -258,13 +303,13 @@ fn weave_block(dtype: DType, block: &[u8], lane: usize, out: &mut [u8]) {
                 out[192 + s * LANES + lane] = mn;
             }
             // Q5_K keeps its 32 bytes of fifth bits before the nibbles, as the file does
-            spread(&block[16..], lane, &mut out[320..]);
+            quads(&block[16..], lane, &mut out[320..]);
         }
         DType::Q6K => {
             scale(&block[208..], lane, out);
             spread(&block[192..208], lane, &mut out[32..]);
-            spread(&block[..128], lane, &mut out[288..]);
-            spread(&block[128..192], lane, &mut out[288 + 128 * LANES..]);
+            quads(&block[..128], lane, &mut out[288..]);
+            quads(&block[128..192], lane, &mut out[288 + 128 * LANES..]);
         }
         DType::F32 | DType::F16 | DType::BF16 => {}
     }
@@ -316,119 +361,153 @@ pub(crate) unsafe fn decode32<L: Lanes>(dtype: DType, tile: *const u8, run: usiz
                     sink.put(k, L::load_bf16(p.add(k * LANES * 2)));
                 }
             }
-            DType::Q8_0 => {
-                let p = tile.add(run * bytes);
-                let d = L::load_f16(p);
-                for k in 0..RUN {
-                    sink.put(k, L::int_to_f32(L::load_i8(p.add(32 + k * LANES))).mul(d));
-                }
-            }
-            DType::Q4_0 => {
-                let p = tile.add(run * bytes);
-                let d = L::load_f16(p);
-                let (low, eight) = (L::int_splat(15), L::int_splat(-8));
-                for k in 0..16 {
-                    let q = L::int_and(L::load_u8(p.add(32 + k * LANES)), low);
-                    sink.put(k, L::int_to_f32(L::int_add(q, eight)).mul(d));
-                }
-                for k in 0..16 {
-                    let q = L::int_shr::<4>(L::load_u8(p.add(32 + k * LANES)));
-                    sink.put(16 + k, L::int_to_f32(L::int_add(q, eight)).mul(d));
-                }
-            }
-            DType::Q4_1 => {
-                let p = tile.add(run * bytes);
-                let (d, m) = (L::load_f16(p), L::load_f16(p.add(32)));
-                let low = L::int_splat(15);
-                for k in 0..16 {
-                    let q = L::int_and(L::load_u8(p.add(64 + k * LANES)), low);
-                    sink.put(k, L::int_to_f32(q).fma(d, m));
-                }
-                for k in 0..16 {
-                    let q = L::int_shr::<4>(L::load_u8(p.add(64 + k * LANES)));
-                    sink.put(16 + k, L::int_to_f32(q).fma(d, m));
-                }
-            }
-            DType::Q5_0 | DType::Q5_1 => {
-                let p = tile.add(run * bytes);
-                let d = L::load_f16(p);
-                let one = dtype == DType::Q5_1;
-                let m = if one { L::load_f16(p.add(32)) } else { L::splat(0.0) };
-                let masks = p.add(if one { 64 } else { 32 });
-                let nibbles = masks.add(64);
-                let (low, sixteen) = (L::int_splat(15), L::int_splat(-16));
-                for k in 0..RUN {
-                    let byte = L::load_u8(nibbles.add(k % 16 * LANES));
-                    let q = if k < 16 { L::int_and(byte, low) } else { L::int_shr::<4>(byte) };
-                    let mask = u16::from_le_bytes(masks.add(2 * k).cast::<[u8; 2]>().read());
-                    let q = L::int_or(q, L::int_mask(mask, 16));
-                    let v = if one {
-                        L::int_to_f32(q).fma(d, m)
-                    } else {
-                        L::int_to_f32(L::int_add(q, sixteen)).mul(d)
-                    };
-                    sink.put(k, v);
-                }
-            }
-            DType::Q4K | DType::Q5K => {
-                let (block, s) = (run / 8, run % 8);
-                let p = tile.add(block * bytes);
-                let d = L::load_f16(p).mul(L::int_to_f32(L::load_u8(p.add(64 + s * LANES))));
-                let m = L::load_f16(p.add(32)).mul(L::int_to_f32(L::load_u8(p.add(192 + s * LANES))));
-                let minus_m = L::splat(0.0).sub(m);
-                let five = dtype == DType::Q5K;
-                let high = p.add(320);
-                let nibbles = if five { high.add(32 * LANES) } else { high }.add(s / 2 * 32 * LANES);
-                let (low, bit) = (L::int_splat(15), L::int_splat(1 << s));
-                for k in 0..RUN {
-                    let byte = L::load_u8(nibbles.add(k * LANES));
-                    let mut q = if s % 2 == 0 { L::int_and(byte, low) } else { L::int_shr::<4>(byte) };
-                    if five {
-                        // (bit << 4) >> s is 16 where the fifth bit is set
-                        let h = L::int_shl::<4>(L::int_and(L::load_u8(high.add(k * LANES)), bit));
-                        q = L::int_or(q, shr_by::<L>(h, s));
-                    }
-                    sink.put(k, L::int_to_f32(q).fma(d, minus_m));
-                }
-            }
-            DType::Q6K => {
-                let (block, s) = (run / 8, run % 8);
-                let p = tile.add(block * bytes);
-                let d = L::load_f16(p);
-                // 128 columns a half; quarter q of a half takes its low bits from bytes (q % 2) * 32 ..
-                let (half, quarter) = (s / 4, s % 4);
-                let low = p.add(288 + (half * 64 + quarter % 2 * 32) * LANES);
-                let high = p.add(288 + (128 + half * 32) * LANES);
-                let scales = p.add(32 + (half * 8 + quarter * 2) * LANES);
-                let d0 = d.mul(L::int_to_f32(L::load_i8(scales)));
-                let d1 = d.mul(L::int_to_f32(L::load_i8(scales.add(LANES))));
-                let (mask4, mask2, offset) = (L::int_splat(15), L::int_splat(3), L::int_splat(-32));
-                for k in 0..RUN {
-                    let byte = L::load_u8(low.add(k * LANES));
-                    let q = if quarter < 2 { L::int_and(byte, mask4) } else { L::int_shr::<4>(byte) };
-                    let h = L::int_and(shr_by::<L>(L::load_u8(high.add(k * LANES)), 2 * quarter), mask2);
-                    let q = L::int_add(L::int_or(q, L::int_shl::<4>(h)), offset);
-                    sink.put(k, L::int_to_f32(q).mul(if k < 16 { d0 } else { d1 }));
-                }
+            DType::Q8_0 => decode_quants::<L, { DType::Q8_0 as usize }>(tile, run, sink),
+            DType::Q4_0 => decode_quants::<L, { DType::Q4_0 as usize }>(tile, run, sink),
+            DType::Q4_1 => decode_quants::<L, { DType::Q4_1 as usize }>(tile, run, sink),
+            DType::Q5_0 => decode_quants::<L, { DType::Q5_0 as usize }>(tile, run, sink),
+            DType::Q5_1 => decode_quants::<L, { DType::Q5_1 as usize }>(tile, run, sink),
+            DType::Q4K => decode_quants::<L, { DType::Q4K as usize }>(tile, run, sink),
+            DType::Q5K => decode_quants::<L, { DType::Q5K as usize }>(tile, run, sink),
+            DType::Q6K => decode_quants::<L, { DType::Q6K as usize }>(tile, run, sink),
+        }
+    }
+}
+
+/// [`decode32`] for the quantised type number `T`, known to the compiler.
+///
+/// # Safety
+/// As [`decode32`].
+#[inline(always)]
+unsafe fn decode_quants<L: Lanes, const T: usize>(tile: *const u8, run: usize, sink: &mut impl Sink<L>) {
+    let dtype = const { DType::nth(T) };
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (d, m, d2) = scales32::<L>(dtype, tile, run);
+        let minus = L::int_splat(-offset(dtype));
+        for g in 0..RUN / 4 {
+            let q = quads32::<L>(dtype, tile, run, g);
+            let columns = if dtype.signed() {
+                [
+                    L::int_sar::<24>(L::int_shl::<24>(q)),
+                    L::int_sar::<24>(L::int_shl::<16>(q)),
+                    L::int_sar::<24>(L::int_shl::<8>(q)),
+                    L::int_sar::<24>(q),
+                ]
+            } else {
+                let low = L::int_splat(255);
+                [
+                    L::int_and(q, low),
+                    L::int_and(L::int_shr::<8>(q), low),
+                    L::int_and(L::int_shr::<16>(q), low),
+                    L::int_shr::<24>(q),
+                ]
+            };
+            let d = if dtype.halves() && g >= 4 { d2 } else { d };
+            for (j, q) in columns.into_iter().enumerate() {
+                let v = if dtype.has_min() {
+                    L::int_to_f32(q).fma(d, m)
+                } else if offset(dtype) > 0 {
+                    L::int_to_f32(L::int_add(q, minus)).mul(d)
+                } else {
+                    L::int_to_f32(q).mul(d)
+                };
+                sink.put(4 * g + j, v);
             }
         }
     }
 }
 
-/// Shift by a count that is known only at run time (0..8).
+/// What is taken off each stored quant.
 #[inline(always)]
-unsafe fn shr_by<L: Lanes>(v: L::Int, n: usize) -> L::Int {
-    // SAFETY: the caller's promise on the instruction set.
+pub(crate) fn offset(dtype: DType) -> i32 {
+    match dtype {
+        DType::Q4_0 => 8,
+        DType::Q5_0 => 16,
+        DType::Q6K => 32,
+        _ => 0,
+    }
+}
+
+/// `(d, m, d2)` of a run of a quantised tile: a value is `d (q - offset) + m`. `d2` takes the place of `d` in the second
+/// sixteen columns (Q6_K; elsewhere it is `d`).
+///
+/// # Safety
+/// As [`decode32`]; `dtype` is quantised.
+#[inline(always)]
+pub(crate) unsafe fn scales32<L: Lanes>(dtype: DType, tile: *const u8, run: usize) -> (L, L, L) {
+    // SAFETY: all offsets lie inside the block's layout given at the head of the file.
     unsafe {
-        match n {
-            0 => v,
-            1 => L::int_shr::<1>(v),
-            2 => L::int_shr::<2>(v),
-            3 => L::int_shr::<3>(v),
-            4 => L::int_shr::<4>(v),
-            5 => L::int_shr::<5>(v),
-            6 => L::int_shr::<6>(v),
-            _ => L::int_shr::<7>(v),
+        let bytes = tile_block_bytes(dtype);
+        match dtype {
+            DType::Q4_1 | DType::Q5_1 => {
+                let p = tile.add(run * bytes);
+                let d = L::load_f16(p);
+                (d, L::load_f16(p.add(32)), d)
+            }
+            DType::Q4K | DType::Q5K => {
+                let (p, s) = (tile.add(run / 8 * bytes), run % 8);
+                let d = L::load_f16(p).mul(L::int_to_f32(L::load_u8(p.add(64 + s * LANES))));
+                let m = L::load_f16(p.add(32)).mul(L::int_to_f32(L::load_u8(p.add(192 + s * LANES))));
+                (d, L::splat(0.0).sub(m), d)
+            }
+            DType::Q6K => {
+                let (p, s) = (tile.add(run / 8 * bytes), run % 8);
+                let d = L::load_f16(p);
+                let scales = p.add(32 + 2 * s * LANES);
+                let d1 = d.mul(L::int_to_f32(L::load_i8(scales)));
+                (d1, L::splat(0.0), d.mul(L::int_to_f32(L::load_i8(scales.add(LANES)))))
+            }
+            _ => {
+                let d = L::load_f16(tile.add(run * bytes));
+                (d, L::splat(0.0), d)
+            }
+        }
+    }
+}
+
+/// The stored quants of columns `32 run + 4 g ..` of a quantised tile: four bytes a lane, unsigned (signed for Q8_0).
+///
+/// # Safety
+/// As [`scales32`]; `g < 8`.
+#[inline(always)]
+pub(crate) unsafe fn quads32<L: Lanes>(dtype: DType, tile: *const u8, run: usize, g: usize) -> L::Int {
+    const QUAD: usize = 4 * LANES;
+    // SAFETY: all offsets lie inside the block's layout given at the head of the file.
+    unsafe {
+        let bytes = tile_block_bytes(dtype);
+        let (low, one) = (L::int_splat(0x0f0f_0f0f), L::int_splat(0x0101_0101));
+        // low or high nibbles
+        let nibbles = |p: *const u8, high: bool| {
+            let v = L::load_int(p);
+            L::int_and(if high { L::int_shr::<4>(v) } else { v }, low)
+        };
+        match dtype {
+            DType::Q8_0 => L::load_int(tile.add(run * bytes + 32 + g * QUAD)),
+            DType::Q4_0 => nibbles(tile.add(run * bytes + 32 + g % 4 * QUAD), g >= 4),
+            DType::Q4_1 => nibbles(tile.add(run * bytes + 64 + g % 4 * QUAD), g >= 4),
+            DType::Q5_0 | DType::Q5_1 => {
+                let bits = tile.add(run * bytes + if dtype == DType::Q5_0 { 32 } else { 64 });
+                let fifth = L::int_and(L::int_shr_by(L::load_int(bits), g as u32), one);
+                L::int_or(nibbles(bits.add(QUAD + g % 4 * QUAD), g >= 4), L::int_shl::<4>(fifth))
+            }
+            DType::Q4K => {
+                let s = run % 8;
+                nibbles(tile.add(run / 8 * bytes + 320 + (s / 2 * 8 + g) * QUAD), s % 2 == 1)
+            }
+            DType::Q5K => {
+                let (bits, s) = (tile.add(run / 8 * bytes + 320), run % 8);
+                let fifth = L::int_and(L::int_shr_by(L::load_int(bits.add(g * QUAD)), s as u32), one);
+                L::int_or(nibbles(bits.add((8 + s / 2 * 8 + g) * QUAD), s % 2 == 1), L::int_shl::<4>(fifth))
+            }
+            _ => {
+                // Q6_K, 128 columns a half; quarter q of a half takes its low bits from bytes (q % 2) * 32 ..
+                let (p, s) = (tile.add(run / 8 * bytes + 288), run % 8);
+                let (half, quarter) = (s / 4, s % 4);
+                let high = L::load_int(p.add((32 + half * 8 + g) * QUAD));
+                let high = L::int_and(L::int_shr_by(high, 2 * quarter as u32), L::int_splat(0x0303_0303));
+                let low = nibbles(p.add((half * 16 + quarter % 2 * 8 + g) * QUAD), quarter >= 2);
+                L::int_or(low, L::int_shl::<4>(high))
+            }
         }
     }
 }

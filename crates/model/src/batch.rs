@@ -1,7 +1,7 @@
 //! What one forward pass works on: tokens, where they stand, and where their keys lie.
 
 use crate::config::Config;
-use nurture_kernels::Span;
+use nurture_kernels::{Span, key_panels_len, store_keys};
 
 /// New tokens of one or more sequences.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +23,29 @@ impl Batch {
         self.spans.push(Span { row, len: tokens.len(), keys, tree });
     }
 
+    /// Appends tokens that follow span `after` of this batch, or begin a sequence, with the batch's own rows as keys:
+    /// they see that span's tokens, what it follows, and themselves. Gives the number of the new span.
+    ///
+    /// The spans of a tree must be appended one after the other (ancestors first, in any order otherwise).
+    ///
+    /// # Panics
+    /// If there is no span `after`.
+    pub fn follow(&mut self, after: Option<usize>, tokens: &[u32]) -> usize {
+        let (row, number) = (self.tokens.len(), self.spans.len());
+        let (mut keys, tree) = match after {
+            Some(parent) => (self.spans[parent].keys.clone(), self.spans[parent].tree),
+            None => (Vec::new(), number),
+        };
+        let position = keys.iter().map(|k| k.1).sum();
+        match keys.last_mut() {
+            // a first child lies behind its parent: one stretch
+            Some(last) if last.0 + last.1 == row => last.1 += tokens.len(),
+            _ => keys.push((row, tokens.len())),
+        }
+        self.push(tokens, position, keys, tree);
+        number
+    }
+
     /// Number of tokens `T`.
     pub fn len(&self) -> usize {
         self.tokens.len()
@@ -39,8 +62,9 @@ impl Batch {
 pub struct KvCache {
     rows: usize,
     width: usize,
-    /// `[layers][rows, K · head_dim]`
+    /// `[layers]`, in panels ([`nurture_kernels::Keys`])
     pub(crate) k: Vec<Vec<f32>>,
+    /// `[layers][rows, K · head_dim]`
     pub(crate) v: Vec<Vec<f32>>,
 }
 
@@ -48,12 +72,11 @@ impl KvCache {
     /// Room for `rows` tokens. Memory is taken as rows are first written.
     pub fn new(config: &Config, rows: usize) -> KvCache {
         let width = config.kv_width();
-        let layer = |_| vec![0f32; rows * width];
         KvCache {
             rows,
             width,
-            k: (0..config.layers).map(layer).collect(),
-            v: (0..config.layers).map(layer).collect(),
+            k: (0..config.layers).map(|_| vec![0f32; key_panels_len(rows, width)]).collect(),
+            v: (0..config.layers).map(|_| vec![0f32; rows * width]).collect(),
         }
     }
 
@@ -64,7 +87,7 @@ impl KvCache {
 
     /// Bytes when full.
     pub fn bytes(&self) -> usize {
-        2 * self.k.len() * self.rows * self.width * 4
+        self.k.len() * (key_panels_len(self.rows, self.width) + self.rows * self.width) * 4
     }
 
     /// Copies the new rows of a layer to where their spans say they live.
@@ -78,11 +101,38 @@ impl KvCache {
                 let from = (span.row + at + skip - before.min(at + skip)) * w;
                 let n = (count - skip) * w;
                 if n > 0 {
-                    self.k[layer][(row + skip) * w..][..n].copy_from_slice(&k[from..from + n]);
+                    store_keys(&mut self.k[layer], w, row + skip, &k[from..from + n]);
                     self.v[layer][(row + skip) * w..][..n].copy_from_slice(&v[from..from + n]);
                 }
                 at += count;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_sees_its_ancestors() {
+        let mut batch = Batch::default();
+        let trunk = batch.follow(None, &[1, 2, 3]);
+        let left = batch.follow(Some(trunk), &[4]);
+        batch.follow(Some(left), &[5, 6]);
+        let right = batch.follow(Some(trunk), &[7]);
+        batch.follow(Some(right), &[8]);
+        batch.follow(None, &[9]);
+        let spans: Vec<_> = batch.spans.iter().map(|s| (s.row, s.len, s.keys.as_slice(), s.tree)).collect();
+        let want: [(_, _, &[_], _); 6] = [
+            (0, 3, &[(0, 3)], 0),
+            (3, 1, &[(0, 4)], 0),
+            (4, 2, &[(0, 6)], 0),
+            (6, 1, &[(0, 3), (6, 1)], 0),
+            (7, 1, &[(0, 3), (6, 2)], 0),
+            (8, 1, &[(8, 1)], 5),
+        ];
+        assert_eq!(spans, want);
+        assert_eq!(batch.positions, [0, 1, 2, 3, 4, 5, 3, 4, 0]);
     }
 }

@@ -8,12 +8,32 @@ use crate::batch::{Batch, KvCache};
 use crate::config::Config;
 use crate::error::ModelError;
 use nurture_kernels::{
-    Cpu, Forward, Linear, Rope, Weight, add, attention_forward, embed, gated_forward, linear_at,
-    linear_forward, rms_norm_forward, rope,
+    Cpu, Forward, Keys, Linear, Quantised, Rope, Weight, add, attention_forward, embed, gated_forward,
+    linear_at, linear_fast, linear_fast_at, linear_forward, rms_norm_forward, rope,
 };
 
+/// How the products with quantised weights take their activations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// float32: training, exams, rollouts, proofs of parity
+    #[default]
+    Exact,
+    /// bytes, 32 of which share a scale: chat and serving. Adapters and float weights stay float32
+    Fast,
+}
+
+impl Mode {
+    /// Its name on the command line and beside figures.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Exact => "exact",
+            Mode::Fast => "fast",
+        }
+    }
+}
+
 /// A projection's constants.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Projected {
     /// `[N, D]`
     pub weight: Weight,
@@ -22,7 +42,7 @@ pub struct Projected {
 }
 
 /// One block's constants.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[allow(missing_docs)] // the names are the field's own
 pub struct Block {
     pub attn_norm: Vec<f32>,
@@ -41,7 +61,7 @@ pub struct Block {
 }
 
 impl Block {
-    fn projected(&self, p: Projection) -> &Projected {
+    pub(crate) fn projected(&self, p: Projection) -> &Projected {
         match p {
             Projection::Q => &self.q,
             Projection::K => &self.k,
@@ -52,10 +72,22 @@ impl Block {
             Projection::Down => &self.down,
         }
     }
+
+    pub(crate) fn projected_mut(&mut self, p: Projection) -> &mut Projected {
+        match p {
+            Projection::Q => &mut self.q,
+            Projection::K => &mut self.k,
+            Projection::V => &mut self.v,
+            Projection::O => &mut self.o,
+            Projection::Gate => &mut self.gate,
+            Projection::Up => &mut self.up,
+            Projection::Down => &mut self.down,
+        }
+    }
 }
 
 /// The network's constants.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Decoder {
     pub(crate) config: Config,
     pub(crate) embed: Weight,
@@ -143,6 +175,27 @@ impl Kept {
     }
 }
 
+/// What a forward pass leaves for the backward pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retain {
+    /// the activations of the blocks from this one on; those below share its place
+    From(usize),
+    /// each block's input alone
+    Inputs,
+    /// the activations of the last block that was computed, no more
+    Nothing,
+}
+
+impl Retain {
+    /// Where the activations of layer `l` stand.
+    pub(crate) fn place(self, l: usize) -> usize {
+        match self {
+            Retain::From(first) => l.max(first),
+            Retain::Inputs | Retain::Nothing => 0,
+        }
+    }
+}
+
 /// The activations of a forward pass. Grows to the largest batch that it has seen.
 #[derive(Debug, Default)]
 pub struct Buffers {
@@ -156,6 +209,10 @@ pub struct Buffers {
     pub(crate) y: Vec<f32>,
     /// `act(gate) · up` `[T, F]`
     pub(crate) act: Vec<f32>,
+    /// inputs of the blocks, where the rest is computed again in the backward pass
+    pub(crate) inputs: Vec<Vec<f32>>,
+    /// the input of a product as bytes (fast mode)
+    pub(crate) bytes: Quantised,
 }
 
 impl Buffers {
@@ -207,13 +264,15 @@ impl Decoder {
     }
 
     /// Runs all new tokens of `batch` through the blocks; their keys and values go to `cache` where their spans say.
-    /// Gives the residual stream before the last norm, `[T, D]` (see [`Decoder::logits`]).
+    /// Gives the residual stream before the last norm, `[T, D]` (see [`Decoder::logits`]). Within a mode, a token's bits
+    /// do not depend on the tokens beside it.
     ///
     /// # Errors
     /// A token beyond the vocabulary.
     pub fn forward<'b>(
         &self,
         cpu: &Cpu,
+        mode: Mode,
         adapter: Option<&Adapter>,
         batch: &Batch,
         cache: &mut KvCache,
@@ -221,53 +280,106 @@ impl Decoder {
     ) -> Result<&'b [f32], ModelError> {
         self.check(batch)?;
         buffers.kept.resize_with(1, Kept::default);
-        self.blocks_forward(cpu, adapter, batch, Some(cache), buffers);
+        self.embed_forward(cpu, batch, buffers);
+        self.blocks_forward(
+            cpu,
+            mode,
+            adapter,
+            batch,
+            Some(cache),
+            0..self.config.layers,
+            Retain::Nothing,
+            buffers,
+        );
         Ok(&buffers.x)
     }
 
-    /// The same with every layer's activations kept and the batch's own rows as keys.
+    /// The same with activations kept for the backward pass and the batch's own rows as keys. `change` may change the
+    /// embedded tokens.
     pub(crate) fn forward_kept(
         &self,
         cpu: &Cpu,
         adapter: Option<&Adapter>,
         batch: &Batch,
+        retain: Retain,
         buffers: &mut Buffers,
+        change: impl FnOnce(&mut [f32]),
     ) -> Result<(), ModelError> {
         self.check(batch)?;
-        buffers.kept.resize_with(self.config.layers, Kept::default);
-        self.blocks_forward(cpu, adapter, batch, None, buffers);
+        let layers = self.config.layers;
+        let (kept, inputs) = match retain {
+            Retain::From(_) => (layers, 0),
+            Retain::Inputs => (1, layers),
+            Retain::Nothing => (1, 0),
+        };
+        // what an earlier pass had more stays for the next one like it
+        buffers.kept.resize_with(kept.max(buffers.kept.len()), Kept::default);
+        buffers.inputs.resize_with(inputs.max(buffers.inputs.len()), Vec::new);
+        self.embed_forward(cpu, batch, buffers);
+        change(&mut buffers.x);
+        self.blocks_forward(cpu, Mode::Exact, adapter, batch, None, 0..layers, retain, buffers);
         Ok(())
     }
 
-    fn blocks_forward(
+    /// Computes the activations of block `l` again from its kept input, the same bits.
+    pub(crate) fn block_again(
         &self,
         cpu: &Cpu,
         adapter: Option<&Adapter>,
         batch: &Batch,
+        l: usize,
+        buffers: &mut Buffers,
+    ) {
+        std::mem::swap(&mut buffers.x, &mut buffers.inputs[l]);
+        self.blocks_forward(cpu, Mode::Exact, adapter, batch, None, l..l + 1, Retain::Nothing, buffers);
+    }
+
+    /// Embedded tokens to the residual stream, and the sizes of what all blocks share.
+    fn embed_forward(&self, cpu: &Cpu, batch: &Batch, buffers: &mut Buffers) {
+        let (c, t) = (&self.config, batch.len());
+        let Buffers { x, n, y, act, .. } = buffers;
+        for (v, len) in [(&mut *x, t * c.width), (n, t * c.width), (y, t * c.width), (act, t * c.ffn)] {
+            fit(v, len);
+        }
+        embed(cpu.pool(), &self.embed, &batch.tokens, c.embed_scale, x);
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn blocks_forward(
+        &self,
+        cpu: &Cpu,
+        mode: Mode,
+        adapter: Option<&Adapter>,
+        batch: &Batch,
         mut cache: Option<&mut KvCache>,
+        layers: std::ops::Range<usize>,
+        retain: Retain,
         buffers: &mut Buffers,
     ) {
         let (c, t, pool) = (&self.config, batch.len(), cpu.pool());
-        let keep = cache.is_none();
-        let Buffers { kept, x, n, y, act } = buffers;
-        for (v, len) in
-            [(&mut *x, t * c.width), (&mut *n, t * c.width), (&mut *y, t * c.width), (&mut *act, t * c.ffn)]
-        {
-            fit(v, len);
-        }
-        embed(pool, &self.embed, &batch.tokens, c.embed_scale, x);
-        for (l, block) in self.blocks.iter().enumerate() {
-            let at = if keep { l } else { 0 };
-            let k = &mut kept[at];
-            k.fit(c, adapter, l, t, keep);
+        let training = cache.is_none();
+        let Buffers { kept, x, n, y, act, inputs, bytes, .. } = buffers;
+        let mut product = |x: &[f32], t: usize, parts: &mut [Forward<'_>]| match mode {
+            Mode::Exact => linear_forward(cpu, x, t, parts),
+            Mode::Fast => {
+                bytes.set(pool, x, x.len() / t.max(1));
+                linear_fast(cpu, x, bytes, t, parts);
+            }
+        };
+        for (l, block) in self.blocks.iter().enumerate().take(layers.end).skip(layers.start) {
+            if retain == Retain::Inputs {
+                fit(&mut inputs[l], t * c.width);
+                inputs[l].copy_from_slice(x);
+            }
+            let k = &mut kept[retain.place(l)];
+            k.fit(c, adapter, l, t, training);
             let lin = |p| self.linear(adapter, l, p);
 
             rms_norm_forward(pool, x, &block.attn_norm, c.norm_eps, n, &mut k.inv1);
             let [hq, hk, hv, ho, hg, hu, hd] = &mut k.h;
             // with norms on q and k, the projections land in `q_raw` and `k_raw`
             let (q, key) = if c.qk_norm { (&mut k.q_raw, &mut k.k_raw) } else { (&mut k.q, &mut k.k) };
-            linear_forward(
-                cpu,
+            product(
                 n,
                 t,
                 &mut [
@@ -291,16 +403,25 @@ impl Decoder {
                         &shape,
                         &batch.spans,
                         &k.q,
-                        &cache.k[l],
+                        Keys::Panels(&cache.k[l]),
                         &cache.v[l],
                         &mut k.a,
                         &mut [],
                     );
                 }
-                None => attention_forward(pool, &shape, &batch.spans, &k.q, &k.k, &k.v, &mut k.a, &mut k.lse),
+                None => attention_forward(
+                    pool,
+                    &shape,
+                    &batch.spans,
+                    &k.q,
+                    Keys::Rows(&k.k),
+                    &k.v,
+                    &mut k.a,
+                    &mut k.lse,
+                ),
             }
             let o = if c.post_norms { &mut k.o } else { &mut *y };
-            linear_forward(cpu, &k.a, t, &mut [Forward { linear: lin(Projection::O), y: o, h: ho }]);
+            product(&k.a, t, &mut [Forward { linear: lin(Projection::O), y: o, h: ho }]);
             if let Some(w) = &block.post_attn_norm {
                 rms_norm_forward(pool, &k.o, w, c.norm_eps, y, &mut k.inv_o);
             }
@@ -309,8 +430,7 @@ impl Decoder {
             std::mem::swap(x, &mut k.x);
 
             rms_norm_forward(pool, &k.mid, &block.ffn_norm, c.norm_eps, n, &mut k.inv2);
-            linear_forward(
-                cpu,
+            product(
                 n,
                 t,
                 &mut [
@@ -320,7 +440,7 @@ impl Decoder {
             );
             gated_forward(pool, c.activation, &k.gate, &k.up, act);
             let down = if c.post_norms { &mut k.down } else { &mut *y };
-            linear_forward(cpu, act, t, &mut [Forward { linear: lin(Projection::Down), y: down, h: hd }]);
+            product(act, t, &mut [Forward { linear: lin(Projection::Down), y: down, h: hd }]);
             if let Some(w) = &block.post_ffn_norm {
                 rms_norm_forward(pool, &k.down, w, c.norm_eps, y, &mut k.inv_down);
             }
@@ -336,14 +456,31 @@ impl Decoder {
     }
 
     /// Logits `[T, V]` of rows of the residual stream `x` `[T, D]`.
-    pub fn logits(&self, cpu: &Cpu, x: &[f32], out: &mut [f32]) {
+    pub fn logits(&self, cpu: &Cpu, mode: Mode, x: &[f32], out: &mut [f32]) {
         let n = self.last_norm(cpu, x);
+        let t = n.len() / self.config.width;
         let linear = Linear { weight: self.head(), bias: None, lora: None };
-        linear_forward(cpu, &n, n.len() / self.config.width, &mut [Forward { linear, y: out, h: &mut [] }]);
+        let parts = &mut [Forward { linear, y: out, h: &mut [] }];
+        match mode {
+            Mode::Exact => linear_forward(cpu, &n, t, parts),
+            Mode::Fast => {
+                let mut bytes = Quantised::default();
+                bytes.set(cpu.pool(), &n, self.config.width);
+                linear_fast(cpu, &n, &bytes, t, parts);
+            }
+        }
     }
 
     /// Logits of the tokens `ids` only, `[T, ids.len()]`: the same bits as [`Decoder::logits`] gives there.
-    pub fn logits_at(&self, cpu: &Cpu, x: &[f32], ids: &[u32], out: &mut [f32]) {
-        linear_at(cpu, self.head(), &self.last_norm(cpu, x), ids, out);
+    pub fn logits_at(&self, cpu: &Cpu, mode: Mode, x: &[f32], ids: &[u32], out: &mut [f32]) {
+        let n = self.last_norm(cpu, x);
+        match mode {
+            Mode::Exact => linear_at(cpu, self.head(), &n, ids, out),
+            Mode::Fast => {
+                let mut bytes = Quantised::default();
+                bytes.set(cpu.pool(), &n, self.config.width);
+                linear_fast_at(cpu, self.head(), &n, &bytes, ids, out);
+            }
+        }
     }
 }

@@ -15,7 +15,7 @@ use crate::said;
 use anyhow::{Context, Result, anyhow, bail};
 use nurture_formats::{GgufFile, HfFolder, ModelFile, adapter as peft, load_adapter};
 use nurture_infer::{Finish, Generator, Sampler, Sampling, StopIds};
-use nurture_model::{Adapter, Cpu, Decoder};
+use nurture_model::{Adapter, Cpu, Decoder, Mode};
 use nurture_text::{
     ChatTemplate, Clock, GgufTokenizerKeys, Message, RenderOptions, Renderer, StreamDecoder, Tokenizer,
 };
@@ -206,11 +206,14 @@ pub struct ChatOptions {
     pub max_tokens: usize,
     /// Room for the whole conversation in tokens; 0: the model's own context, at most 8,192.
     pub context: usize,
+    /// How products take their activations.
+    pub mode: Mode,
 }
 
 impl Default for ChatOptions {
     fn default() -> ChatOptions {
-        ChatOptions { system: None, sampling: Sampling::default(), max_tokens: 512, context: 0 }
+        let (sampling, mode) = (Sampling::default(), Mode::Fast);
+        ChatOptions { system: None, sampling, max_tokens: 512, context: 0, mode }
     }
 }
 
@@ -248,7 +251,7 @@ impl<'m> Chat<'m> {
         let stop = StopIds(model.tokenizer().stop_ids().to_vec());
         Chat {
             model,
-            generator: Generator::new(&model.decoder, adapter, &model.cpu, context),
+            generator: Generator::new(&model.decoder, adapter, &model.cpu, options.mode, context),
             sampler: Sampler::new(options.sampling),
             max_tokens: options.max_tokens,
             messages: options.system.map(|s| Message::new("system", s)).into_iter().collect(),

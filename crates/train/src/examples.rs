@@ -52,17 +52,18 @@ pub(crate) fn check(c: &Config, config: &TrainConfig, lessons: &Lessons) -> Resu
     Ok(())
 }
 
-/// The plan of a run over sequences of these lengths.
-pub(crate) fn plan(config: &TrainConfig, lengths: Vec<usize>) -> Result<BatchPlan, PlanError> {
-    let per_epoch = lengths.len().div_ceil(config.batch.max(1)).max(1) as u64;
-    let epochs = config.total_steps(lengths.len()).div_ceil(per_epoch);
-    BatchPlan::new(
-        lengths,
-        PlanConfig {
-            epochs: u32::try_from(epochs).unwrap_or(u32::MAX),
-            batch: config.batch,
-            pack_tokens: config.micro_tokens,
-            seed: config.seed,
-        },
-    )
+/// The plan of a run over these examples.
+pub(crate) fn plan(config: &TrainConfig, examples: &[TokenExample]) -> Result<BatchPlan, PlanError> {
+    let per_epoch = examples.len().div_ceil(config.batch.max(1)).max(1) as u64;
+    let epochs = config.total_steps(examples.len()).div_ceil(per_epoch);
+    let plan = PlanConfig {
+        epochs: u32::try_from(epochs).unwrap_or(u32::MAX),
+        batch: config.batch,
+        pack_tokens: config.micro_tokens,
+        seed: config.seed,
+    };
+    match config.shares() {
+        true => BatchPlan::new(examples, plan),
+        false => BatchPlan::apart(examples.iter().map(|e| e.tokens.len()).collect(), plan),
+    }
 }

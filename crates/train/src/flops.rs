@@ -1,5 +1,8 @@
 //! Useful floating-point operations of LoRA training: what the mathematics asks for, whatever the engine does.
 
+use crate::error::TrainError;
+use crate::subject::Subject;
+use nurture_data::{PrefixTree, TokenExample};
 use nurture_model::{Config, LoraSpec, PROJECTIONS};
 
 /// Operations of one token of a sequence; a multiply-add is two.
@@ -54,11 +57,46 @@ impl FlopsPerToken {
         6.0 * lora.parameters(c) as f64
     }
 
-    /// Useful operations of a whole sequence of which `trained` tokens carry loss.
-    pub(crate) fn sequence(c: &Config, tokens: usize, trained: usize) -> f64 {
-        let one = FlopsPerToken::new(c, tokens);
-        (one.frozen + one.attention) * tokens as f64 + one.head * trained as f64
+    /// Operations of a whole micro-batch: what its sequences share is done once.
+    pub fn tree(c: &Config, tree: &PrefixTree<'_>) -> f64 {
+        // attention of the first `n` tokens of a sequence; a segment adds what its tokens add to it
+        let attention = |n: usize| if n == 0 { 0.0 } else { FlopsPerToken::new(c, n).attention * n as f64 };
+        let segments = tree.segments.iter().map(|s| attention(s.start + s.tokens.len()) - attention(s.start));
+        let one = FlopsPerToken::new(c, 1);
+        one.frozen * tree.rows() as f64 + segments.sum::<f64>() + one.head * tree.losses.len() as f64
     }
+
+    /// Useful operations of a window of general text on which breadth is kept: the vocabulary projection at each of
+    /// its tokens, and the base's beside it (forward alone, half of forward and backward).
+    pub(crate) fn kept(c: &Config, tokens: usize) -> f64 {
+        let one = FlopsPerToken::new(c, tokens);
+        (one.frozen + one.attention + 1.5 * one.head) * tokens as f64
+    }
+
+    /// Useful operations of the base's own pass over such a window, done once.
+    pub(crate) fn read_once(c: &Config, tokens: usize) -> f64 {
+        let one = FlopsPerToken::new(c, tokens);
+        (one.frozen + one.attention) / 2.0 * tokens as f64
+    }
+}
+
+/// Useful operations of one pass over these micro-batches, what their examples share (where `sharing` is on) done once;
+/// the gradients of the network's own weights, where they train, are among them.
+///
+/// # Errors
+/// Parts to freeze that are not there.
+pub fn useful_flop(
+    c: &Config,
+    subject: &Subject,
+    packs: &[&[&TokenExample]],
+    sharing: bool,
+) -> Result<f64, TrainError> {
+    let (blocks, head) = subject.own_flop(c)?;
+    let one = |pack: &&[&TokenExample]| {
+        let tree = PrefixTree::new(pack, sharing);
+        FlopsPerToken::tree(c, &tree) + blocks * tree.rows() as f64 + head * tree.losses.len() as f64
+    };
+    Ok(packs.iter().map(one).sum())
 }
 
 /// Useful GFLOP of a token in a sequence of `tokens` tokens that all carry loss; see [`FlopsPerToken`].

@@ -5,29 +5,15 @@ use crate::error::TrainError;
 use crate::examples::plan;
 use crate::flops::FlopsPerToken;
 use crate::keep::windows_of;
-use nurture_data::TokenExample;
+use crate::subject::Subject;
+use nurture_data::{PrefixTree, TokenExample};
 use nurture_formats::write_atomic;
-use nurture_model::{Config, LoraSpec, TrainingShape, keep_memory, memory_table};
+use nurture_model::{Config, TrainingShape, keep_memory, memory_table};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// Name of the file in the run's folder.
 pub const FORECAST: &str = "forecast.json";
-
-/// What a forecast needs to know of an example.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SequenceShape {
-    /// Its tokens.
-    pub tokens: usize,
-    /// Those of them that carry loss.
-    pub trained: usize,
-}
-
-impl From<&TokenExample> for SequenceShape {
-    fn from(example: &TokenExample) -> Self {
-        SequenceShape { tokens: example.tokens.len(), trained: example.trained_tokens() }
-    }
-}
 
 /// A row of the memory table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,17 +31,20 @@ pub struct Forecast {
     pub steps: u64,
     /// Micro-batches.
     pub micro_batches: u64,
-    /// Tokens computed, repeated passes counted.
+    /// Tokens of the examples, repeated passes counted.
     pub tokens: u64,
     /// Those of them that carry loss.
     pub trained_tokens: u64,
-    /// Tokens of the largest micro-batch.
+    /// Tokens that are computed: what sequences of a micro-batch share counts once.
+    #[serde(default)]
+    pub computed_tokens: u64,
+    /// Tokens that the largest micro-batch computes.
     pub largest_micro_batch: u64,
     /// The memory table.
     pub memory: Vec<ForecastRow>,
     /// Its sum: the peak to expect.
     pub memory_bytes: u64,
-    /// Useful operations of the whole run; see [`FlopsPerToken`].
+    /// Useful operations of the whole run, what is shared counted once; see [`FlopsPerToken`].
     pub flop: f64,
     /// Speed in useful operations that the estimate of the time stands on, GFLOP/s.
     pub gflops: Option<f64>,
@@ -63,54 +52,60 @@ pub struct Forecast {
     pub seconds: Option<f64>,
 }
 
-/// Forecasts a run over sequences of these shapes.
+/// Forecasts a run over these examples.
 ///
 /// `base_bytes` is what the base's weights take in memory (`Decoder::weight_bytes`).
 ///
 /// # Errors
-/// Settings that cannot be used, no sequences, or one that no micro-batch holds.
+/// Settings that cannot be used, no examples, or one that no micro-batch holds.
 pub fn forecast(
     c: &Config,
-    lora: &LoraSpec,
+    subject: impl Into<Subject>,
     config: &TrainConfig,
-    sequences: &[SequenceShape],
+    examples: &[TokenExample],
     base_bytes: u64,
     threads: usize,
 ) -> Result<Forecast, TrainError> {
     config.check()?;
-    if sequences.is_empty() {
+    let subject: Subject = subject.into();
+    if examples.is_empty() {
         return Err(TrainError::NoExamples);
     }
-    let plan = plan(config, sequences.iter().map(|s| s.tokens).collect())?;
-    let steps = config.total_steps(sequences.len());
+    let plan = plan(config, examples)?;
+    let steps = config.total_steps(examples.len());
     let mut shape = TrainingShape { tokens: 0, loss_rows: 0, longest: 0, threads, base_bytes };
-    let (mut micro_batches, mut tokens, mut trained_tokens, mut flop) = (0u64, 0u64, 0u64, 0f64);
+    let (mut micro_batches, mut tokens, mut trained_tokens, mut computed_tokens) = (0u64, 0u64, 0u64, 0u64);
+    let (mut loss_rows, mut flop) = (0u64, 0f64);
     for step in plan.steps(0).take(usize::try_from(steps).unwrap_or(usize::MAX)) {
         for pack in &step.packs {
-            let all = || pack.iter().filter_map(|&i| sequences.get(i));
-            let here: usize = all().map(|s| s.tokens).sum();
-            let loss: usize = all().map(|s| s.trained).sum();
-            shape.tokens = shape.tokens.max(here);
-            shape.loss_rows = shape.loss_rows.max(loss);
-            shape.longest = shape.longest.max(all().map(|s| s.tokens).max().unwrap_or(0));
+            let pack: Vec<&TokenExample> = pack.iter().filter_map(|&i| examples.get(i)).collect();
+            let tree = PrefixTree::new(&pack, config.shares());
+            shape.tokens = shape.tokens.max(tree.rows());
+            shape.loss_rows = shape.loss_rows.max(tree.losses.len());
+            loss_rows += tree.losses.len() as u64;
+            shape.longest = shape.longest.max(tree.longest());
             micro_batches += 1;
-            tokens += here as u64;
-            trained_tokens += loss as u64;
-            flop += all().map(|s| FlopsPerToken::sequence(c, s.tokens, s.trained)).sum::<f64>();
+            tokens += pack.iter().map(|e| e.tokens.len() as u64).sum::<u64>();
+            trained_tokens += pack.iter().map(|e| e.trained_tokens() as u64).sum::<u64>();
+            computed_tokens += tree.rows() as u64;
+            flop += FlopsPerToken::tree(c, &tree);
         }
     }
-    let mut memory: Vec<ForecastRow> = memory_table(c, lora, &shape)
+    let (blocks, head) = subject.own_flop(c)?;
+    flop += blocks * computed_tokens as f64 + head * loss_rows as f64;
+    let mut memory: Vec<ForecastRow> = memory_table(c, subject.learning(c, config)?, &shape)
         .into_iter()
         .map(|row| ForecastRow { name: row.name.to_string(), bytes: row.bytes })
         .collect();
     // an id and a flag a token, and the text of the example's own id with its bookkeeping
-    let examples = sequences.iter().map(|s| 5 * s.tokens as u64 + 128).sum();
-    memory.push(ForecastRow { name: "examples".to_string(), bytes: examples });
+    let bytes = examples.iter().map(|e| 5 * e.tokens.len() as u64 + 128).sum();
+    memory.push(ForecastRow { name: "examples".to_string(), bytes });
     Ok(Forecast {
         steps,
         micro_batches,
         tokens,
         trained_tokens,
+        computed_tokens,
         largest_micro_batch: shape.tokens as u64,
         memory_bytes: memory.iter().map(|row| row.bytes).sum(),
         memory,
@@ -122,25 +117,34 @@ pub fn forecast(
 
 impl Forecast {
     /// With the windows of general text of these lengths that [`crate::Keep`] adds to the steps.
-    pub fn keeping(mut self, c: &Config, config: &TrainConfig, windows: &[usize]) -> Forecast {
+    ///
+    /// # Errors
+    /// Parts to freeze that are not there.
+    pub fn keeping(
+        mut self,
+        c: &Config,
+        subject: &Subject,
+        config: &TrainConfig,
+        windows: &[usize],
+    ) -> Result<Forecast, TrainError> {
         if !config.keep.is_on() || windows.is_empty() {
-            return self;
+            return Ok(self);
         }
+        let (blocks, head) = subject.own_flop(c)?;
         let seen = (self.steps * config.keep.windows as u64).min(windows.len() as u64) as usize;
         let mut used = vec![false; windows.len()];
         for step in 0..self.steps {
             for at in windows_of(step, config.keep.windows, windows.len(), config.seed) {
                 let len = windows[at];
                 self.tokens += len as u64;
-                // loss on every token, and the base's logits made again beside the tuned ones
-                self.flop += FlopsPerToken::sequence(c, len, len + len / 2);
+                self.computed_tokens += len as u64;
+                self.flop += FlopsPerToken::kept(c, len) + (blocks + head) * len as f64;
                 used[at] = true;
             }
         }
-        // the base's own pass over each window, once: forward is half of forward and backward
         self.flop += (0..windows.len())
             .filter(|&at| used[at])
-            .map(|at| FlopsPerToken::sequence(c, windows[at], 0) / 2.0)
+            .map(|at| FlopsPerToken::read_once(c, windows[at]))
             .sum::<f64>();
         let longest = windows.iter().copied().max().unwrap_or(0);
         let bytes = 4 * (seen * longest * c.width) as u64;
@@ -151,7 +155,7 @@ impl Forecast {
             }
         }
         self.memory_bytes = self.memory.iter().map(|row| row.bytes).sum();
-        self
+        Ok(self)
     }
 
     /// With what the process holds already beside the base's weights: the program, the tokenizer, the data.

@@ -3,9 +3,10 @@
 mod common;
 
 use common::{config, examples, files, lora, tiny};
+use nurture_data::TokenExample;
 use nurture_model::{Activation, Config, Cpu, Family, LoraSpec, PROJECTIONS};
 use nurture_train::{
-    FlopsPerToken, Forecast, RunLength, SequenceShape, TrainConfig, Trainer, forecast, useful_gflop_per_token,
+    FlopsPerToken, Forecast, RunLength, TrainConfig, Trainer, forecast, useful_gflop_per_token,
 };
 use std::ops::ControlFlow;
 
@@ -59,18 +60,17 @@ fn the_forecast_counts_what_the_run_does() {
     let cpu = Cpu::new(2);
     let model = tiny(&cpu);
     let examples = examples(37);
-    let shapes: Vec<SequenceShape> = examples.iter().map(SequenceShape::from).collect();
     for length in [RunLength::Epochs(2.0), RunLength::Epochs(0.4), RunLength::Steps(11)] {
         let config = TrainConfig { length, ..config() };
         let base = model.weight_bytes() as u64;
-        let found = forecast(model.config(), &lora(), &config, &shapes, base, 2).unwrap();
+        let found = forecast(model.config(), &lora(), &config, &examples, base, 2).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let mut trainer =
             Trainer::new(&cpu, &model, lora(), config, examples.clone(), &files(dir.path())).unwrap();
         let outcome = trainer.run(|_| ControlFlow::Continue(())).unwrap();
         assert_eq!(
-            (found.steps, found.tokens, found.trained_tokens),
-            (outcome.steps, outcome.tokens, outcome.trained_tokens)
+            (found.steps, found.tokens, found.trained_tokens, found.computed_tokens),
+            (outcome.steps, outcome.tokens, outcome.trained_tokens, outcome.computed_tokens)
         );
         assert!(found.largest_micro_batch <= 24 && found.micro_batches >= found.steps);
         assert_eq!(found.memory.iter().map(|r| r.bytes).sum::<u64>(), found.memory_bytes);
@@ -85,16 +85,49 @@ fn the_forecast_counts_what_the_run_does() {
     }
 }
 
+/// Sequences of 512 tokens, each behind the same `shared` ones, of which the last `trained` carry loss.
+fn sequences(count: u32, shared: u32, trained: usize) -> Vec<TokenExample> {
+    let one = |n: u32| TokenExample {
+        id: n.to_string(),
+        source: 0,
+        tokens: (0..512).map(|i| if i < shared { i } else { 1000 * (n + 1) + i }).collect(),
+        trained: (0..512).map(|i| i >= 512 - trained).collect(),
+    };
+    (0..count).map(one).collect()
+}
+
 #[test]
 fn every_trained_token_pays_for_the_head_and_the_others_do_not() {
     let c = smollm2();
     let config = TrainConfig { length: RunLength::Epochs(1.0), ..TrainConfig::default() };
-    let at = |trained| {
-        let shapes = [SequenceShape { tokens: 512, trained }; 4];
-        forecast(&c, &rank_16(), &config, &shapes, 0, 2).unwrap()
-    };
-    let (all, few) = (at(512), at(12));
-    assert!((all.flop - 2048.0 * useful_gflop_per_token(&c, 512) * 1e9).abs() < 1.0);
-    assert_eq!(all.flop - few.flop, 4.0 * 500.0 * 4.0 * 49152.0 * 576.0);
+    let at = |trained| forecast(&c, &rank_16(), &config, &sequences(4, 0, trained), 0, 2).unwrap();
+    let (all, few) = (at(511), at(11));
+    let head = 4.0 * 49152.0 * 576.0;
+    // the first token of a sequence is never learnt
+    let whole = 2048.0 * useful_gflop_per_token(&c, 512) * 1e9 - 4.0 * head;
+    assert!((all.flop - whole).abs() < 1.0, "{} {whole}", all.flop);
+    assert_eq!(all.flop - few.flop, 4.0 * 500.0 * head);
     assert!(forecast(&c, &rank_16(), &config, &[], 0, 2).is_err());
+}
+
+#[test]
+fn what_is_shared_is_forecast_once() {
+    let c = smollm2();
+    let config = TrainConfig { length: RunLength::Epochs(1.0), micro_tokens: 4096, ..TrainConfig::default() };
+    let at = |shared, sharing| {
+        let config = TrainConfig { sharing, ..config.clone() };
+        forecast(&c, &rank_16(), &config, &sequences(4, shared, 12), 0, 2).unwrap()
+    };
+    let (tree, apart) = (at(480, true), at(480, false));
+    assert_eq!((tree.tokens, tree.computed_tokens), (2048, 480 + 4 * 32));
+    assert_eq!((apart.tokens, apart.computed_tokens), (2048, 2048));
+    assert_eq!((tree.trained_tokens, tree.largest_micro_batch, tree.micro_batches), (48, 608, 1));
+    // three times the shared part less, attention among its tokens included
+    let shared = FlopsPerToken::new(&c, 480);
+    let saved = 3.0 * 480.0 * (shared.frozen + shared.attention);
+    assert!((apart.flop - tree.flop - saved).abs() < 1.0, "{} {saved}", apart.flop - tree.flop);
+    assert!(tree.memory_bytes < apart.memory_bytes);
+    // nothing to share: nothing changes
+    let (tree, apart) = (at(0, true), at(0, false));
+    assert_eq!((tree.computed_tokens, tree.flop), (2048, apart.flop));
 }

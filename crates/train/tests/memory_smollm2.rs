@@ -4,7 +4,7 @@
 use nurture_data::TokenExample;
 use nurture_formats::ModelFile;
 use nurture_model::{Cpu, Decoder, LoraSpec, PROJECTIONS};
-use nurture_train::{RunFiles, RunLength, SequenceShape, TrainConfig, Trainer, forecast, peak_rss};
+use nurture_train::{RunFiles, RunLength, TrainConfig, Trainer, forecast, peak_rss};
 use std::ops::ControlFlow;
 
 #[test]
@@ -26,8 +26,8 @@ fn the_peak_of_memory_is_the_forecast() {
         trained: vec![true; 150],
     };
     let examples: Vec<TokenExample> = (0..4).map(one).collect();
-    let shapes: Vec<SequenceShape> = examples.iter().map(Into::into).collect();
-    let expected = forecast(model.config(), &lora, &config, &shapes, model.weight_bytes() as u64, 2).unwrap();
+    let expected =
+        forecast(model.config(), &lora, &config, &examples, model.weight_bytes() as u64, 2).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let files = RunFiles { folder: dir.path().into(), base_sha256: String::new() };
     let mut trainer = Trainer::new(&cpu, &model, lora, config, examples, &files).unwrap();

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{config, examples, files, lora, tiny};
+use common::{config, files, lora, prompted, tiny};
 use nurture_model::{Cpu, Decoder};
 use nurture_train::{
     CHECKPOINTS, METRICS, RunLength, TrainConfig, TrainError, Trainer, Warning, read_metrics,
@@ -23,7 +23,7 @@ fn bytes(folder: &Path) -> Files {
 }
 
 fn resume<'a>(cpu: &'a Cpu, model: &'a Decoder, folder: &Path) -> Trainer<'a> {
-    Trainer::resume(cpu, model, lora(), config(), examples(37), &files(folder)).unwrap()
+    Trainer::resume(cpu, model, lora(), config(), prompted(37), &files(folder)).unwrap()
 }
 
 /// Runs to the end and gives the adapter's files.
@@ -38,7 +38,7 @@ fn uninterrupted(threads: usize) -> (Files, Vec<(u64, f64, f64)>) {
     let dir = tempfile::tempdir().unwrap();
     let cpu = Cpu::new(threads);
     let model = tiny(&cpu);
-    let mut trainer = Trainer::new(&cpu, &model, lora(), config(), examples(37), &files(dir.path())).unwrap();
+    let mut trainer = Trainer::new(&cpu, &model, lora(), config(), prompted(37), &files(dir.path())).unwrap();
     let adapter = finish(&mut trainer, dir.path());
     (adapter, curve(dir.path()))
 }
@@ -180,7 +180,7 @@ fn another_run_is_not_resumed() {
         lora.rank = rank;
         let mut files = files(dir.path());
         files.base_sha256 = base.repeat(32);
-        Trainer::resume(&cpu, &model, lora, config, examples(count), &files).map(drop)
+        Trainer::resume(&cpu, &model, lora, config, prompted(count), &files).map(drop)
     };
     try_with(config(), 4, 37, "ab").unwrap();
     let cases = [
@@ -195,6 +195,6 @@ fn another_run_is_not_resumed() {
         assert!(matches!(error, TrainError::Changed { .. }), "{error}");
         assert!(error.to_string().contains(part), "{error}");
     }
-    let again = Trainer::new(&cpu, &model, lora(), config(), examples(37), &files(dir.path()));
+    let again = Trainer::new(&cpu, &model, lora(), config(), prompted(37), &files(dir.path()));
     assert!(matches!(again.unwrap_err(), TrainError::AlreadyBegun { .. }));
 }

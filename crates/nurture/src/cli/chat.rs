@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use nurture::engine::{Chat, ChatOptions, Reply};
 use nurture::infer::{Finish, InferError, Sampling};
 use nurture::lang::Text;
+use nurture::model::Mode;
 use nurture::say;
 
 use super::args::{Arg, Args};
@@ -33,6 +34,7 @@ pub(crate) const COMMAND: Command = Command {
         SEED,
         MAX_TOKENS,
         CONTEXT,
+        EXACT,
         models::THREADS,
         models::TEMPLATE,
     ],
@@ -83,6 +85,19 @@ pub(crate) const CONTEXT: Arg = Arg::count(
     ),
 );
 
+pub(crate) const EXACT: Arg = Arg::switch(
+    "exact",
+    Text::new(
+        "float32 activations, as exams use them (otherwise bytes: faster, a little rounded)",
+        "用 float32 激活值计算，与考试相同（不写时用 8 位整数：更快，略有舍入）",
+    ),
+);
+
+/// The mode of the products, from the command line.
+pub(crate) fn mode(args: Args<'_>) -> Mode {
+    if args.switch("exact") { Mode::Exact } else { Mode::Fast }
+}
+
 /// How tokens are chosen, from the command line.
 pub(crate) fn sampling(args: Args<'_>) -> Sampling {
     Sampling {
@@ -105,6 +120,7 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
         },
         max_tokens: args.count("max-tokens").unwrap_or(512),
         context: args.count("context").unwrap_or(0),
+        mode: mode(args),
     };
     let begin = || Chat::new(&opened.model, opened.adapter.as_ref(), options.clone());
     let mut talk = Talk { cli, opened: &opened, chat: begin() };

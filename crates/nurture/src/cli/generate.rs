@@ -46,6 +46,7 @@ pub(crate) const COMMAND: Command = Command {
         chat::SEED,
         chat::MAX_TOKENS,
         chat::CONTEXT,
+        chat::EXACT,
         models::THREADS,
         models::TEMPLATE,
     ],
@@ -75,7 +76,8 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
     };
     let context = args.count("context").unwrap_or_else(|| model.decoder().config().context.min(8192));
     let as_json = args.switch("json");
-    let mut generator = Generator::new(model.decoder(), opened.adapter.as_ref(), model.cpu(), context);
+    let mode = chat::mode(args);
+    let mut generator = Generator::new(model.decoder(), opened.adapter.as_ref(), model.cpu(), mode, context);
     let mut stop = StopIds(model.tokenizer().stop_ids().to_vec());
     let mut sampler = Sampler::new(sampling(args));
     let most = args.count("max-tokens").unwrap_or(512);
@@ -98,6 +100,7 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
             "load_s": load,
             "first_token_s": first,
             "seconds": begin.elapsed().as_secs_f64(),
+            "mode": mode.name(),
             "model": model.path(),
             "adapter": opened.adapter_dir,
         });

@@ -12,6 +12,7 @@ const FROZEN: &[(&str, &str)] = &[
     ("run", "RECIPE! --set* --fresh"),
     ("train", "RECIPE! --set* --fresh"),
     ("eval", "RECIPE! --set*"),
+    ("watch", "RUN! --once"),
     (
         "chat",
         "MODEL! --adapter --system --temperature --top-p --top-k --seed --max-tokens --context --threads --template",
@@ -24,7 +25,10 @@ const FROZEN: &[(&str, &str)] = &[
     ("pull", "NAME! --verify"),
     ("list", ""),
     ("show", "WHAT! FILE --model --n --set* --template"),
-    ("bench", "WHAT! --model --prompt --gen --method --rank --batch --seq --repeat --quick --threads --json"),
+    (
+        "bench",
+        "WHAT! --model --prompt --gen --method --optimiser --recompute --rank --batch --seq --repeat --quick --threads --json",
+    ),
     ("doctor", "--network"),
     ("help", "TOPIC KEY"),
 ];

@@ -2,38 +2,39 @@
 
 use crate::engine::Model;
 use anyhow::Result;
-use nurture_data::TokenExample;
-use nurture_model::{Adapter, AdapterGrads, LoraSpec, TrainBatch, TrainBuffers};
-use nurture_train::FlopsPerToken;
+use nurture_data::{PrefixTree, TokenExample};
+use nurture_train::{Learner, Subject, TrainConfig, useful_flop};
 use std::time::Instant;
+
+/// Most tokens of the piece that is timed.
+const PIECE: usize = 768;
 
 /// Useful GFLOP/s of training, from a short piece of it.
 pub(super) fn training_speed(
     model: &Model,
-    lora: &LoraSpec,
+    subject: &Subject,
+    config: &TrainConfig,
     tokens: &[TokenExample],
-    micro_tokens: usize,
 ) -> Result<f64> {
-    let c = model.decoder().config();
-    let adapter = Adapter::new(c, lora, 0);
-    let mut grads = AdapterGrads::zeros(&adapter);
-    let mut buffers = TrainBuffers::default();
-    let mut batch = TrainBatch::default();
-    let mut flop = 0.0;
     // spread over the data, so that lengths are mixed as they will be
-    let step = (tokens.len() / 16).max(1);
+    let step = (tokens.len() / config.batch.max(1)).max(1);
+    let mut pack: Vec<&TokenExample> = Vec::new();
     for e in tokens.iter().step_by(step) {
-        if !batch.batch.is_empty() && batch.batch.len() + e.tokens.len() > micro_tokens.min(768) {
+        pack.push(e);
+        let rows = PrefixTree::new(&pack, config.sharing).rows();
+        if pack.len() > 1 && rows > config.micro_tokens.min(PIECE) {
+            pack.pop();
             break;
         }
-        batch.push(&e.tokens, &e.trained, 1.0);
-        let per = FlopsPerToken::new(c, e.tokens.len());
-        flop += (per.frozen + per.attention) * e.tokens.len() as f64 + per.head * e.trained_tokens() as f64;
     }
+    let mut learner = Learner::begin(model.cpu(), model.decoder(), subject, config)?;
+    let flop = useful_flop(model.decoder().config(), subject, &[&pack[..]], config.sharing)?;
+    let packs = [pack];
     let mut best = f64::INFINITY;
-    for _ in 0..3 {
+    for step in 1..=3 {
         let began = Instant::now();
-        model.decoder().train(model.cpu(), &adapter, &batch, &mut buffers, &mut grads)?;
+        // a rate that changes nothing worth the name
+        learner.update(config, step, 1e-12, &packs)?;
         best = best.min(began.elapsed().as_secs_f64());
     }
     Ok(flop * 1e-9 / best.max(1e-9))

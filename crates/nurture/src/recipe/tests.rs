@@ -39,6 +39,8 @@ fn everything() -> String {
         let one = |field: &Field| match field.kind {
             Kind::Table(inner) => format!("{} = {}", field.name, table(inner)),
             Kind::List(Kind::Table(inner)) => format!("{} = [{}]", field.name, table(inner)),
+            // beside an adapter there is nothing to freeze
+            _ if field.name == "freeze" => "freeze = []".to_string(),
             _ => format!("{} = {}", field.name, field.example),
         };
         format!("{{ {} }}", section.fields.iter().map(one).collect::<Vec<_>>().join(", "))
@@ -144,6 +146,19 @@ fn a_small_recipe_is_enough() {
 }
 
 #[test]
+fn without_an_adapter_the_network_itself_is_trained() {
+    let text = SMALL.replace("adapter", "freeze = ['embed', 'layers.0-5'] # adapter");
+    let recipe = good(&text, &["train.recompute=true"]);
+    assert!(recipe.train.adapter.is_none() && recipe.train.recompute);
+    assert_eq!(recipe.train.freeze, ["embed", "layers.0-5"]);
+    let run = derive(&recipe, &facts(1000, 50, 0), &BASE);
+    assert_eq!((run.rate, run.micro_tokens), (5e-5, 512));
+    assert!(run.values.iter().all(|v| v.key != "train.adapter.alpha"), "{:?}", run.values);
+    let adapted = derive(&good(SMALL, &[]), &facts(1000, 50, 0), &BASE);
+    assert!(adapted.checkpoint_every < run.checkpoint_every, "checkpoints of a network are large");
+}
+
+#[test]
 fn slips_are_refused_with_line_and_hint() {
     let check = |text: &str, wants: &[&str]| {
         let said = refusal(text, &[]);
@@ -175,7 +190,10 @@ fn slips_are_refused_with_line_and_hint() {
     check(&with("rate = 1e-3\nrate = 1e-4"), &[":9:", "not TOML"]);
     check(&SMALL.replace("base", "# base"), &["`model.base` is missing", "For example: base = "]);
     check(&SMALL.replace("smollm2-135m-instruct", ""), &["`model.base`", "not empty"]);
-    check(&SMALL.replace("adapter", "# adapter"), &["`train.adapter` is missing", "adapter = "]);
+    check(
+        &with("freeze = 'embed'"),
+        &["`train.freeze` and `train.adapter` do not go together", "frozen anyway"],
+    );
     check(&SMALL.replace(r#"{ path = "data/train.jsonl" }"#, ""), &["`data.train` is missing"]);
     check(&SMALL.replace("path", "paht"), &[":5:12", "`data.train[0].paht`", "`data.train[0].path`"]);
     check("", &["`model` is missing"]);

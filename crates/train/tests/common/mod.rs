@@ -30,6 +30,16 @@ pub(crate) fn examples(count: usize) -> Vec<TokenExample> {
         .collect()
 }
 
+/// The same, every other one behind a prompt of eight tokens that they share.
+pub(crate) fn prompted(count: usize) -> Vec<TokenExample> {
+    let mut all = examples(count);
+    for e in all.iter_mut().step_by(2) {
+        e.tokens.splice(0..0, 100..108);
+        e.trained.splice(0..0, [false; 8]);
+    }
+    all
+}
+
 /// Thirty steps over 37 examples, five a step, several micro-batches each.
 pub(crate) fn config() -> TrainConfig {
     TrainConfig {

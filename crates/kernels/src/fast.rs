@@ -1,0 +1,332 @@
+//! The linear layer of `fast` mode: stored weights × activations as bytes (`quantise.rs`), for one row as for thousands.
+//!
+//! For each run of 32 columns the products of bytes are summed exactly in integers; the sum joins the output by one
+//! fused multiply-add with the product of both scales, runs ascending from the bias (or +0), each followed by
+//! `minimum · sum of the activations` where the type has a minimum; the float LoRA product continues the chain. Rows,
+//! tiles, threads and instruction set do not change a bit.
+
+use crate::dot8::{Dot, Ints, dot_fn};
+use crate::dtype::DType;
+use crate::lanes::{LANES, Lanes};
+use crate::linear::{Cpu, Forward, check_parts, linear_at, linear_forward, lora_h};
+use crate::pool::Shares;
+use crate::quantise::{Group, Quantised};
+use crate::weight::{RUN, TILE_ROWS, Weight, offset, quads32, run_bytes, scales32};
+
+/// Bytes of weights that a task reads at least.
+const TASK_BYTES: usize = 16 * 1024;
+
+/// Rows up to which a region is bound by reading the weights rather than by arithmetic.
+const BOUND_BY_READING: usize = 16;
+
+/// One weight's part of a region.
+struct Part<'a> {
+    weight: &'a Weight,
+    x: &'a Quantised,
+    bias: Option<&'a [f32]>,
+    /// `Bᵀ`, its padded width, rank and `h`
+    lora: Option<(&'a [f32], usize, usize, &'a [f32])>,
+    /// `[T, ld]`, where columns `col0 ..` stand
+    y: Shares<f32>,
+    ld: usize,
+    col0: usize,
+    /// its place in the row of all parts' tiles
+    first_tile: usize,
+}
+
+/// Where to cut `tiles` tiles of `bytes` each into tasks. Where reading rules, each thread gets one long stretch first,
+/// which memory delivers at its best rate, and short ones for whoever is ready sooner; else all are equal.
+fn cuts(tiles: usize, bytes: usize, rows: usize, threads: usize) -> Vec<usize> {
+    let least = TASK_BYTES.div_ceil(bytes).max(1);
+    let mut cuts = vec![0];
+    let mut at = 0;
+    while at < tiles {
+        let size = match rows <= BOUND_BY_READING && threads > 1 {
+            true if cuts.len() <= threads => tiles * 3 / (4 * threads),
+            true => (tiles - at).div_ceil(3 * threads),
+            false => tiles.div_ceil(16 * threads),
+        };
+        at = (at + size.max(if rows <= BOUND_BY_READING { least } else { 1 })).min(tiles);
+        cuts.push(at);
+    }
+    cuts
+}
+
+/// `y = x Wᵀ + bias + h Bᵀ` as [`crate::linear_forward`], with the input as bytes: `q` holds `x` `[T, D]` quantised
+/// ([`Quantised::set`]). `h` and weights of float types are computed from `x` itself.
+///
+/// # Panics
+/// If shapes do not fit.
+pub fn linear_fast(cpu: &Cpu, x: &[f32], q: &Quantised, t: usize, parts: &mut [Forward<'_>]) {
+    let Some(d) = parts.first().map(|p| p.linear.weight.cols()) else { return };
+    assert_eq!(x.len(), t * d, "input shape");
+    check_parts(t, d, parts);
+    if parts.iter().any(|p| !p.linear.weight.dtype().is_quantised()) {
+        // whole parts at a time: rare (a file that mixes float and quantised projections of one input)
+        for p in parts {
+            let Forward { linear, y, h } = p;
+            let part = &mut [Forward { linear: *linear, y, h }];
+            match linear.weight.dtype().is_quantised() {
+                true => linear_fast(cpu, x, q, t, part),
+                false => linear_forward(cpu, x, t, part),
+            }
+        }
+        return;
+    }
+    assert!(q.rows() == t && q.cols() == d, "quantised input shape");
+    if t == 0 {
+        return;
+    }
+    lora_h(cpu, x, t, d, parts);
+    let mut tiles = 0;
+    let mut list = Vec::with_capacity(parts.len());
+    for p in parts.iter_mut() {
+        let Forward { linear, y, h } = p;
+        let h: &[f32] = h;
+        let lora = linear.lora.map(|l| {
+            let (bt, np) = l.transposed_b();
+            (bt, np, l.rank(), h)
+        });
+        let weight = linear.weight;
+        let y = Shares::new(y);
+        let (bias, ld) = (linear.bias, weight.rows());
+        list.push(Part { weight, x: q, bias, lora, y, ld, col0: 0, first_tile: tiles });
+        tiles += weight.tiles();
+    }
+    let bytes: usize = list.iter().map(|p| p.weight.bytes()).sum();
+    let cuts = cuts(tiles, (bytes / tiles.max(1)).max(1), t, cpu.pool().threads());
+    cpu.pool().run(cuts.len() - 1, |task| {
+        for tile in cuts[task]..cuts[task + 1] {
+            let p = &list[list.partition_point(|p| p.first_tile <= tile) - 1];
+            // SAFETY: shapes are checked above; tasks own disjoint columns of `y`.
+            unsafe { tile_rows(p, tile - p.first_tile, t) };
+        }
+    });
+}
+
+/// [`crate::linear_at`] with the input as bytes: the same bits as [`linear_fast`] gives there.
+///
+/// # Panics
+/// If shapes do not fit or an id lies beyond the weight.
+pub fn linear_fast_at(cpu: &Cpu, weight: &Weight, x: &[f32], q: &Quantised, ids: &[u32], out: &mut [f32]) {
+    if !weight.dtype().is_quantised() {
+        return linear_at(cpu, weight, x, ids, out);
+    }
+    let t = q.rows();
+    assert!(q.cols() == weight.cols() && out.len() == t * ids.len(), "shapes of chosen outputs");
+    assert!(ids.iter().all(|&i| (i as usize) < weight.rows()), "chosen output beyond the weight");
+    // one task a tile that is touched
+    let tile_of = |j: usize| ids[j] as usize / TILE_ROWS;
+    let mut order: Vec<usize> = (0..ids.len()).collect();
+    order.sort_by_key(|&j| ids[j]);
+    let groups: Vec<&[usize]> = order.chunk_by(|&a, &b| tile_of(a) == tile_of(b)).collect();
+    let parts = Shares::new(out);
+    cpu.pool().run(groups.len(), |g| {
+        let tile = tile_of(groups[g][0]);
+        let mut lines = vec![0f32; t * LANES];
+        let (y, col0) = (Shares::new(&mut lines), tile * LANES);
+        let (bias, lora, ld) = (None, None, LANES);
+        let part = Part { weight, x: q, bias, lora, y, ld, col0, first_tile: 0 };
+        // SAFETY: `lines` holds the tile's outputs of all rows.
+        unsafe { tile_rows(&part, tile, t) };
+        for &j in groups[g] {
+            for (row, line) in lines.chunks_exact(LANES).enumerate() {
+                // SAFETY: each output belongs to one chosen id, so to one task.
+                unsafe { parts.at(row * ids.len() + j, 1)[0] = line[ids[j] as usize % TILE_ROWS] };
+            }
+        }
+    });
+}
+
+dot_fn! {
+    /// All rows of one tile's outputs.
+    ///
+    /// # Safety
+    /// The tile exists, the shapes of the part fit `t` rows, and nobody else writes these columns of `y`.
+    unsafe fn tile_rows(p: &Part<'_>, tile: usize, t: usize) = tile_rows_any
+}
+
+#[inline(always)]
+unsafe fn tile_rows_any<D: Dot>(p: &Part<'_>, tile: usize, t: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match p.weight.dtype() {
+            DType::Q8_0 => tile_rows_of::<D, { DType::Q8_0 as usize }>(p, tile, t),
+            DType::Q4_0 => tile_rows_of::<D, { DType::Q4_0 as usize }>(p, tile, t),
+            DType::Q4_1 => tile_rows_of::<D, { DType::Q4_1 as usize }>(p, tile, t),
+            DType::Q5_0 => tile_rows_of::<D, { DType::Q5_0 as usize }>(p, tile, t),
+            DType::Q5_1 => tile_rows_of::<D, { DType::Q5_1 as usize }>(p, tile, t),
+            DType::Q4K => tile_rows_of::<D, { DType::Q4K as usize }>(p, tile, t),
+            DType::Q5K => tile_rows_of::<D, { DType::Q5K as usize }>(p, tile, t),
+            DType::Q6K => tile_rows_of::<D, { DType::Q6K as usize }>(p, tile, t),
+            DType::F32 | DType::F16 | DType::BF16 => unreachable!("float weights take the exact product"),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn tile_rows_of<D: Dot, const T: usize>(p: &Part<'_>, tile: usize, t: usize) {
+    let mut row = 0;
+    // SAFETY: the caller's promise; rows stay below `t`.
+    unsafe {
+        while D::ROWS >= 12 && t - row >= 12 {
+            block::<D, T, 12>(p, tile, row);
+            row += 12;
+        }
+        while D::ROWS >= 8 && t - row >= 8 {
+            block::<D, T, 8>(p, tile, row);
+            row += 8;
+        }
+        while D::ROWS >= 4 && t - row >= 4 {
+            block::<D, T, 4>(p, tile, row);
+            row += 4;
+        }
+        while D::ROWS >= 2 && t - row >= 2 {
+            block::<D, T, 2>(p, tile, row);
+            row += 2;
+        }
+        while row < t {
+            block::<D, T, 1>(p, tile, row);
+            row += 1;
+        }
+    }
+}
+
+/// How far ahead of the products the weights are asked for.
+const AHEAD: usize = 2048;
+
+/// Asks for the cache lines of `len` bytes at `p`, which may lie beyond the weight.
+#[inline(always)]
+fn prefetch(p: *const u8, len: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in (0..len).step_by(64) {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: prefetching touches nothing, wherever the address points.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(line).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (p, len);
+}
+
+/// Steps of 16-bit sums that cannot overflow: a step adds at most 2 · 127 · (largest weight).
+const fn narrow_steps(dtype: DType) -> usize {
+    match dtype {
+        DType::Q4_0 | DType::Q4_1 | DType::Q4K => 8, // 15
+        DType::Q5_0 | DType::Q5_1 | DType::Q5K => 4, // 31
+        DType::Q6K => 2,                             // 63
+        _ => 1,                                      // 128
+    }
+}
+
+/// Sums of the products of bytes in a run of 32 columns, or, of types with two scales, in the half that begins at group
+/// `first` of four columns; less the offset of the weights.
+#[inline(always)]
+unsafe fn int_sums<D: Dot, const T: usize, const M: usize>(
+    tile: *const u8,
+    run: usize,
+    first: usize,
+    x: *const i8,
+    groups: *const Group,
+    runs: usize,
+) -> [Ints<D>; M] {
+    let dtype = const { DType::nth(T) };
+    let off = if dtype.signed() { D::SIGNED_OFFSET } else { offset(dtype) };
+    let steps = if dtype.halves() { 4 } else { 8 };
+    let chunk = if D::NARROW && narrow_steps(dtype) < steps { narrow_steps(dtype) } else { steps };
+    // SAFETY: as in `block`.
+    unsafe {
+        let mut ints = [D::L::int_splat(0); M];
+        if off > 0 {
+            for r in 0..M {
+                let s = (*groups.add(r * runs + run)).halves;
+                let s = if dtype.halves() { s[first / 4] } else { s[0] + s[1] };
+                ints[r] = D::L::int_splat(-off * s);
+            }
+        }
+        for c in 0..steps / chunk {
+            let mut part = if D::NARROW { [D::L::int_splat(0); M] } else { ints };
+            for g in first + c * chunk..first + (c + 1) * chunk {
+                let quads = quads32::<D::L>(dtype, tile, run, g);
+                for r in 0..M {
+                    let x = x.add((r * runs + run) * RUN + 4 * g).cast::<i32>().read_unaligned();
+                    part[r] = match dtype.signed() {
+                        true => D::step_signed(part[r], quads, x),
+                        false => D::step(part[r], quads, x),
+                    };
+                }
+            }
+            for r in 0..M {
+                ints[r] = if D::NARROW { D::L::int_add(ints[r], D::flush(part[r])) } else { part[r] };
+            }
+        }
+        ints
+    }
+}
+
+/// `sum += d · scale of the row's group · ints`.
+#[inline(always)]
+unsafe fn add_scaled<D: Dot, const M: usize>(
+    sum: &mut [D::L; M],
+    ints: [Ints<D>; M],
+    d: D::L,
+    groups: *const Group,
+    runs: usize,
+) {
+    for r in 0..M {
+        // SAFETY: as in `block`.
+        unsafe {
+            let both = d.mul(D::L::splat((*groups.add(r * runs)).scale));
+            sum[r] = D::L::int_to_f32(ints[r]).fma(both, sum[r]);
+        }
+    }
+}
+
+/// `M` rows of one tile's outputs.
+#[inline(always)]
+unsafe fn block<D: Dot, const T: usize, const M: usize>(p: &Part<'_>, tile: usize, row: usize) {
+    let dtype = const { DType::nth(T) };
+    let (w, runs) = (p.weight, p.x.runs());
+    let (n, first) = (w.rows(), tile * LANES);
+    let here = LANES.min(n - first);
+    let bytes = w.tile(tile).as_ptr();
+    // SAFETY: the tile has `runs` runs, each row of the input as many groups of 32 bytes; outputs are the caller's
+    // promise.
+    unsafe {
+        let x: *const i8 = p.x.bytes_from(row).as_ptr();
+        let groups: *const Group = p.x.groups_from(row).as_ptr();
+        let mut sum = [D::L::splat(0.0); M];
+        if let Some(bias) = p.bias {
+            sum = [D::L::load_part(bias[first..].as_ptr(), here, 0.0); M];
+        }
+        for run in 0..runs {
+            if row == 0 {
+                // the first rows bring the tile from memory; the others find it in the cache
+                prefetch(bytes.wrapping_add(run * run_bytes(dtype) + AHEAD), run_bytes(dtype));
+            }
+            let (d, m, d2) = scales32::<D::L>(dtype, bytes, run);
+            let ints = int_sums::<D, T, M>(bytes, run, 0, x, groups, runs);
+            add_scaled::<D, M>(&mut sum, ints, d, groups.add(run), runs);
+            if dtype.halves() {
+                let ints = int_sums::<D, T, M>(bytes, run, 4, x, groups, runs);
+                add_scaled::<D, M>(&mut sum, ints, d2, groups.add(run), runs);
+            }
+            if dtype.has_min() {
+                for r in 0..M {
+                    sum[r] = m.fma(D::L::splat((*groups.add(r * runs + run)).sum), sum[r]);
+                }
+            }
+        }
+        if let Some((bt, np, rank, h)) = p.lora {
+            for r in 0..M {
+                for k in 0..rank {
+                    let b = D::L::load(bt[k * np + first..].as_ptr());
+                    sum[r] = D::L::splat(h[(row + r) * rank + k]).fma(b, sum[r]);
+                }
+            }
+        }
+        for r in 0..M {
+            let to = p.y.ptr().add((row + r) * p.ld + first - p.col0);
+            if here == LANES { sum[r].store(to) } else { sum[r].store_part(to, here) }
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The products of fast mode against a plain integer loop on the file's own bytes, and bit for bit against themselves
+//! under every instruction set, number of threads and number of rows.
+
+mod common;
+
+use common::*;
+use nurture_kernels::*;
+
+/// Random blocks of a type, as a file would hold them.
+fn random_rows(rng: &mut Rng, dtype: DType, rows: usize, cols: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    for _ in 0..rows * cols / dtype.block_len() {
+        let start = out.len();
+        out.extend((0..dtype.block_bytes()).map(|_| rng.next_u64() as u8));
+        let at: &[usize] = match dtype {
+            DType::Q4_1 | DType::Q5_1 | DType::Q4K | DType::Q5K => &[0, 2],
+            DType::Q6K => &[208],
+            _ => &[0],
+        };
+        for &a in at {
+            let v = half::f16::from_f64((rng.uniform() - 0.3) * 0.02).to_le_bytes();
+            out[start + a..start + a + 2].copy_from_slice(&v);
+        }
+    }
+    out
+}
+
+fn quantised() -> impl Iterator<Item = DType> {
+    DType::all().filter(|d| d.is_quantised())
+}
+
+fn weight(dtype: DType, rows: usize, cols: usize, raw: &[u8]) -> Weight {
+    let row = raw.len() / rows;
+    let made: Result<Weight, ()> = Weight::read(&Pool::new(1), dtype, rows, cols, |first, out| {
+        out.copy_from_slice(&raw[first * row..][..out.len()]);
+        Ok(())
+    });
+    made.unwrap()
+}
+
+/// Activations with a loud column, a silent group, and values at both ends of the bytes.
+fn activations(rng: &mut Rng, t: usize, d: usize) -> Vec<f32> {
+    let mut x = floats(rng, t * d, 1.0);
+    for (row, x) in x.chunks_exact_mut(d).enumerate() {
+        x[(row * 7) % d] = 40.0;
+        x[(row * 11 + 3) % d] = -40.0;
+        x[d - 32..].fill(if row % 3 == 0 { 0.0 } else { -1.0 });
+    }
+    x
+}
+
+fn quantise(cpu: &Cpu, x: &[f32], d: usize) -> Quantised {
+    let mut q = Quantised::default();
+    q.set(cpu.pool(), x, d);
+    q
+}
+
+fn run(cpu: &Cpu, linear: Linear<'_>, x: &[f32], t: usize) -> Vec<f32> {
+    let d = linear.weight.cols();
+    let mut y = vec![f32::NAN; t * linear.weight.rows()];
+    let mut h = vec![f32::NAN; t * linear.lora.map_or(0, |l| l.rank())];
+    let q = quantise(cpu, x, d);
+    linear_fast(cpu, x, &q, t, &mut [Forward { linear, y: &mut y, h: &mut h }]);
+    y
+}
+
+#[test]
+fn bytes_stand_for_the_values_within_half_a_step() {
+    let _guard = hold();
+    let mut rng = Rng::stream(3, 1);
+    let (t, d) = (5, 96);
+    let x = activations(&mut rng, t, d);
+    let got = quantise(&Cpu::new(2), &x, d).values();
+    for (x, got) in x.chunks(32).zip(got.chunks(32)) {
+        let step = x.iter().fold(0f32, |m, v| m.max(v.abs())) / 127.0;
+        assert!(x.iter().zip(got).all(|(x, g)| (x - g).abs() <= step * 0.50001));
+    }
+}
+
+/// With the weights decoded to floats and the activations to what their bytes stand for, the exact product is the same
+/// up to the rounding of f32.
+#[test]
+fn products_equal_the_float_ones_of_the_same_bytes() {
+    let _guard = hold();
+    let cpu = Cpu::new(2);
+    let mut rng = Rng::stream(4, 1);
+    for dtype in quantised() {
+        let (n, d, t) = (83, 512, 3);
+        let w = weight(dtype, n, d, &random_rows(&mut rng, dtype, n, d));
+        let x = activations(&mut rng, t, d);
+        let linear = Linear { weight: &w, bias: None, lora: None };
+        let got = run(&cpu, linear, &x, t);
+        let seen = quantise(&cpu, &x, d).values();
+        let mut row = vec![0f32; d];
+        let mut want = vec![0f64; t * n];
+        for i in 0..n {
+            w.row_into(i, &mut row);
+            for (m, seen) in seen.chunks_exact(d).enumerate() {
+                want[m * n + i] = row.iter().zip(seen).map(|(a, b)| *a as f64 * *b as f64).sum();
+            }
+        }
+        close(&got, &want, 2e-6, dtype.name());
+    }
+}
+
+#[test]
+fn every_machine_and_thread_gives_the_same_bits() {
+    for dtype in quantised() {
+        let d = if dtype.block_len() == 32 { 288 } else { 512 };
+        for t in [1, 2, 3, 5, 8, 13, 27] {
+            let n = 77;
+            let mut rng = Rng::stream(5, t as u64);
+            let raw = random_rows(&mut rng, dtype, n, d);
+            let (x, bias) = (activations(&mut rng, t, d), floats(&mut rng, n, 1.0));
+            let lora =
+                LoraPair::new(5, d, n, 0.7, floats(&mut rng, 5 * d, 0.1), floats(&mut rng, n * 5, 0.1));
+            same_everywhere(&format!("{dtype}, {t} rows"), |pool| {
+                let cpu = Cpu::new(pool.threads());
+                let w = weight(dtype, n, d, &raw);
+                let plain = Linear { weight: &w, bias: None, lora: None };
+                let full = Linear { weight: &w, bias: Some(&bias), lora: Some(&lora) };
+                vec![run(&cpu, plain, &x, t), run(&cpu, full, &x, t)]
+            });
+        }
+    }
+}
+
+#[test]
+fn a_row_does_not_depend_on_the_rows_beside_it() {
+    let _guard = hold();
+    let cpu = Cpu::new(2);
+    let mut rng = Rng::stream(6, 1);
+    for dtype in quantised() {
+        let (n, d, t) = (50, 256, 31);
+        let w = weight(dtype, n, d, &random_rows(&mut rng, dtype, n, d));
+        let lora = LoraPair::new(4, d, n, 0.7, floats(&mut rng, 4 * d, 0.1), floats(&mut rng, n * 4, 0.1));
+        let linear = Linear { weight: &w, bias: None, lora: Some(&lora) };
+        let x = activations(&mut rng, t, d);
+        let all = run(&cpu, linear, &x, t);
+        for rows in [1, 2, 4, 7, 12] {
+            for first in [0, 5, t - rows] {
+                let some = run(&cpu, linear, &x[first * d..][..rows * d], rows);
+                same_bits(
+                    &some,
+                    &all[first * n..][..rows * n],
+                    &format!("{dtype}, {rows} rows from {first}"),
+                );
+            }
+        }
+        // chosen outputs
+        let plain = Linear { weight: &w, bias: None, lora: None };
+        let whole = run(&cpu, plain, &x, t);
+        let ids = [49, 3, 17, 3, 16];
+        let mut some = vec![0f32; t * ids.len()];
+        linear_fast_at(&cpu, &w, &x, &quantise(&cpu, &x, d), &ids, &mut some);
+        for (row, some) in some.chunks_exact(ids.len()).enumerate() {
+            for (&id, got) in ids.iter().zip(some) {
+                assert_eq!(
+                    got.to_bits(),
+                    whole[row * n + id as usize].to_bits(),
+                    "{dtype}, row {row}, output {id}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_largest_sums_do_not_overflow() {
+    // every quant and every activation at its end, both signs: 16-bit sums saturate first
+    for dtype in quantised() {
+        for byte in [0xff, 0x80, 0x7f, 0x00] {
+            let (n, d) = (16, 256);
+            let mut raw = vec![byte; n * dtype.bytes_of(d).unwrap()];
+            for block in raw.chunks_exact_mut(dtype.block_bytes()) {
+                let at = if dtype == DType::Q6K { 208 } else { 0 };
+                block[at..at + 2].copy_from_slice(&half::f16::from_f32(0.5).to_le_bytes());
+                if matches!(dtype, DType::Q4_1 | DType::Q5_1 | DType::Q4K | DType::Q5K) {
+                    block[2..4].copy_from_slice(&half::f16::from_f32(-0.25).to_le_bytes());
+                }
+            }
+            for x in [1.0f32, -1.0] {
+                let x = vec![x; 4 * d];
+                same_everywhere(&format!("{dtype} of {byte:#x}"), |pool| {
+                    let w = weight(dtype, n, d, &raw);
+                    vec![run(&Cpu::new(pool.threads()), Linear { weight: &w, bias: None, lora: None }, &x, 4)]
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_not_a_number_shows() {
+    let _guard = hold();
+    let cpu = Cpu::new(1);
+    let mut rng = Rng::stream(7, 1);
+    let (n, d) = (20, 64);
+    let w = weight(DType::Q4_0, n, d, &random_rows(&mut rng, DType::Q4_0, n, d));
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for at in [0, 17, 63] {
+            let mut x = vec![0.5f32; 2 * d];
+            x[at] = bad;
+            let y = run(&cpu, Linear { weight: &w, bias: None, lora: None }, &x, 2);
+            assert!(y[..n].iter().all(|v| !v.is_finite()), "{bad} at {at} is hidden");
+            assert!(y[n..].iter().all(|v| v.is_finite()), "{bad} reaches another row");
+        }
+    }
+}
