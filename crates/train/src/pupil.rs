@@ -146,7 +146,7 @@ impl<'a> Pupil<'a> {
         match self {
             Pupil::Adapter { adapter, .. } => adapter.iter().nth(i / 2).map(|(module, _)| {
                 let (a, b) = lora_names(&module);
-                if i % 2 == 0 { a } else { b }
+                if i.is_multiple_of(2) { a } else { b }
             }),
             Pupil::Network { gradients, .. } => gradients.iter().nth(i).map(|(p, _)| p.name.clone()),
         }
