@@ -69,7 +69,7 @@ fn main() -> anyhow::Result<()> {
     for (step, batch) in examples.chunks(BATCH).enumerate() {
         let began = Instant::now();
         let plan = PlanConfig { epochs: 1, batch: BATCH, pack_tokens: config.micro_tokens, seed: 0 };
-        let plan = match config.sharing {
+        let plan = match config.shares() {
             true => BatchPlan::new(batch, plan)?,
             false => BatchPlan::apart(batch.iter().map(|e| e.tokens.len()).collect(), plan)?,
         };
@@ -91,7 +91,7 @@ fn main() -> anyhow::Result<()> {
         "{}",
         json!({
             "engine": "nurture", "model": model_path, "method": "lora", "data": data, "batch": BATCH,
-            "micro_tokens": config.micro_tokens, "sharing": config.sharing, "threads": model.cpu().pool().threads(),
+            "micro_tokens": config.micro_tokens, "sharing": config.shares(), "threads": model.cpu().pool().threads(),
             "isa": nurture::kernels::isa().name(), "steps": seconds.len(), "tokens": tokens, "computed_tokens": computed,
             "examples_s": BATCH as f64 / median, "tok_s": per_step / median, "seconds": seconds, "losses": losses,
             "peak_rss_bytes": peak_rss(),

@@ -146,8 +146,8 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
-    /// Whether sequences share what they begin with alike.
-    pub(crate) fn shares(&self) -> bool {
+    /// Whether sequences share what they begin with alike: `sharing`, unless noise makes each of them its own.
+    pub fn shares(&self) -> bool {
         self.sharing && self.neftune == 0.0
     }
 

@@ -21,14 +21,14 @@ pub(super) fn training_speed(
     let mut pack: Vec<&TokenExample> = Vec::new();
     for e in tokens.iter().step_by(step) {
         pack.push(e);
-        let rows = PrefixTree::new(&pack, config.sharing).rows();
+        let rows = PrefixTree::new(&pack, config.shares()).rows();
         if pack.len() > 1 && rows > config.micro_tokens.min(PIECE) {
             pack.pop();
             break;
         }
     }
     let mut learner = Learner::begin(model.cpu(), model.decoder(), subject, config)?;
-    let flop = useful_flop(model.decoder().config(), subject, &[&pack[..]], config.sharing)?;
+    let flop = useful_flop(model.decoder().config(), subject, &[&pack[..]], config.shares())?;
     let packs = [pack];
     let mut best = f64::INFINITY;
     for step in 1..=3 {
