@@ -213,3 +213,43 @@ fn settings_that_contradict_each_other_are_refused() {
     assert_eq!(refused(Subject::full(&model, Vec::new()), principal), "init");
     assert_eq!(refused(lora().into(), TrainConfig { ema: 1.0, ..config() }), "ema");
 }
+
+#[test]
+fn dora_learns_and_is_saved_resumed_and_read_again() {
+    let cpu = Cpu::new(2);
+    let model = tiny(&cpu);
+    let config = TrainConfig { dora: true, ema: 0.9, ..config() };
+    let run = |lives: &[usize]| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut folder = dir.path().join("adapter");
+        for &steps in lives {
+            let mut trainer =
+                Trainer::resume(&cpu, &model, lora(), config.clone(), examples(37), &files(dir.path()))
+                    .unwrap();
+            for _ in 0..steps {
+                if trainer.step().unwrap().is_none() {
+                    break;
+                }
+            }
+            if trainer.steps_done() == 30 {
+                trainer.finish();
+                trainer.save_adapter(&folder, None, Map::new()).unwrap();
+                assert!(trainer.outcome().last_loss < 4.9, "{}", trainer.outcome().last_loss);
+                let read = Adapter::load_for(&cpu, &model, &load_adapter(&folder).unwrap()).unwrap();
+                let own = trainer.learner().adapter();
+                assert!(read.tensors() == own.tensors(), "what was saved is what was raised");
+                let moved = own.magnitudes().flat_map(|(_, m)| m.values().to_vec());
+                let start = Adapter::new(model.config(), &lora(), config.seed).with_magnitudes(
+                    &cpu,
+                    &model,
+                    |_, _| None,
+                );
+                let start: Vec<f32> = start.magnitudes().flat_map(|(_, m)| m.values().to_vec()).collect();
+                assert!(moved.zip(start).any(|(a, b)| (a - b).abs() > 1e-3), "magnitudes learn");
+            }
+        }
+        folder.push("adapter_model.safetensors");
+        std::fs::read(folder).unwrap()
+    };
+    assert!(run(&[99]) == run(&[6, 9, 99]), "other bytes after kills");
+}
