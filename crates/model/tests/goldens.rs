@@ -235,7 +235,7 @@ fn noise_on_tokens_is_noise_on_their_embeddings() {
     let mut buffers = TrainBuffers::with(PassOptions { noise, ..PassOptions::default() });
     let freeze = Freeze::default();
     let mut moved = model.to_trainable(cpu.pool(), &freeze);
-    let mut grads = || ModelGrads::zeros(model.trainable(&freeze));
+    let grads = || ModelGrads::zeros(model.trainable(&freeze));
     let plain = moved.train_full(&cpu, &model, &batch, &mut TrainBuffers::default(), &mut grads()).unwrap();
     let noisy = moved.train_full(&cpu, &model, &batch, &mut buffers, &mut grads()).unwrap();
     assert!(plain != noisy);

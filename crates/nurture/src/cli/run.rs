@@ -147,8 +147,8 @@ fn finish(out: Output, done: &Done) -> bool {
         let [low, high] = e.paired.ci.map(points);
         out.line(&say!(
             lang,
-            "{}: base {} → tuned {} of {} items; gain {} points, 95 % interval {low} to {high}, p = {}",
-            "{}：基座 {} → 养成后 {}，共 {} 题；增益 {} 个百分点，95% 区间 {low} 到 {high}，p = {}",
+            "{}: base {} → tuned {} of {} items; gain {} points, 95 % interval {low} to {high}, p {}",
+            "{}：基座 {} → 养成后 {}，共 {} 题；增益 {} 个百分点，95% 区间 {low} 到 {high}，p {}",
             e.name,
             percent(e.base.accuracy),
             percent(e.tuned.accuracy),
@@ -183,8 +183,13 @@ fn finish(out: Output, done: &Done) -> bool {
     report.verdict.passed()
 }
 
+/// A p-value with its sign: `= 0.0312`, `= 3e-19`; one too small for a number is not 0.
 fn small(p: f64) -> String {
-    if p < 1e-4 { format!("{p:.0e}") } else { format!("{p:.4}") }
+    match p {
+        p if p < 1e-99 => "< 1e-99".to_string(),
+        p if p < 1e-4 => format!("= {p:.0e}"),
+        p => format!("= {p:.4}"),
+    }
 }
 
 pub(super) fn minutes(seconds: f64) -> String {
