@@ -121,8 +121,8 @@ fn examples_of_a_recipe_are_what_the_trainer_sees() {
         assert!(s.out.contains(line), "{line}: {}", s.out);
     }
     assert!(!s.out.contains("helpful"), "the template's own system prompt gives way: {}", s.out);
-    let sets = ["--set", "data.train=b.jsonl", "--set", "data.system=Speak."];
-    let zh = run(&[&["--lang", "zh", "show", "example", &file, "--n", "1"], &sets[..]].concat());
+    let zh = run(&["--lang", "zh", "show", "example", &file, "--n", "1", "--set", "data.system=Speak."]);
+    assert!(zh.out.contains("Spe") && !zh.out.contains("Choose"), "{} {}", zh.out, zh.err);
     assert!(zh.out.contains("个词元，其中") && zh.err.contains("是问题"), "{} {}", zh.out, zh.err);
     assert_eq!(run(&["show", "example", &file, "--model", "x"]).code, Some(2));
     assert!(!dir.path().join("runs").exists());
@@ -320,7 +320,8 @@ fn ctrl_c_ends_an_answer_with_a_whole_line() {
     let Some(model) = smollm2() else { return };
     let home = tempfile::tempdir().unwrap();
     let mut command = nurture(home.path());
-    let prompt = ["--prompt", "Count from one to one thousand in words.", "--max-tokens", "4000"];
+    // exact: its answer to this is known to be long
+    let prompt = ["--exact", "--prompt", "Count from one to one thousand in words.", "--max-tokens", "4000"];
     let mut child = command
         .args(["generate", &model])
         .args(prompt)

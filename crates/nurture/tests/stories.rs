@@ -184,7 +184,8 @@ fn a_network_that_trains_itself_is_killed_saved_examined_and_used() {
     let small = home.text("small.toml");
     assert!(small.contains(adapter), "the recipe has changed");
     // the upper layers alone, so that a checkpoint is not three times the network
-    let full = "freeze = [\"embed\", \"layers.0-26\"]\noptimiser = \"adamw8bit\"\nrecompute = true\nema = 0.9";
+    let full =
+        "freeze = [\"embed\", \"layers.0-26\"]\noptimiser = \"adamw8bit\"\nrecompute = true\nema = 0.9";
     home.write("full.toml", small.replace(adapter, full));
     let alone = home.nurture("run full.toml --set run.name=alone --set train.threads=2");
     alone.done();
@@ -205,7 +206,9 @@ fn a_network_that_trains_itself_is_killed_saved_examined_and_used() {
     }
     let end = finish(command(1));
     assert_eq!(end.code, alone.code, "{end:?}");
-    for file in ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "nurture.json"] {
+    for file in
+        ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "nurture.json"]
+    {
         let read = |run: &str| home.read(&format!("runs/{run}/model/{file}"));
         assert!(read("alone") == read("killed"), "{file} differs");
     }
@@ -214,7 +217,12 @@ fn a_network_that_trains_itself_is_killed_saved_examined_and_used() {
     // the tokenizer that was made from the GGUF file's keys gives the same tokens
     let load = |path: &std::path::Path| nurture::engine::Model::load(path, &Default::default()).unwrap();
     let (base, raised) = (load(home.model()), load(&home.path("runs/alone/model")));
-    for text in ["Hello,  World! 123", "你好，世界 🔥", "<|im_start|>user\nHi<|im_end|>\n", "\tif (x == 1) { y += 2; }"] {
+    for text in [
+        "Hello,  World! 123",
+        "你好，世界 🔥",
+        "<|im_start|>user\nHi<|im_end|>\n",
+        "\tif (x == 1) { y += 2; }",
+    ] {
         for special in [false, true] {
             let tokens = |m: &nurture::engine::Model| m.tokenizer().encode(text, special).unwrap();
             assert_eq!(tokens(&base), tokens(&raised), "{text:?}");

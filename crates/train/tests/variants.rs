@@ -42,7 +42,7 @@ fn other_optimisers_learn_as_adamw_does() {
     };
     let plain = with(Optimiser::AdamW, 2e-3);
     let small = with(Optimiser::AdamW8, 2e-3);
-    // a step of Muon is a fifth of the size of AdamW's first ones, so that it wants a higher rate in so short a run
+    // an orthogonal step has a fifth of the size of AdamW's first ones
     let muon = with(Optimiser::Muon, 1e-2);
     println!("loss of steps 51 to 60: adamw {plain:.4}, eight bits {small:.4}, muon {muon:.4}");
     assert!((small / plain - 1.0).abs() < 0.1, "eight bits: {small}, floats: {plain}");
@@ -136,7 +136,8 @@ fn lora_plus_moves_the_second_matrix_by_its_ratio() {
     };
     let ((a1, b1), (a8, b8)) = (moved(1.0), moved(8.0));
     assert!((b8 / b1 - 8.0).abs() < 0.1, "{b1} {b8}");
-    assert!((a8 / a1 - 1.0).abs() < 0.1, "{a1} {a8}");
+    // its gradients pass through the second matrix, so AdamW's eps weighs a little less in them
+    assert!((a8 / a1 - 1.0).abs() < 0.25, "{a1} {a8}");
 }
 
 #[test]

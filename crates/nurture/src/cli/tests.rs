@@ -15,19 +15,19 @@ const FROZEN: &[(&str, &str)] = &[
     ("watch", "RUN! --once"),
     (
         "chat",
-        "MODEL! --adapter --system --temperature --top-p --top-k --seed --max-tokens --context --threads --template",
+        "MODEL! --adapter --system --temperature --top-p --top-k --seed --max-tokens --context --exact --threads --template",
     ),
     (
         "generate",
         "MODEL! --prompt! --raw --json --adapter --system --temperature --top-p --top-k --seed --max-tokens \
-         --context --threads --template",
+         --context --exact --threads --template",
     ),
     ("pull", "NAME! --verify"),
     ("list", ""),
     ("show", "WHAT! FILE --model --n --set* --template"),
     (
         "bench",
-        "WHAT! --model --prompt --gen --method --optimiser --recompute --rank --batch --seq --repeat --quick --threads --json",
+        "WHAT! --model --prompt --gen --mode --method --optimiser --recompute --rank --batch --seq --repeat --quick --threads --json",
     ),
     ("doctor", "--network"),
     ("help", "TOPIC KEY"),
