@@ -18,7 +18,9 @@ pub mod safetensors;
 mod tensor;
 mod tensor_writer;
 
-pub use adapter::{Adapter, AdapterConfig, LoraPair, TargetModules, load_adapter, lora_names, save_adapter};
+pub use adapter::{
+    Adapter, AdapterConfig, LoraPair, TargetModules, load_adapter, lora_names, magnitude_name, save_adapter,
+};
 pub use atomic::{AtomicFile, write_atomic, write_atomic_with};
 pub use error::FormatError;
 pub use folder::save_folder;

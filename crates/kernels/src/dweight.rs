@@ -247,6 +247,38 @@ pub fn bias_gradient(pool: &Pool, dy: &[f32], grad: &mut [f32]) {
     sum_rows(pool, dy, grad, |_, dy, out| out.iter_mut().zip(dy).for_each(|(o, dy)| *o += dy));
 }
 
+/// `out[n] += Σ_t a[t, n] · b[t, n]` for `a`, `b` `[T, N]`.
+pub fn column_products(pool: &Pool, a: &[f32], b: &[f32], out: &mut [f32]) {
+    let n = out.len();
+    assert_eq!(a.len(), b.len(), "shapes of products by columns");
+    sum_rows(pool, a, out, |row, a, out| {
+        for ((o, a), b) in out.iter_mut().zip(a).zip(&b[row * n..]) {
+            *o += a * b;
+        }
+    });
+}
+
+/// `y[t, n] = (y[t, n] - bias[n]) · factor[n] + bias[n]` for `y` `[T, N]`.
+pub fn scale_columns(pool: &Pool, y: &mut [f32], factor: &[f32], bias: Option<&[f32]>) {
+    let n = factor.len();
+    assert!(n > 0 && y.len().is_multiple_of(n) && bias.is_none_or(|b| b.len() == n), "columns");
+    let rows = y.len() / n;
+    const ROWS: usize = 16;
+    let out = Shares::new(y);
+    pool.run(rows.div_ceil(ROWS), |i| {
+        for row in i * ROWS..((i + 1) * ROWS).min(rows) {
+            // SAFETY: tasks own disjoint rows.
+            let y = unsafe { out.at(row * n, n) };
+            match bias {
+                None => y.iter_mut().zip(factor).for_each(|(y, f)| *y *= f),
+                Some(bias) => {
+                    y.iter_mut().zip(factor).zip(bias).for_each(|((y, f), b)| *y = (*y - b) * f + b);
+                }
+            }
+        }
+    });
+}
+
 /// `dw += Σ_rows dy · x · inv_rms`: the gradient of a norm's weight, for rows as in `rms_norm_forward`.
 pub fn rms_norm_weight_gradient(pool: &Pool, x: &[f32], inv_rms: &[f32], dy: &[f32], grad: &mut [f32]) {
     let d = grad.len();

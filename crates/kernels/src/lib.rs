@@ -50,7 +50,8 @@ pub use attention::{
 pub use ceilings::{Int8Path, fma_rate, int8_rate, read_rate};
 pub use dtype::{DType, f16_to_f32};
 pub use dweight::{
-    WeightGrad, bias_gradient, embed_gradient, rms_norm_weight_gradient, tiled, untile, weight_gradient,
+    WeightGrad, bias_gradient, column_products, embed_gradient, rms_norm_weight_gradient, scale_columns,
+    tiled, untile, weight_gradient,
 };
 pub use elementwise::{Activation, Rope, add, add_assign, embed, gated_backward, gated_forward, rope};
 pub use fast::{linear_fast, linear_fast_at};

@@ -72,7 +72,8 @@ fn moments_follow_those_in_floats_on_average() {
         // numbers 10,000 times as large
         let far = mean(&|i| ((p[i] - q[i]) as f64).powi(2)).sqrt();
         let way = mean(&|i| (p[i] as f64).powi(2)).sqrt();
-        assert!(far < 0.5 * way, "size 1e-{k}: {far:.3} apart after a way of {way:.3}");
+        let most = if k == 4 { 0.5 } else { 0.3 };
+        assert!(far < most * way, "size 1e-{k}: {far:.3} apart after a way of {way:.3}");
     }
 }
 

@@ -388,6 +388,10 @@ impl Decoder {
                     Forward { linear: lin(Projection::V), y: &mut k.v, h: hv },
                 ],
             );
+            let magnify = |p, y: &mut [f32]| self.magnify(cpu, adapter, l, p, y);
+            magnify(Projection::Q, q);
+            magnify(Projection::K, key);
+            magnify(Projection::V, &mut k.v);
             if let (Some(qn), Some(kn)) = (&block.q_norm, &block.k_norm) {
                 rms_norm_forward(pool, &k.q_raw, qn, c.norm_eps, &mut k.q, &mut k.inv_q);
                 rms_norm_forward(pool, &k.k_raw, kn, c.norm_eps, &mut k.k, &mut k.inv_k);
@@ -422,6 +426,7 @@ impl Decoder {
             }
             let o = if c.post_norms { &mut k.o } else { &mut *y };
             product(&k.a, t, &mut [Forward { linear: lin(Projection::O), y: o, h: ho }]);
+            magnify(Projection::O, o);
             if let Some(w) = &block.post_attn_norm {
                 rms_norm_forward(pool, &k.o, w, c.norm_eps, y, &mut k.inv_o);
             }
@@ -438,9 +443,12 @@ impl Decoder {
                     Forward { linear: lin(Projection::Up), y: &mut k.up, h: hu },
                 ],
             );
+            magnify(Projection::Gate, &mut k.gate);
+            magnify(Projection::Up, &mut k.up);
             gated_forward(pool, c.activation, &k.gate, &k.up, act);
             let down = if c.post_norms { &mut k.down } else { &mut *y };
             product(act, t, &mut [Forward { linear: lin(Projection::Down), y: down, h: hd }]);
+            magnify(Projection::Down, down);
             if let Some(w) = &block.post_ffn_norm {
                 rms_norm_forward(pool, &k.down, w, c.norm_eps, y, &mut k.inv_down);
             }

@@ -48,6 +48,16 @@ impl Sink<'_> {
         }
     }
 
+    /// The gradient of the magnitudes of a projection of block `l`.
+    pub(crate) fn magnitude(&mut self, l: usize, p: Projection) -> Option<&mut [f32]> {
+        match self {
+            Sink::Adapter(grads) => {
+                grads.magnitudes.get_mut(l).and_then(|all| all[p as usize].as_deref_mut())
+            }
+            _ => None,
+        }
+    }
+
     /// Adds the gradients of weights and biases of projections of block `l` with the same input `x` `[T, D]`; each
     /// comes with the gradient of its output.
     pub(crate) fn projections(

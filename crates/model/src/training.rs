@@ -80,6 +80,8 @@ pub struct TrainBuffers {
     dq: Vec<f32>,
     dk: Vec<f32>,
     dv: Vec<f32>,
+    /// gradient of an output before its rows got their lengths (DoRA)
+    scaled: Vec<f32>,
     logits: Vec<f32>,
 }
 
@@ -261,6 +263,45 @@ impl Decoder {
         Ok(losses)
     }
 
+    /// Turns the gradient `dy` of a projection's output into that of what its magnitudes scaled, in place.
+    #[allow(clippy::too_many_arguments)]
+    fn lengths(
+        &self,
+        cpu: &Cpu,
+        adapter: Option<&Adapter>,
+        sink: &mut Sink<'_>,
+        l: usize,
+        p: Projection,
+        x: &[f32],
+        dy: &mut [f32],
+    ) {
+        if let (Some(adapter), Some(grad)) = (adapter, sink.magnitude(l, p)) {
+            self.magnify_backward(cpu, adapter, l, p, x, dy, grad);
+        }
+    }
+
+    /// The same for a gradient that others need as it is: where there are magnitudes, in a copy.
+    #[allow(clippy::too_many_arguments)]
+    fn own_gradient<'g>(
+        &self,
+        cpu: &Cpu,
+        adapter: Option<&Adapter>,
+        sink: &mut Sink<'_>,
+        l: usize,
+        p: Projection,
+        x: &[f32],
+        dy: &'g [f32],
+        copy: &'g mut Vec<f32>,
+    ) -> &'g [f32] {
+        if sink.magnitude(l, p).is_none() {
+            return dy;
+        }
+        let copy = sized(copy, dy.len());
+        copy.copy_from_slice(dy);
+        self.lengths(cpu, adapter, sink, l, p, x, copy);
+        copy
+    }
+
     /// The reverse of the blocks, down to the lowest part that trains.
     fn backward(
         &self,
@@ -277,7 +318,7 @@ impl Decoder {
             if retain == Retain::Inputs {
                 self.block_again(cpu, adapter, batch, l, &mut buffers.forward);
             }
-            let TrainBuffers { forward, dx, dn, dact, da, dq, dk, dv, .. } = &mut *buffers;
+            let TrainBuffers { forward, dx, dn, dact, da, dq, dk, dv, scaled, .. } = &mut *buffers;
             let Buffers { kept, n, y, act, .. } = forward;
             let dx = &mut dx[..t * c.width];
             let dn = sized(dn, t * c.width);
@@ -296,6 +337,7 @@ impl Decoder {
                 None => dx,
             };
             gated_forward(pool, c.activation, &k.gate, &k.up, act);
+            let dy = self.own_gradient(cpu, adapter, sink, l, Projection::Down, act, dy, scaled);
             {
                 let [.., grads] = sink.pairs(l);
                 let part = Backward { linear: lin(Projection::Down), dy, h: &k.h[6], grads };
@@ -304,6 +346,9 @@ impl Decoder {
             sink.projections(cpu, act, t, l, &[(Projection::Down, dy)]);
             gated_backward(pool, c.activation, &mut k.gate, &mut k.up, dact);
             rms_norm_forward(pool, &k.mid, &block.ffn_norm, c.norm_eps, n, &mut []);
+            for (p, dy) in [(Projection::Gate, &mut k.gate), (Projection::Up, &mut k.up)] {
+                self.lengths(cpu, adapter, sink, l, p, n, dy);
+            }
             {
                 let [.., gate, up, _] = sink.pairs(l);
                 let parts = &mut [
@@ -325,6 +370,7 @@ impl Decoder {
                 }
                 None => dx,
             };
+            let dy = self.own_gradient(cpu, adapter, sink, l, Projection::O, &k.a, dy, scaled);
             {
                 let [_, _, _, grads, ..] = sink.pairs(l);
                 let part = Backward { linear: lin(Projection::O), dy, h: &k.h[3], grads };
@@ -345,6 +391,9 @@ impl Decoder {
                 dk.copy_from_slice(&k.k);
             }
             rms_norm_forward(pool, &k.x, &block.attn_norm, c.norm_eps, n, &mut []);
+            for (p, dy) in [(Projection::Q, &mut *dq), (Projection::K, &mut *dk), (Projection::V, &mut *dv)] {
+                self.lengths(cpu, adapter, sink, l, p, n, dy);
+            }
             let below = sink.below(l);
             let to_norm = below || sink.norms();
             {

@@ -277,7 +277,8 @@ impl Loaded {
             }
         }
         let mut result = Ok(());
-        learner.pupil.change(|i, values, _| {
+        let cpu = learner.cpu();
+        learner.pupil.change(cpu, |i, values, _| {
             if result.is_ok() {
                 result = read("p", i, values);
             }

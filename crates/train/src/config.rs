@@ -87,6 +87,8 @@ pub struct TrainConfig {
     pub neftune: f64,
     /// Decay of the average of the weights that is saved instead of the last ones (EMA). 0: none.
     pub ema: f64,
+    /// Whether the lengths of the tuned rows train beside an adapter's pairs (DoRA; `nurture_model::Magnitude`).
+    pub dora: bool,
     /// How an adapter begins.
     pub init: Init,
     /// Rate of the second matrix of a LoRA pair, as a multiple of that of the first (LoRA+).
@@ -127,6 +129,7 @@ impl Default for TrainConfig {
             z_loss: 0.0,
             neftune: 0.0,
             ema: 0.0,
+            dora: false,
             init: Init::Random,
             b_ratio: 1.0,
             sharing: true,

@@ -69,6 +69,10 @@ impl<'a> Learner<'a> {
                     Init::Random => Adapter::new(model.config(), lora, config.seed),
                     Init::Principal => Adapter::principal(cpu, model, lora, config.seed),
                 };
+                let adapter = match config.dora {
+                    true => adapter.with_magnitudes(cpu, model, |_, _| None),
+                    false => adapter,
+                };
                 Pupil::adapter(model, adapter, config.init == Init::Principal)
             }
             Subject::Full { .. } => {
@@ -97,7 +101,12 @@ impl<'a> Learner<'a> {
 
     /// Puts the average of the weights (`ema`) in the place of the last ones, to be saved. Training cannot go on after it.
     pub(crate) fn settle(&mut self) {
-        self.memory.settle(&mut self.pupil);
+        self.memory.settle(self.cpu, &mut self.pupil);
+    }
+
+    /// The processor.
+    pub(crate) fn cpu(&self) -> &'a Cpu {
+        self.cpu
     }
 
     /// The adapter as it stands; one without pairs where the network itself trains.

@@ -103,7 +103,7 @@ impl Memory {
         let Memory { tensors, states, averages, fixed, .. } = self;
         // the first averages follow closely: the beginning is not worth keeping
         let decay = config.ema.min((1.0 + step as f64) / (10.0 + step as f64)) as f32;
-        pupil.change(|i, p, g| {
+        pupil.change(cpu, |i, p, g| {
             let (tensor, state) = (&tensors[i], &mut states[i]);
             let how = AdamW {
                 rate: rate * if tensor.second { config.b_ratio } else { 1.0 },
@@ -129,9 +129,9 @@ impl Memory {
     }
 
     /// Puts the averages in the place of the values.
-    pub(crate) fn settle(&mut self, pupil: &mut Pupil<'_>) {
+    pub(crate) fn settle(&mut self, cpu: &Cpu, pupil: &mut Pupil<'_>) {
         if let Some(averages) = self.averages.as_ref().filter(|_| !self.settled) {
-            pupil.change(|i, p, _| p.copy_from_slice(&averages[i]));
+            pupil.change(cpu, |i, p, _| p.copy_from_slice(&averages[i]));
             self.settled = true;
         }
     }

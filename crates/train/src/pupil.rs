@@ -1,6 +1,5 @@
 //! Who learns, seen alike whether it is an adapter or the network: a list of tensors with their gradients.
 
-use nurture_formats::lora_names;
 use nurture_kernels::Cpu;
 use nurture_model::{
     Adapter, AdapterGrads, Decoder, Freeze, ModelError, ModelGrads, Parameter, Slot, TrainBatch, TrainBuffers,
@@ -114,15 +113,16 @@ impl<'a> Pupil<'a> {
     pub(crate) fn tensors(&self) -> Vec<Tensor> {
         match self {
             Pupil::Adapter { adapter, half, .. } => {
+                let pairs = 2 * adapter.iter().count();
                 let tensors = adapter.tensors().into_iter().enumerate();
                 let one = |(i, (name, shape, values)): (usize, (String, Vec<usize>, &[f32]))| Tensor {
                     name,
                     shape,
                     floats: values.len(),
-                    decays: true,
+                    decays: i < pairs,
                     hidden: false,
-                    second: i % 2 == 1,
-                    half: *half,
+                    second: i < pairs && i % 2 == 1,
+                    half: *half && i < pairs,
                 };
                 tensors.map(one).collect()
             }
@@ -143,14 +143,7 @@ impl<'a> Pupil<'a> {
 
     /// Name of tensor `i`.
     pub(crate) fn name(&self, i: usize) -> String {
-        match self {
-            Pupil::Adapter { adapter, .. } => adapter.iter().nth(i / 2).map(|(module, _)| {
-                let (a, b) = lora_names(&module);
-                if i.is_multiple_of(2) { a } else { b }
-            }),
-            Pupil::Network { gradients, .. } => gradients.iter().nth(i).map(|(p, _)| p.name.clone()),
-        }
-        .unwrap_or_default()
+        self.tensors().into_iter().nth(i).map(|t| t.name).unwrap_or_default()
     }
 
     /// Takes away the gradients of what does not train.
@@ -168,7 +161,9 @@ impl<'a> Pupil<'a> {
     /// The gradients.
     pub(crate) fn gradients(&self) -> Vec<&[f32]> {
         match self {
-            Pupil::Adapter { gradients, .. } => gradients.iter().flat_map(|(a, b)| [a, b]).collect(),
+            Pupil::Adapter { gradients, .. } => {
+                gradients.iter().flat_map(|(a, b)| [a, b]).chain(gradients.magnitudes()).collect()
+            }
             Pupil::Network { gradients, .. } => gradients.iter().map(|(_, g)| g).collect(),
         }
     }
@@ -176,7 +171,10 @@ impl<'a> Pupil<'a> {
     /// The values.
     pub(crate) fn values(&self) -> Vec<&[f32]> {
         match self {
-            Pupil::Adapter { adapter, .. } => adapter.iter().flat_map(|(_, p)| [p.a(), p.b()]).collect(),
+            Pupil::Adapter { adapter, .. } => {
+                let pairs = adapter.iter().flat_map(|(_, p)| [p.a(), p.b()]);
+                pairs.chain(adapter.magnitudes().map(|(_, m)| m.values())).collect()
+            }
             Pupil::Network { network, gradients, .. } => {
                 gradients.iter().map(|(p, _)| network.floats(p.slot).unwrap_or_default()).collect()
             }
@@ -184,15 +182,21 @@ impl<'a> Pupil<'a> {
     }
 
     /// Calls `change(i, values, gradient)` for each tensor.
-    pub(crate) fn change(&mut self, mut change: impl FnMut(usize, &mut [f32], &[f32])) {
+    pub(crate) fn change(&mut self, cpu: &Cpu, mut change: impl FnMut(usize, &mut [f32], &[f32])) {
         match self {
-            Pupil::Adapter { adapter, gradients, .. } => {
+            Pupil::Adapter { model, adapter, gradients, .. } => {
+                let mut at = 0;
                 for (i, (pair, (da, db))) in adapter.iter_mut().zip(gradients.iter()).enumerate() {
                     pair.update(|a, b| {
                         change(2 * i, a, da);
                         change(2 * i + 1, b, db);
                     });
+                    at = 2 * i + 2;
                 }
+                for (i, (m, dm)) in adapter.magnitudes_mut().zip(gradients.magnitudes()).enumerate() {
+                    change(at + i, m, dm);
+                }
+                adapter.renew(cpu, model);
             }
             Pupil::Network { network, gradients, .. } => {
                 for (i, (p, g)) in gradients.iter().enumerate() {

@@ -67,11 +67,9 @@ impl Subject {
     pub(crate) fn check(&self, model: &Decoder, config: &TrainConfig) -> Result<(), TrainError> {
         let refuse = |key, problem: String| Err(TrainError::Setting { key, problem });
         let Subject::Lora(lora) = self else {
-            if config.init != Init::Random || config.b_ratio != 1.0 {
-                return refuse(
-                    "init",
-                    "only an adapter has an initialisation and a second matrix".to_string(),
-                );
+            if config.init != Init::Random || config.b_ratio != 1.0 || config.dora {
+                let problem = "only an adapter has a beginning, a second matrix and magnitudes".to_string();
+                return refuse("init", problem);
             }
             return self.freeze(model.config(), model.tied()).map(drop);
         };

@@ -357,7 +357,8 @@ impl<'a> Trainer<'a> {
         let mut notes = self.notes();
         notes.extend(extra);
         let tensors = self.learner.adapter().tensors();
-        let config = lora.peft_config(base);
+        let mut config = lora.peft_config(base);
+        config.use_dora = self.config.dora;
         Ok(save_adapter(folder, &config, &tensors, Some(&Value::Object(notes)))?)
     }
 }

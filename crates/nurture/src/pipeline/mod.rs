@@ -360,6 +360,7 @@ fn train_config(recipe: &Recipe, r: &Resolved) -> TrainConfig {
             _ => nurture_train::Init::Random,
         },
         b_ratio: adapter.map_or(1.0, |a| a.b_ratio),
+        dora: adapter.is_some_and(|a| a.dora),
         length: RunLength::Steps(r.steps as u64),
         batch: r.batch,
         micro_tokens: r.micro_tokens,

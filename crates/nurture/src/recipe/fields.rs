@@ -180,6 +180,9 @@ section! { Adapter ["The small set of weights that is trained beside the frozen 
         ["LoRA alpha; the adapter's product is scaled by alpha / rank.", "LoRA 的 alpha；适配器的乘积按 alpha / rank 缩放。"];
     rslora: bool = false, Kind::Bool, Absent::Default, "true",
         ["Scale by alpha / √rank instead (rank-stabilised LoRA).", "改用 alpha / √rank 缩放（秩稳定的 LoRA）。"];
+    dora: bool = false, Kind::Bool, Absent::Default, "true",
+        ["Train the length of each output's tuned weights apart from their direction (DoRA, Liu et al. 2024). Costs about a third more time.",
+         "把每个输出的权重的长度与方向分开训练（DoRA，Liu 等，2024）。约多花三分之一的时间。"];
     init: AdapterInit = AdapterInit::Random, Kind::Choice(AdapterInit::CHOICES), Absent::Default, "\"pissa\"",
         ["How the adapter begins.", "适配器怎样开始。"];
     b_ratio: f64 = 1.0, Kind::Number { min: 0.001, max: 1000.0, positive: true }, Absent::Default, "16.0",

@@ -25,6 +25,7 @@ pub(crate) const ELSEWHERE: &[(&str, &str)] = &[
     ("neftune_noise_alpha", "train.neftune"),
     ("ema_decay", "train.ema"),
     ("init_lora_weights", "train.adapter.init"),
+    ("use_dora", "train.adapter.dora"),
     ("loraplus_lr_ratio", "train.adapter.b_ratio"),
     ("save_steps", "train.checkpoint_every"),
     ("lora", "train.adapter"),
