@@ -234,8 +234,8 @@ mod tests {
         for _ in 0..count {
             let mut tokens = Vec::new();
             if !all.is_empty() && rng.below(4) > 0 {
-                let from = &all[rng.below(all.len() as u64) as usize].tokens;
-                tokens.extend_from_slice(&from[..rng.below(from.len() as u64 + 1) as usize]);
+                let from = &all[rng.below(all.len())].tokens;
+                tokens.extend_from_slice(&from[..rng.below(from.len() + 1)]);
             }
             tokens.extend((0..rng.below(12)).map(|_| rng.below(3) as u32));
             let trained = tokens.iter().map(|_| rng.below(2) == 0).collect();

@@ -136,7 +136,10 @@ fn mappings_that_do_not_fit_say_why() {
     mapping.label = Some("Klase".into());
     spec.mapping = Some(mapping.clone());
     let said = load_training(&[spec.clone()], &LoadOptions::default()).unwrap_err().to_string();
-    assert!(said.contains("`label` names \"Klase\"") && said.contains("did you mean \"Klasse\"?"), "{said}");
+    assert!(
+        said.contains("`answer` names the column \"Klase\"") && said.contains("did you mean \"Klasse\"?"),
+        "{said}"
+    );
     mapping.label = Some("Klasse".into());
     spec.mapping = Some(mapping);
     assert_eq!(load_training(&[spec], &LoadOptions::default()).unwrap().examples.len(), 1);

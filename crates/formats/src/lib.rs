@@ -9,6 +9,7 @@
 pub mod adapter;
 mod atomic;
 mod error;
+mod folder;
 pub mod gguf;
 mod hf;
 mod model_file;
@@ -17,9 +18,12 @@ pub mod safetensors;
 mod tensor;
 mod tensor_writer;
 
-pub use adapter::{Adapter, AdapterConfig, LoraPair, TargetModules, load_adapter, lora_names, save_adapter};
+pub use adapter::{
+    Adapter, AdapterConfig, LoraPair, TargetModules, load_adapter, lora_names, magnitude_name, save_adapter,
+};
 pub use atomic::{AtomicFile, write_atomic, write_atomic_with};
 pub use error::FormatError;
+pub use folder::save_folder;
 pub use gguf::{Array, FromValue, GgufFile, Metadata, Strings, Value};
 pub use hf::HfFolder;
 pub use model_file::ModelFile;

@@ -19,38 +19,49 @@
 #![allow(clippy::needless_range_loop)]
 
 mod adamw;
+mod adamw8;
 mod attention;
 mod ceilings;
 mod dot8;
+mod dweight;
 mod elementwise;
 mod fast;
 mod lanes;
 mod linear;
 mod loss;
 mod math;
+mod noise;
 mod norm;
 mod pool;
 mod product;
 mod quantise;
 mod rng;
+mod soft_loss;
 mod weight;
 
 pub mod dtype;
 
 pub use adamw::{AdamW, adamw, sum_of_squares};
+pub use adamw8::{BLOCK8, Moments8, adamw8};
 pub use attention::{
     AttentionBackward, AttentionShape, KEY_PANEL, Keys, Span, attention_backward, attention_forward,
     key_panels_len, store_keys,
 };
 pub use ceilings::{Int8Path, fma_rate, int8_rate, read_rate};
 pub use dtype::{DType, f16_to_f32};
+pub use dweight::{
+    WeightGrad, bias_gradient, column_products, embed_gradient, rms_norm_weight_gradient, scale_columns,
+    tiled, untile, weight_gradient,
+};
 pub use elementwise::{Activation, Rope, add, add_assign, embed, gated_backward, gated_forward, rope};
 pub use fast::{linear_fast, linear_fast_at};
 pub use lanes::{Isa, detect_isa, force_isa, isa};
 pub use linear::{Backward, Cpu, Forward, Linear, LoraPair, linear_at, linear_backward, linear_forward};
 pub use loss::{cross_entropy, kl_divergence, log_softmax};
+pub use noise::add_uniform_noise;
 pub use norm::{rms_norm_backward, rms_norm_forward};
 pub use pool::Pool;
 pub use quantise::Quantised;
 pub use rng::Rng;
+pub use soft_loss::{Softening, soft_cross_entropy};
 pub use weight::{TILE_ROWS, Weight};

@@ -37,7 +37,8 @@ impl Cpu {
         let best = best.or_else(|| (0..kept.len()).max_by_key(|&i| kept[i].len()));
         let mut v = best.map(|i| kept.swap_remove(i)).unwrap_or_default();
         if v.len() < len {
-            v = vec![0.0; len]; // nothing in it is worth copying
+            drop(v); // nothing in it is worth copying, and both at once would be a peak of memory
+            v = vec![0.0; len];
         }
         Taken { v, len }
     }

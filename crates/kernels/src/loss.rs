@@ -11,7 +11,7 @@ const PART: usize = 64 * LANES;
 /// Largest value `m` of a row and `Σ e^(x - m)`. They stay apart: their sum would round away the digits of the loss
 /// where logits are large.
 #[inline(always)]
-unsafe fn max_and_sum<L: Lanes>(x: &[f32]) -> (f32, f32) {
+pub(crate) unsafe fn max_and_sum<L: Lanes>(x: &[f32]) -> (f32, f32) {
     // SAFETY: chunks of at most 16 values.
     unsafe {
         let mut top = L::splat(f32::NEG_INFINITY);

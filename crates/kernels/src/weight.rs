@@ -31,12 +31,20 @@ pub const TILE_ROWS: usize = LANES;
 pub(crate) const RUN: usize = 32;
 
 /// A weight matrix `[rows, cols]` (outputs × inputs) in tiled storage.
+#[derive(Clone)]
 pub struct Weight {
     dtype: DType,
     rows: usize,
     cols: usize,
     tile_bytes: usize,
-    data: Vec<u8>,
+    /// the bytes of all tiles, in words so that F32 tiles are aligned; see `bytes_of`
+    data: Vec<u32>,
+}
+
+/// Words as bytes.
+fn bytes_of(words: &[u32]) -> &[u8] {
+    // SAFETY: any word is four bytes, and bytes need no alignment.
+    unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), 4 * words.len()) }
 }
 
 impl std::fmt::Debug for Weight {
@@ -84,8 +92,12 @@ impl Weight {
         let row_bytes = cols / dtype.block_len() * dtype.block_bytes();
         let tile_bytes = cols.div_ceil(tile_block_cols(dtype)) * tile_block_bytes(dtype);
         let tiles = rows.div_ceil(TILE_ROWS);
-        let mut data = vec![0u8; tiles * tile_bytes];
-        let parts = Shares::new(&mut data);
+        debug_assert!(tile_bytes.is_multiple_of(4));
+        let mut data = vec![0u32; tiles * (tile_bytes / 4)];
+        // SAFETY: as in `bytes_of`; every pattern of bytes is a word.
+        let parts = Shares::new(unsafe {
+            std::slice::from_raw_parts_mut(data.as_mut_ptr().cast::<u8>(), 4 * data.len())
+        });
         let failed = std::sync::Mutex::new(None);
         const GROUP: usize = 8; // tiles a task
         pool.run(tiles.div_ceil(GROUP), |group| {
@@ -141,7 +153,23 @@ impl Weight {
 
     /// Bytes held in memory.
     pub fn bytes(&self) -> usize {
-        self.data.len()
+        4 * self.data.len()
+    }
+
+    /// The values of an F32 weight in the order of its tiles, `[tile][column][16]`, columns padded to 32 with zeros;
+    /// `None` for other types.
+    pub fn floats(&self) -> Option<&[f32]> {
+        // SAFETY: words have the size and alignment of floats, and every pattern of bits is a float.
+        let all = || unsafe { std::slice::from_raw_parts(self.data.as_ptr().cast(), self.data.len()) };
+        (self.dtype == DType::F32 && cfg!(target_endian = "little")).then(all)
+    }
+
+    /// The same, to change. Padding (rows beyond the last, columns beyond the last) must stay zero.
+    pub fn floats_mut(&mut self) -> Option<&mut [f32]> {
+        let (p, n) = (self.data.as_mut_ptr(), self.data.len());
+        // SAFETY: as in `floats`; the borrow is exclusive.
+        let all = || unsafe { std::slice::from_raw_parts_mut(p.cast(), n) };
+        (self.dtype == DType::F32 && cfg!(target_endian = "little")).then(all)
     }
 
     pub(crate) fn tiles(&self) -> usize {
@@ -150,7 +178,8 @@ impl Weight {
 
     /// The bytes of tile `t`.
     pub(crate) fn tile(&self, t: usize) -> &[u8] {
-        &self.data[t * self.tile_bytes..(t + 1) * self.tile_bytes]
+        let words = self.tile_bytes / 4;
+        bytes_of(&self.data[t * words..(t + 1) * words])
     }
 
     /// Runs of 32 columns, the last one padded for float types.

@@ -1,10 +1,12 @@
 //! A LoRA adapter: pairs of small matrices beside the projections, and their gradients.
 
 use crate::config::Config;
+use crate::decoder::Decoder;
+use crate::dora::Magnitude;
 use crate::error::ModelError;
 use nurture_formats::adapter::{self as peft, AdapterConfig};
-use nurture_formats::{TargetModules, TensorInfo, TensorSource, lora_names};
-use nurture_kernels::{DType, LoraPair, Rng};
+use nurture_formats::{TargetModules, TensorInfo, TensorSource, lora_names, magnitude_name};
+use nurture_kernels::{Cpu, DType, LoraPair, Rng};
 use std::path::Path;
 
 /// A projection of a block, in the order in which the block uses them.
@@ -96,7 +98,9 @@ impl LoraSpec {
 /// The pairs of all layers.
 #[derive(Clone, Debug)]
 pub struct Adapter {
-    pairs: Vec<[Option<LoraPair>; 7]>,
+    pub(crate) pairs: Vec<[Option<LoraPair>; 7]>,
+    /// of DoRA; empty without
+    pub(crate) magnitudes: Vec<[Option<Magnitude>; 7]>,
 }
 
 impl Adapter {
@@ -127,11 +131,50 @@ impl Adapter {
                 })
             })
             .collect();
-        Adapter { pairs }
+        Adapter { pairs, magnitudes: Vec::new() }
     }
 
-    /// Reads an adapter in PEFT's format.
+    /// Reads an adapter in PEFT's format, of any kind that is known.
+    ///
+    /// # Errors
+    /// As [`Adapter::load`].
+    pub fn load_for(cpu: &Cpu, model: &Decoder, adapter: &peft::Adapter) -> Result<Adapter, ModelError> {
+        let pairs = Adapter::read(model.config(), adapter)?;
+        if !adapter.config.use_dora {
+            return Ok(pairs);
+        }
+        let (mut found, mut failed) = (adapter.pairs()?, None);
+        let made = pairs.with_magnitudes(cpu, model, |l, p| {
+            let at = found.iter().position(|f| f.module == p.module(l))?;
+            let info = found.swap_remove(at).magnitude?;
+            match floats(&adapter.weights, &info, adapter.weights.path()) {
+                Ok(values) => Some(values),
+                Err(e) => {
+                    failed.get_or_insert(e);
+                    None
+                }
+            }
+        });
+        match failed {
+            Some(e) => Err(e),
+            None => Ok(made),
+        }
+    }
+
+    /// Reads a plain LoRA adapter in PEFT's format.
+    ///
+    /// # Errors
+    /// The file; another base; magnitudes, which need the network ([`Adapter::load_for`]).
     pub fn load(c: &Config, adapter: &peft::Adapter) -> Result<Adapter, ModelError> {
+        if adapter.config.use_dora {
+            let problem =
+                "holds magnitudes (DoRA), which can only be read beside the base's weights".to_string();
+            return Err(ModelError::Adapter { file: adapter.weights.path().to_path_buf(), problem });
+        }
+        Adapter::read(c, adapter)
+    }
+
+    fn read(c: &Config, adapter: &peft::Adapter) -> Result<Adapter, ModelError> {
         let file = adapter.weights.path().to_path_buf();
         let stray = |problem: String| ModelError::Adapter { file: file.clone(), problem };
         let mut found = adapter.pairs()?;
@@ -186,7 +229,8 @@ impl Adapter {
         self.pairs.iter_mut().flat_map(|l| l.iter_mut().filter_map(Option::as_mut))
     }
 
-    /// Names, shapes and values as PEFT stores them, in the order of [`Adapter::iter`].
+    /// Names, shapes and values as PEFT stores them, in the order of [`Adapter::iter`], then those of
+    /// [`Adapter::magnitudes`].
     pub fn tensors(&self) -> Vec<(String, Vec<usize>, &[f32])> {
         let mut out = Vec::new();
         for (module, pair) in self.iter() {
@@ -194,12 +238,16 @@ impl Adapter {
             out.push((a, vec![pair.rank(), pair.a().len() / pair.rank()], pair.a()));
             out.push((b, vec![pair.b().len() / pair.rank(), pair.rank()], pair.b()));
         }
+        for (module, magnitude) in self.magnitudes() {
+            out.push((magnitude_name(&module), vec![magnitude.values().len()], magnitude.values()));
+        }
         out
     }
 
     /// Trainable values.
     pub fn parameters(&self) -> usize {
-        self.iter().map(|(_, p)| p.a().len() + p.b().len()).sum()
+        let magnitudes: usize = self.magnitudes().map(|(_, m)| m.values().len()).sum();
+        self.iter().map(|(_, p)| p.a().len() + p.b().len()).sum::<usize>() + magnitudes
     }
 
     /// Largest rank of a pair.
@@ -251,6 +299,8 @@ type PairGrad = (Vec<f32>, Vec<f32>);
 pub struct AdapterGrads {
     /// `(dA [R, D], dB [N, R])` of each projection of each layer
     pub(crate) pairs: Vec<[Option<PairGrad>; 7]>,
+    /// of the magnitudes, empty without
+    pub(crate) magnitudes: Vec<[Option<Vec<f32>>; 7]>,
 }
 
 impl AdapterGrads {
@@ -258,7 +308,15 @@ impl AdapterGrads {
     pub fn zeros(adapter: &Adapter) -> AdapterGrads {
         let zero = |p: &LoraPair| (vec![0.0; p.a().len()], vec![0.0; p.b().len()]);
         let pairs = adapter.pairs.iter().map(|l| std::array::from_fn(|i| l[i].as_ref().map(zero))).collect();
-        AdapterGrads { pairs }
+        let zero = |m: &Magnitude| vec![0.0; m.m.len()];
+        let magnitudes =
+            adapter.magnitudes.iter().map(|l| std::array::from_fn(|i| l[i].as_ref().map(zero))).collect();
+        AdapterGrads { pairs, magnitudes }
+    }
+
+    /// Gradients of the magnitudes, in the order of [`Adapter::magnitudes`].
+    pub fn magnitudes(&self) -> impl Iterator<Item = &[f32]> {
+        self.magnitudes.iter().flatten().filter_map(Option::as_deref)
     }
 
     /// Sets all to zero.
@@ -267,6 +325,7 @@ impl AdapterGrads {
             a.fill(0.0);
             b.fill(0.0);
         });
+        self.magnitudes.iter_mut().flatten().flatten().for_each(|m| m.fill(0.0));
     }
 
     /// `(dA, dB)` in the order of [`Adapter::iter`].

@@ -43,7 +43,7 @@ impl Mode {
 }
 
 /// A projection's constants.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Projected {
     /// `[N, D]`
     pub weight: Weight,
@@ -52,7 +52,7 @@ pub struct Projected {
 }
 
 /// One block's constants.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[allow(missing_docs)] // the names are the field's own
 pub struct Block {
     pub attn_norm: Vec<f32>,
@@ -71,7 +71,7 @@ pub struct Block {
 }
 
 impl Block {
-    fn projected(&self, p: Projection) -> &Projected {
+    pub(crate) fn projected(&self, p: Projection) -> &Projected {
         match p {
             Projection::Q => &self.q,
             Projection::K => &self.k,
@@ -82,10 +82,22 @@ impl Block {
             Projection::Down => &self.down,
         }
     }
+
+    pub(crate) fn projected_mut(&mut self, p: Projection) -> &mut Projected {
+        match p {
+            Projection::Q => &mut self.q,
+            Projection::K => &mut self.k,
+            Projection::V => &mut self.v,
+            Projection::O => &mut self.o,
+            Projection::Gate => &mut self.gate,
+            Projection::Up => &mut self.up,
+            Projection::Down => &mut self.down,
+        }
+    }
 }
 
 /// The network's constants.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Decoder {
     pub(crate) config: Config,
     pub(crate) embed: Weight,
@@ -173,6 +185,27 @@ impl Kept {
     }
 }
 
+/// What a forward pass leaves for the backward pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retain {
+    /// the activations of the blocks from this one on; those below share its place
+    From(usize),
+    /// each block's input alone
+    Inputs,
+    /// the activations of the last block that was computed, no more
+    Nothing,
+}
+
+impl Retain {
+    /// Where the activations of layer `l` stand.
+    pub(crate) fn place(self, l: usize) -> usize {
+        match self {
+            Retain::From(first) => l.max(first),
+            Retain::Inputs | Retain::Nothing => 0,
+        }
+    }
+}
+
 /// The activations of a forward pass. Grows to the largest batch that it has seen.
 #[derive(Debug, Default)]
 pub struct Buffers {
@@ -186,6 +219,8 @@ pub struct Buffers {
     pub(crate) y: Vec<f32>,
     /// `act(gate) · up` `[T, F]`
     pub(crate) act: Vec<f32>,
+    /// inputs of the blocks, where the rest is computed again in the backward pass
+    pub(crate) inputs: Vec<Vec<f32>>,
     /// the input of a product as bytes (fast mode)
     pub(crate) bytes: Quantised,
 }
@@ -255,24 +290,71 @@ impl Decoder {
     ) -> Result<&'b [f32], ModelError> {
         self.check(batch)?;
         buffers.kept.resize_with(1, Kept::default);
-        self.blocks_forward(cpu, mode, adapter, batch, Some(cache), buffers);
+        self.embed_forward(cpu, batch, buffers);
+        self.blocks_forward(
+            cpu,
+            mode,
+            adapter,
+            batch,
+            Some(cache),
+            0..self.config.layers,
+            Retain::Nothing,
+            buffers,
+        );
         Ok(&buffers.x)
     }
 
-    /// The same with every layer's activations kept and the batch's own rows as keys.
+    /// The same with activations kept for the backward pass and the batch's own rows as keys. `change` may change the
+    /// embedded tokens.
     pub(crate) fn forward_kept(
         &self,
         cpu: &Cpu,
         adapter: Option<&Adapter>,
         batch: &Batch,
+        retain: Retain,
         buffers: &mut Buffers,
+        change: impl FnOnce(&mut [f32]),
     ) -> Result<(), ModelError> {
         self.check(batch)?;
-        buffers.kept.resize_with(self.config.layers, Kept::default);
-        self.blocks_forward(cpu, Mode::Exact, adapter, batch, None, buffers);
+        let layers = self.config.layers;
+        let (kept, inputs) = match retain {
+            Retain::From(_) => (layers, 0),
+            Retain::Inputs => (1, layers),
+            Retain::Nothing => (1, 0),
+        };
+        // what an earlier pass had more stays for the next one like it
+        buffers.kept.resize_with(kept.max(buffers.kept.len()), Kept::default);
+        buffers.inputs.resize_with(inputs.max(buffers.inputs.len()), Vec::new);
+        self.embed_forward(cpu, batch, buffers);
+        change(&mut buffers.x);
+        self.blocks_forward(cpu, Mode::Exact, adapter, batch, None, 0..layers, retain, buffers);
         Ok(())
     }
 
+    /// Computes the activations of block `l` again from its kept input, the same bits.
+    pub(crate) fn block_again(
+        &self,
+        cpu: &Cpu,
+        adapter: Option<&Adapter>,
+        batch: &Batch,
+        l: usize,
+        buffers: &mut Buffers,
+    ) {
+        std::mem::swap(&mut buffers.x, &mut buffers.inputs[l]);
+        self.blocks_forward(cpu, Mode::Exact, adapter, batch, None, l..l + 1, Retain::Nothing, buffers);
+    }
+
+    /// Embedded tokens to the residual stream, and the sizes of what all blocks share.
+    fn embed_forward(&self, cpu: &Cpu, batch: &Batch, buffers: &mut Buffers) {
+        let (c, t) = (&self.config, batch.len());
+        let Buffers { x, n, y, act, .. } = buffers;
+        for (v, len) in [(&mut *x, t * c.width), (n, t * c.width), (y, t * c.width), (act, t * c.ffn)] {
+            fit(v, len);
+        }
+        embed(cpu.pool(), &self.embed, &batch.tokens, c.embed_scale, x);
+    }
+
+    #[allow(clippy::too_many_arguments)]
     fn blocks_forward(
         &self,
         cpu: &Cpu,
@@ -280,16 +362,13 @@ impl Decoder {
         adapter: Option<&Adapter>,
         batch: &Batch,
         mut cache: Option<&mut KvCache>,
+        layers: std::ops::Range<usize>,
+        retain: Retain,
         buffers: &mut Buffers,
     ) {
         let (c, t, pool) = (&self.config, batch.len(), cpu.pool());
-        let keep = cache.is_none();
-        let Buffers { kept, x, n, y, act, bytes } = buffers;
-        for (v, len) in
-            [(&mut *x, t * c.width), (&mut *n, t * c.width), (&mut *y, t * c.width), (&mut *act, t * c.ffn)]
-        {
-            fit(v, len);
-        }
+        let training = cache.is_none();
+        let Buffers { kept, x, n, y, act, inputs, bytes, .. } = buffers;
         let mut product = |input: Input, x: &[f32], parts: &mut [Forward<'_>]| match mode {
             Mode::Exact => linear_forward(cpu, x, t, parts),
             Mode::Fast => {
@@ -299,11 +378,13 @@ impl Decoder {
                 linear_fast(cpu, x, bytes, t, parts);
             }
         };
-        embed(pool, &self.embed, &batch.tokens, c.embed_scale, x);
-        for (l, block) in self.blocks.iter().enumerate() {
-            let at = if keep { l } else { 0 };
-            let k = &mut kept[at];
-            k.fit(c, adapter, l, t, keep);
+        for (l, block) in self.blocks.iter().enumerate().take(layers.end).skip(layers.start) {
+            if retain == Retain::Inputs {
+                fit(&mut inputs[l], t * c.width);
+                inputs[l].copy_from_slice(x);
+            }
+            let k = &mut kept[retain.place(l)];
+            k.fit(c, adapter, l, t, training);
             let lin = |p| self.linear(adapter, l, p);
 
             rms_norm_forward(pool, x, &block.attn_norm, c.norm_eps, n, &mut k.inv1);
@@ -319,6 +400,10 @@ impl Decoder {
                     Forward { linear: lin(Projection::V), y: &mut k.v, h: hv },
                 ],
             );
+            let magnify = |p, y: &mut [f32]| self.magnify(cpu, adapter, l, p, y);
+            magnify(Projection::Q, q);
+            magnify(Projection::K, key);
+            magnify(Projection::V, &mut k.v);
             if let (Some(qn), Some(kn)) = (&block.q_norm, &block.k_norm) {
                 rms_norm_forward(pool, &k.q_raw, qn, c.norm_eps, &mut k.q, &mut k.inv_q);
                 rms_norm_forward(pool, &k.k_raw, kn, c.norm_eps, &mut k.k, &mut k.inv_k);
@@ -353,6 +438,7 @@ impl Decoder {
             }
             let o = if c.post_norms { &mut k.o } else { &mut *y };
             product(Input::Plain, &k.a, &mut [Forward { linear: lin(Projection::O), y: o, h: ho }]);
+            magnify(Projection::O, o);
             if let Some(w) = &block.post_attn_norm {
                 rms_norm_forward(pool, &k.o, w, c.norm_eps, y, &mut k.inv_o);
             }
@@ -369,9 +455,12 @@ impl Decoder {
                     Forward { linear: lin(Projection::Up), y: &mut k.up, h: hu },
                 ],
             );
+            magnify(Projection::Gate, &mut k.gate);
+            magnify(Projection::Up, &mut k.up);
             gated_forward(pool, c.activation, &k.gate, &k.up, act);
             let down = if c.post_norms { &mut k.down } else { &mut *y };
             product(Input::Plain, act, &mut [Forward { linear: lin(Projection::Down), y: down, h: hd }]);
+            magnify(Projection::Down, down);
             if let Some(w) = &block.post_ffn_norm {
                 rms_norm_forward(pool, &k.down, w, c.norm_eps, y, &mut k.inv_down);
             }

@@ -4,12 +4,14 @@
 //! last block is needed (`D` floats a row, the same whenever the row is used); its logits are made again beside the
 //! tuned ones, a chunk at a time.
 
-use crate::decoder::Decoder;
+use crate::decoder::{Decoder, Retain};
 use crate::error::ModelError;
+use crate::parameters::Slot;
+use crate::sink::Sink;
 use crate::training::{TrainBatch, TrainBuffers, logit_rows};
 use nurture_kernels::{
-    Backward, Cpu, Forward, Linear, kl_divergence, linear_backward, linear_forward, rms_norm_backward,
-    rms_norm_forward,
+    Backward, Cpu, Forward, Linear, Weight, kl_divergence, linear_backward, linear_forward,
+    rms_norm_backward, rms_norm_forward,
 };
 
 /// Rows of a batch that are held to a reference.
@@ -50,17 +52,20 @@ impl Decoder {
         batch: &TrainBatch,
         buffers: &mut TrainBuffers,
     ) -> Result<Vec<f32>, ModelError> {
-        self.forward_kept(cpu, None, &batch.batch, &mut buffers.forward)?;
+        self.forward_kept(cpu, None, &batch.batch, Retain::Nothing, &mut buffers.forward, |_| ())?;
         Ok(self.last_norm(cpu, &buffers.forward.x))
     }
 
-    /// The divergences of `batch.keep`, appended to `losses`; their gradient is added to `dx`.
+    /// The divergences of `batch.keep`, appended to `losses`; their gradient is added to `dx` and `sink`. `head` is the
+    /// reference's.
     pub(crate) fn keep_loss(
         &self,
         cpu: &Cpu,
+        head: &Weight,
         batch: &TrainBatch,
         buffers: &mut TrainBuffers,
         losses: &mut Vec<f32>,
+        sink: &mut Sink<'_>,
     ) {
         let (d, vocab, keep) = (self.config.width, self.config.vocab, &batch.keep);
         assert_eq!(keep.outputs.len(), keep.rows.len() * d, "outputs of the reference");
@@ -78,13 +83,16 @@ impl Decoder {
             rms_norm_forward(cpu.pool(), x, &self.norm, self.config.norm_eps, n, inv);
             let (logits, reference) = buffers.logit_pair(m * vocab);
             linear_forward(cpu, n, m, &mut [Forward { linear, y: logits, h: &mut [] }]);
-            linear_forward(cpu, outputs, m, &mut [Forward { linear, y: reference, h: &mut [] }]);
+            let its_own = Linear { weight: head, bias: None, lora: None };
+            linear_forward(cpu, outputs, m, &mut [Forward { linear: its_own, y: reference, h: &mut [] }]);
             let from = losses.len();
             losses.resize(from + m, 0.0);
             let weights = vec![keep.weight; m];
             kl_divergence(cpu.pool(), logits, reference, vocab, Some(&weights), &mut losses[from..]);
             let part = Backward { linear, dy: logits, h: &[], grads: None };
             linear_backward(cpu, n, m, &mut [part], Some(dn), false);
+            sink.weights(cpu, n, m, &[(self.head_slot(), logits)]);
+            sink.norm(cpu, Slot::LastNorm, x, inv, dn);
             rms_norm_backward(cpu.pool(), x, &self.norm, inv, dn, dxr, false);
             for (from, &row) in dxr.chunks_exact(d).zip(rows) {
                 buffers.dx[row * d..][..d].iter_mut().zip(from).for_each(|(a, b)| *a += b);

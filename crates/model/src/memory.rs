@@ -29,6 +29,26 @@ pub struct TrainingShape {
     pub base_bytes: u64,
 }
 
+/// What trains, as far as memory depends on it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Learning {
+    /// the adapter, where one trains
+    pub lora: Option<LoraSpec>,
+    /// floats of the network's own parameters that train, where it trains itself
+    pub floats: u64,
+    /// bytes that the optimiser remembers for each float that trains
+    pub moment_bytes: f64,
+    /// whether blocks are computed again in the backward pass
+    pub recompute: bool,
+}
+
+impl From<&LoraSpec> for Learning {
+    /// An adapter that learns by AdamW.
+    fn from(lora: &LoraSpec) -> Learning {
+        Learning { lora: Some(lora.clone()), floats: 0, moment_bytes: 8.0, recompute: false }
+    }
+}
+
 /// Bytes that the vocabulary's part of a window of `tokens` tokens of general text takes: its logits beside those of
 /// the base, and the operands packed for their product.
 pub fn keep_memory(c: &Config, tokens: usize) -> [(&'static str, u64); 2] {
@@ -37,15 +57,18 @@ pub fn keep_memory(c: &Config, tokens: usize) -> [(&'static str, u64); 2] {
     [("logits", 4 * 2 * rows * vocab), ("packed operands", 4 * rows * (vocab + d))]
 }
 
-/// Sizes every large buffer of LoRA training in bytes; their sum is the forecast of the peak.
-pub fn memory_table(c: &Config, lora: &LoraSpec, s: &TrainingShape) -> Vec<MemoryRow> {
+/// Sizes every large buffer of training in bytes; their sum is the forecast of the peak.
+pub fn memory_table(c: &Config, learning: impl Into<Learning>, s: &TrainingShape) -> Vec<MemoryRow> {
+    let learning: Learning = learning.into();
+    let none = LoraSpec { rank: 0, alpha: 1.0, rslora: false, targets: Vec::new() };
+    let lora = learning.lora.as_ref().unwrap_or(&none);
     let t = s.tokens as u64;
     let (d, q, kv, f) = (c.width as u64, c.q_width() as u64, c.kv_width() as u64, c.ffn as u64);
     let ranks = (lora.rank * lora.targets.len()) as u64;
     let qk = if c.qk_norm { q + kv + (c.heads + c.kv_heads) as u64 } else { 0 };
     let post = if c.post_norms { 2 * d + 2 } else { 0 };
     let layer = 2 * d + 2 + 2 * q + 2 * kv + c.heads as u64 + 2 * f + ranks + qk + post;
-    let trained = lora.parameters(c) as u64;
+    let trained = lora.parameters(c) as u64 + learning.floats;
     // both transposes of a pair, padded to whole vectors, are kept beside it
     let padded = |n: usize| n.next_multiple_of(16);
     let transposes: usize = lora
@@ -60,17 +83,26 @@ pub fn memory_table(c: &Config, lora: &LoraSpec, s: &TrainingShape) -> Vec<Memor
     // packed operands of the widest products, forward and backward
     let widest = (2 * f + 4 * lora.rank as u64).max(q + 2 * kv + 6 * lora.rank as u64).max(d);
     let head_packed = head_rows * (c.vocab as u64 + d);
+    // a weight's gradient packs its input once more
+    let own_packed = if learning.floats > 0 { t * f.max(q).max(d) } else { 0 };
     let scores =
         s.threads as u64 * (2 * 128 * s.longest as u64 + 2 * (s.longest * c.head_dim) as u64 + 600_000);
     let row = |name, floats: u64| MemoryRow { name, bytes: 4 * floats };
+    let own = if learning.lora.is_some() { "adapter" } else { "trained weights" };
+    let moments = (trained as f64 * learning.moment_bytes) as u64;
+    // with recomputation: the input of each block, and one block's activations
+    let kept = match learning.recompute {
+        true => t * (layer + d * c.layers as u64),
+        false => t * layer * c.layers as u64,
+    };
     vec![
         MemoryRow { name: "base weights", bytes: s.base_bytes },
-        row("adapter", trained + (transposes * c.layers) as u64),
+        row(own, trained + (transposes * c.layers) as u64),
         row("gradients", trained),
-        row("optimiser moments", 2 * trained),
-        row("kept activations", t * layer * c.layers as u64),
+        MemoryRow { name: "optimiser moments", bytes: moments },
+        row("kept activations", kept),
         row("stream and its gradients", t * (3 * d + f) + t * (2 * d + f + 2 * q + 2 * kv)),
-        row("packed operands", (t * widest + 2 * t * ranks).max(head_packed)),
+        row("packed operands", (t * widest + 2 * t * ranks).max(head_packed) + own_packed),
         row("logits", head_rows * c.vocab as u64),
         row("panels and scores", scores),
     ]

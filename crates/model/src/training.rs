@@ -1,13 +1,16 @@
-//! One training pass: forward, loss where there is one, backward into the adapter's gradients.
+//! One training pass: forward, loss where there is one, backward into the gradients of an adapter or of the network.
 
 use crate::adapter::{Adapter, AdapterGrads, Projection};
 use crate::batch::Batch;
-use crate::decoder::{Buffers, Decoder};
+use crate::decoder::{Buffers, Decoder, Retain};
 use crate::error::ModelError;
 use crate::keep::KeepRows;
+use crate::parameters::{ModelGrads, Norm, Slot};
+use crate::sink::Sink;
 use nurture_kernels::{
-    AttentionBackward, Backward, Cpu, Forward, Linear, attention_backward, cross_entropy, gated_backward,
-    gated_forward, linear_backward, linear_forward, rms_norm_backward, rms_norm_forward, rope,
+    AttentionBackward, Backward, Cpu, Forward, Linear, Softening, Weight, add_uniform_noise,
+    attention_backward, cross_entropy, embed_gradient, gated_backward, gated_forward, linear_backward,
+    linear_forward, rms_norm_backward, rms_norm_forward, rope, soft_cross_entropy,
 };
 
 /// A place where the next token is to be learnt.
@@ -44,9 +47,31 @@ impl TrainBatch {
     }
 }
 
+/// Noise on embedded tokens (NEFTune): uniform in `±alpha / √(length · D)` for each span.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Noise {
+    /// size
+    pub alpha: f64,
+    /// the same seed gives the same noise
+    pub seed: u64,
+}
+
+/// How a pass is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PassOptions {
+    /// keep only the input of each block and compute the block again on the way back: less memory, about a third more
+    /// work, the same bits
+    pub recompute: bool,
+    /// what is added to the cross-entropy
+    pub softening: Softening,
+    /// noise on the embedded tokens
+    pub noise: Option<Noise>,
+}
+
 /// Buffers of [`Decoder::train`]: the activations and the gradients that flow back.
 #[derive(Debug, Default)]
 pub struct TrainBuffers {
+    options: PassOptions,
     pub(crate) forward: Buffers,
     pub(crate) dx: Vec<f32>,
     dn: Vec<f32>,
@@ -55,10 +80,28 @@ pub struct TrainBuffers {
     dq: Vec<f32>,
     dk: Vec<f32>,
     dv: Vec<f32>,
+    /// gradient of an output before its rows got their lengths (DoRA)
+    scaled: Vec<f32>,
     logits: Vec<f32>,
 }
 
 impl TrainBuffers {
+    /// Buffers of a pass that keeps only the input of each block and computes the block again on the way back: less
+    /// memory, about a third more work, the same bits.
+    pub fn recomputing() -> TrainBuffers {
+        TrainBuffers::with(PassOptions { recompute: true, ..PassOptions::default() })
+    }
+
+    /// Buffers of passes with these options.
+    pub fn with(options: PassOptions) -> TrainBuffers {
+        TrainBuffers { options, ..TrainBuffers::default() }
+    }
+
+    /// Noise on the embedded tokens of the passes that follow.
+    pub fn set_noise(&mut self, noise: Option<Noise>) {
+        self.options.noise = noise;
+    }
+
     /// Two chunks of logits of `n` floats.
     pub(crate) fn logit_pair(&mut self, n: usize) -> (&mut [f32], &mut [f32]) {
         sized(&mut self.logits, 2 * n).split_at_mut(n)
@@ -75,6 +118,7 @@ pub(crate) fn logit_rows(vocab: usize) -> usize {
 
 fn sized(v: &mut Vec<f32>, n: usize) -> &mut [f32] {
     if v.len() < n {
+        *v = Vec::new(); // both at once would be a peak of memory
         *v = vec![0.0; n];
     }
     &mut v[..n]
@@ -94,11 +138,58 @@ impl Decoder {
         buffers: &mut TrainBuffers,
         grads: &mut AdapterGrads,
     ) -> Result<Vec<f32>, ModelError> {
-        self.forward_kept(cpu, Some(adapter), &batch.batch, &mut buffers.forward)?;
-        let mut losses = self.loss(cpu, batch, buffers)?;
-        self.keep_loss(cpu, batch, buffers, &mut losses);
-        self.backward(cpu, adapter, &batch.batch, buffers, grads);
+        self.pass(cpu, Some(adapter), self.head(), batch, buffers, Sink::Adapter(grads))
+    }
+
+    /// The same for the network itself: its weights must be F32 where they train ([`Decoder::to_trainable`]), and
+    /// `grads` be made for it ([`Decoder::trainable`]). `base` is what it was before: rows of `batch.keep` are held
+    /// to its distribution.
+    ///
+    /// # Errors
+    /// A token beyond the vocabulary.
+    pub fn train_full(
+        &self,
+        cpu: &Cpu,
+        base: &Decoder,
+        batch: &TrainBatch,
+        buffers: &mut TrainBuffers,
+        grads: &mut ModelGrads,
+    ) -> Result<Vec<f32>, ModelError> {
+        self.pass(cpu, None, base.head(), batch, buffers, Sink::Model(grads))
+    }
+
+    fn pass(
+        &self,
+        cpu: &Cpu,
+        adapter: Option<&Adapter>,
+        reference: &Weight,
+        batch: &TrainBatch,
+        buffers: &mut TrainBuffers,
+        mut sink: Sink<'_>,
+    ) -> Result<Vec<f32>, ModelError> {
+        let noise = buffers.options.noise;
+        let retain = match buffers.options.recompute {
+            true => Retain::Inputs,
+            false => Retain::From(sink.lowest().min(self.config.layers - 1)),
+        };
+        self.forward_kept(cpu, adapter, &batch.batch, retain, &mut buffers.forward, |x| {
+            self.disturb(cpu, batch, noise, x)
+        })?;
+        let mut losses = self.loss(cpu, batch, buffers, &mut sink)?;
+        self.keep_loss(cpu, reference, batch, buffers, &mut losses, &mut sink);
+        self.backward(cpu, adapter, &batch.batch, retain, buffers, &mut sink);
         Ok(losses)
+    }
+
+    /// Adds noise to the embedded tokens `x` `[T, D]`, span by span.
+    fn disturb(&self, cpu: &Cpu, batch: &TrainBatch, noise: Option<Noise>, x: &mut [f32]) {
+        let Some(Noise { alpha, seed }) = noise else { return };
+        let d = self.config.width;
+        for (i, span) in batch.batch.spans.iter().enumerate() {
+            let size = alpha / ((span.len * d) as f64).sqrt();
+            let rows = &mut x[span.row * d..][..span.len * d];
+            add_uniform_noise(cpu.pool(), rows, d, size as f32, seed.wrapping_add((i as u64) << 32));
+        }
     }
 
     /// Losses without gradients, for validation.
@@ -112,8 +203,8 @@ impl Decoder {
         batch: &TrainBatch,
         buffers: &mut TrainBuffers,
     ) -> Result<Vec<f32>, ModelError> {
-        self.forward_kept(cpu, adapter, &batch.batch, &mut buffers.forward)?;
-        self.loss(cpu, batch, buffers)
+        self.forward_kept(cpu, adapter, &batch.batch, Retain::Nothing, &mut buffers.forward, |_| ())?;
+        self.loss(cpu, batch, buffers, &mut Sink::Nothing)
     }
 
     /// The vocabulary's part: only at rows with a loss, in chunks. Leaves the gradient of the residual stream in
@@ -123,11 +214,13 @@ impl Decoder {
         cpu: &Cpu,
         batch: &TrainBatch,
         buffers: &mut TrainBuffers,
+        sink: &mut Sink<'_>,
     ) -> Result<Vec<f32>, ModelError> {
         let (d, vocab, t) = (self.config.width, self.config.vocab, batch.batch.len());
         if let Some((place, l)) = batch.losses.iter().enumerate().find(|(_, l)| l.target as usize >= vocab) {
             return Err(ModelError::Token { token: l.target, place, vocab });
         }
+        let soft = buffers.options.softening;
         let rows = logit_rows(vocab).min(batch.losses.len().max(1));
         let dx = sized(&mut buffers.dx, t * d);
         dx.fill(0.0);
@@ -147,7 +240,11 @@ impl Decoder {
             linear_forward(cpu, n, m, &mut [Forward { linear, y: logits, h: &mut [] }]);
             let targets: Vec<u32> = chunk.iter().map(|l| l.target).collect();
             let weights: Vec<f32> = chunk.iter().map(|l| l.weight).collect();
-            cross_entropy(cpu.pool(), logits, vocab, &targets, Some(&weights), losses);
+            if soft.is_on() {
+                soft_cross_entropy(cpu.pool(), logits, vocab, &targets, soft, Some(&weights), losses);
+            } else {
+                cross_entropy(cpu.pool(), logits, vocab, &targets, Some(&weights), losses);
+            }
             linear_backward(
                 cpu,
                 n,
@@ -156,6 +253,8 @@ impl Decoder {
                 Some(dn),
                 false,
             );
+            sink.weights(cpu, n, m, &[(self.head_slot(), logits)]);
+            sink.norm(cpu, Slot::LastNorm, x, inv, dn);
             rms_norm_backward(cpu.pool(), x, &self.norm, inv, dn, dxr, false);
             for (from, l) in dxr.chunks_exact(d).zip(chunk) {
                 dx[l.row * d..][..d].iter_mut().zip(from).for_each(|(a, b)| *a += b);
@@ -164,82 +263,127 @@ impl Decoder {
         Ok(losses)
     }
 
-    /// The reverse of the blocks.
+    /// Turns the gradient `dy` of a projection's output into that of what its magnitudes scaled, in place.
+    #[allow(clippy::too_many_arguments)]
+    fn lengths(
+        &self,
+        cpu: &Cpu,
+        adapter: Option<&Adapter>,
+        sink: &mut Sink<'_>,
+        l: usize,
+        p: Projection,
+        x: &[f32],
+        dy: &mut [f32],
+    ) {
+        if let (Some(adapter), Some(grad)) = (adapter, sink.magnitude(l, p)) {
+            self.magnify_backward(cpu, adapter, l, p, x, dy, grad);
+        }
+    }
+
+    /// The same for a gradient that others need as it is: where there are magnitudes, in a copy.
+    #[allow(clippy::too_many_arguments)]
+    fn own_gradient<'g>(
+        &self,
+        cpu: &Cpu,
+        adapter: Option<&Adapter>,
+        sink: &mut Sink<'_>,
+        l: usize,
+        p: Projection,
+        x: &[f32],
+        dy: &'g [f32],
+        copy: &'g mut Vec<f32>,
+    ) -> &'g [f32] {
+        if sink.magnitude(l, p).is_none() {
+            return dy;
+        }
+        let copy = sized(copy, dy.len());
+        copy.copy_from_slice(dy);
+        self.lengths(cpu, adapter, sink, l, p, x, copy);
+        copy
+    }
+
+    /// The reverse of the blocks, down to the lowest part that trains.
     fn backward(
         &self,
         cpu: &Cpu,
-        adapter: &Adapter,
+        adapter: Option<&Adapter>,
         batch: &Batch,
+        retain: Retain,
         buffers: &mut TrainBuffers,
-        grads: &mut AdapterGrads,
+        sink: &mut Sink<'_>,
     ) {
         let (c, t, pool) = (&self.config, batch.len(), cpu.pool());
         let (q, kv, f) = (t * c.q_width(), t * c.kv_width(), t * c.ffn);
-        let TrainBuffers { forward, dx, dn, dact, da, dq, dk, dv, .. } = buffers;
-        let Buffers { kept, n, y, act, .. } = forward;
-        let dx = &mut dx[..t * c.width];
-        let dn = sized(dn, t * c.width);
-        let (dact, da, dq) = (sized(dact, f), sized(da, q), sized(dq, q));
-        let (dk, dv) = (sized(dk, kv), sized(dv, kv));
-        for (l, block) in self.blocks.iter().enumerate().rev() {
-            let k = &mut kept[l];
-            let lin = |p| self.linear(Some(adapter), l, p);
-            let mut pairs =
-                grads.pairs[l].each_mut().map(|p| p.as_mut().map(|(a, b)| (&mut a[..], &mut b[..])));
-            let mut take = |p: Projection| pairs[p as usize].take();
+        for (l, block) in self.blocks.iter().enumerate().skip(sink.lowest()).rev() {
+            if retain == Retain::Inputs {
+                self.block_again(cpu, adapter, batch, l, &mut buffers.forward);
+            }
+            let TrainBuffers { forward, dx, dn, dact, da, dq, dk, dv, scaled, .. } = &mut *buffers;
+            let Buffers { kept, n, y, act, .. } = forward;
+            let dx = &mut dx[..t * c.width];
+            let dn = sized(dn, t * c.width);
+            let (dact, da, dq) = (sized(dact, f), sized(da, q), sized(dq, q));
+            let (dk, dv) = (sized(dk, kv), sized(dv, kv));
+            let k = &mut kept[retain.place(l)];
+            let lin = |p| self.linear(adapter, l, p);
 
             // MLP
             let dy: &[f32] = match &block.post_ffn_norm {
                 Some(w) => {
+                    sink.norm(cpu, Slot::Norm(l, Norm::PostFfn), &k.down, &k.inv_down, dx);
                     rms_norm_backward(pool, &k.down, w, &k.inv_down, dx, y, false);
                     y
                 }
                 None => dx,
             };
             gated_forward(pool, c.activation, &k.gate, &k.up, act);
-            let part =
-                Backward { linear: lin(Projection::Down), dy, h: &k.h[6], grads: take(Projection::Down) };
-            linear_backward(cpu, act, t, &mut [part], Some(dact), false);
+            let dy = self.own_gradient(cpu, adapter, sink, l, Projection::Down, act, dy, scaled);
+            {
+                let [.., grads] = sink.pairs(l);
+                let part = Backward { linear: lin(Projection::Down), dy, h: &k.h[6], grads };
+                linear_backward(cpu, act, t, &mut [part], Some(dact), false);
+            }
+            sink.projections(cpu, act, t, l, &[(Projection::Down, dy)]);
             gated_backward(pool, c.activation, &mut k.gate, &mut k.up, dact);
             rms_norm_forward(pool, &k.mid, &block.ffn_norm, c.norm_eps, n, &mut []);
-            linear_backward(
-                cpu,
-                n,
-                t,
-                &mut [
-                    Backward {
-                        linear: lin(Projection::Gate),
-                        dy: &k.gate,
-                        h: &k.h[4],
-                        grads: take(Projection::Gate),
-                    },
-                    Backward {
-                        linear: lin(Projection::Up),
-                        dy: &k.up,
-                        h: &k.h[5],
-                        grads: take(Projection::Up),
-                    },
-                ],
-                Some(dn),
-                false,
-            );
+            for (p, dy) in [(Projection::Gate, &mut k.gate), (Projection::Up, &mut k.up)] {
+                self.lengths(cpu, adapter, sink, l, p, n, dy);
+            }
+            {
+                let [.., gate, up, _] = sink.pairs(l);
+                let parts = &mut [
+                    Backward { linear: lin(Projection::Gate), dy: &k.gate, h: &k.h[4], grads: gate },
+                    Backward { linear: lin(Projection::Up), dy: &k.up, h: &k.h[5], grads: up },
+                ];
+                linear_backward(cpu, n, t, parts, Some(dn), false);
+            }
+            sink.projections(cpu, n, t, l, &[(Projection::Gate, &k.gate), (Projection::Up, &k.up)]);
+            sink.norm(cpu, Slot::Norm(l, Norm::Ffn), &k.mid, &k.inv2, dn);
             rms_norm_backward(pool, &k.mid, &block.ffn_norm, &k.inv2, dn, dx, true);
 
             // attention
             let dy: &[f32] = match &block.post_attn_norm {
                 Some(w) => {
+                    sink.norm(cpu, Slot::Norm(l, Norm::PostAttn), &k.o, &k.inv_o, dx);
                     rms_norm_backward(pool, &k.o, w, &k.inv_o, dx, y, false);
                     y
                 }
                 None => dx,
             };
-            let part = Backward { linear: lin(Projection::O), dy, h: &k.h[3], grads: take(Projection::O) };
-            linear_backward(cpu, &k.a, t, &mut [part], Some(da), false);
+            let dy = self.own_gradient(cpu, adapter, sink, l, Projection::O, &k.a, dy, scaled);
+            {
+                let [_, _, _, grads, ..] = sink.pairs(l);
+                let part = Backward { linear: lin(Projection::O), dy, h: &k.h[3], grads };
+                linear_backward(cpu, &k.a, t, &mut [part], Some(da), false);
+            }
+            sink.projections(cpu, &k.a, t, l, &[(Projection::O, dy)]);
             let x = AttentionBackward { q: &k.q, k: &k.k, v: &k.v, o: &k.a, lse: &k.lse, d_o: da };
             attention_backward(pool, &c.attention(l), &batch.spans, &x, dq, dk, dv);
             rope(pool, self.rope_of(l), &batch.positions, dq, true);
             rope(pool, self.rope_of(l), &batch.positions, dk, true);
             if let (Some(qn), Some(kn)) = (&block.q_norm, &block.k_norm) {
+                sink.norm(cpu, Slot::Norm(l, Norm::Q), &k.q_raw, &k.inv_q, dq);
+                sink.norm(cpu, Slot::Norm(l, Norm::K), &k.k_raw, &k.inv_k, dk);
                 // the rotated q and k are done with: their buffers take the gradients
                 rms_norm_backward(pool, &k.q_raw, qn, &k.inv_q, dq, &mut k.q, false);
                 rms_norm_backward(pool, &k.k_raw, kn, &k.inv_k, dk, &mut k.k, false);
@@ -247,22 +391,30 @@ impl Decoder {
                 dk.copy_from_slice(&k.k);
             }
             rms_norm_forward(pool, &k.x, &block.attn_norm, c.norm_eps, n, &mut []);
-            let below = l > 0; // nothing below the first block trains
-            linear_backward(
-                cpu,
-                n,
-                t,
-                &mut [
-                    Backward { linear: lin(Projection::Q), dy: dq, h: &k.h[0], grads: take(Projection::Q) },
-                    Backward { linear: lin(Projection::K), dy: dk, h: &k.h[1], grads: take(Projection::K) },
-                    Backward { linear: lin(Projection::V), dy: dv, h: &k.h[2], grads: take(Projection::V) },
-                ],
-                below.then_some(&mut *dn),
-                false,
-            );
+            for (p, dy) in [(Projection::Q, &mut *dq), (Projection::K, &mut *dk), (Projection::V, &mut *dv)] {
+                self.lengths(cpu, adapter, sink, l, p, n, dy);
+            }
+            let below = sink.below(l);
+            let to_norm = below || sink.norms();
+            {
+                let [gq, gk, gv, ..] = sink.pairs(l);
+                let parts = &mut [
+                    Backward { linear: lin(Projection::Q), dy: dq, h: &k.h[0], grads: gq },
+                    Backward { linear: lin(Projection::K), dy: dk, h: &k.h[1], grads: gk },
+                    Backward { linear: lin(Projection::V), dy: dv, h: &k.h[2], grads: gv },
+                ];
+                linear_backward(cpu, n, t, parts, to_norm.then_some(&mut *dn), false);
+            }
+            let parts: [(Projection, &[f32]); 3] =
+                [(Projection::Q, dq), (Projection::K, dk), (Projection::V, dv)];
+            sink.projections(cpu, n, t, l, &parts);
+            sink.norm(cpu, Slot::Norm(l, Norm::Attn), &k.x, &k.inv1, dn);
             if below {
                 rms_norm_backward(pool, &k.x, &block.attn_norm, &k.inv1, dn, dx, true);
             }
+        }
+        if let Some(grad) = sink.gradient(Slot::Embed) {
+            embed_gradient(pool, &batch.tokens, c.embed_scale, &buffers.dx[..t * c.width], grad);
         }
     }
 }

@@ -116,7 +116,7 @@ impl Model {
     /// # Errors
     /// Anything wrong with it; another base.
     pub fn adapter(&self, dir: &Path) -> Result<Adapter> {
-        Ok(Adapter::load(self.decoder.config(), &load_adapter(dir)?)?)
+        Ok(Adapter::load_for(&self.cpu, &self.decoder, &load_adapter(dir)?)?)
     }
 }
 

@@ -7,6 +7,7 @@ pub mod date;
 pub mod engine;
 pub mod lang;
 pub mod messages;
+pub mod network;
 pub mod pipeline;
 pub mod recipe;
 pub mod report;

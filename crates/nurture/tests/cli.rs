@@ -98,6 +98,37 @@ fn wrong_use_is_exit_code_2_and_says_what_was_meant() {
 }
 
 #[test]
+fn examples_of_a_recipe_are_what_the_trainer_sees() {
+    let Some(model) = smollm2() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write("a.csv", "text,category\nIt is dark,power\nIt is late,shipping\n");
+    write("b.jsonl", "{\"question\": \"Who?\", \"answer\": \"Me.\"}\n");
+    write(
+        "r.toml",
+        &format!(
+            "[model]\nbase = {model:?}\n[data]\ntrain = [\"a.csv\", \"b.jsonl\"]\nsystem = \"Choose: {{labels}}\"\n\
+             [train]\nadapter = {{ kind = \"lora\", rank = 2 }}\n"
+        ),
+    );
+    let file = dir.path().join("r.toml").display().to_string();
+    let s = run(&["show", "example", &file, "--n", "1"]);
+    assert_eq!(s.code, Some(0), "{}", s.err);
+    let heads: Vec<&str> = s.out.lines().filter(|l| l.starts_with("── ")).collect();
+    assert!(matches!(heads[..], [a, b] if a.contains("a.csv:2") && b.contains("b.jsonl:1")), "{heads:?}");
+    // the recipe's system prompt, filled, is not trained; the answer and its end are
+    for line in ["· 21197 \"Choose\"", "+  8857 \"power\"", "+     2 \"<|im_end|>\""] {
+        assert!(s.out.contains(line), "{line}: {}", s.out);
+    }
+    assert!(!s.out.contains("helpful"), "the template's own system prompt gives way: {}", s.out);
+    let zh = run(&["--lang", "zh", "show", "example", &file, "--n", "1", "--set", "data.system=Speak."]);
+    assert!(zh.out.contains("Spe") && !zh.out.contains("Choose"), "{} {}", zh.out, zh.err);
+    assert!(zh.out.contains("个词元，其中") && zh.err.contains("是问题"), "{} {}", zh.out, zh.err);
+    assert_eq!(run(&["show", "example", &file, "--model", "x"]).code, Some(2));
+    assert!(!dir.path().join("runs").exists());
+}
+
+#[test]
 fn failures_are_exit_code_1_with_the_way_out_and_no_backtrace() {
     let check = |args: &[&str], wants: &[&str]| {
         let s = run(args);
@@ -289,7 +320,8 @@ fn ctrl_c_ends_an_answer_with_a_whole_line() {
     let Some(model) = smollm2() else { return };
     let home = tempfile::tempdir().unwrap();
     let mut command = nurture(home.path());
-    let prompt = ["--prompt", "Count from one to one thousand in words.", "--max-tokens", "4000"];
+    // exact: its answer to this is known to be long
+    let prompt = ["--exact", "--prompt", "Count from one to one thousand in words.", "--max-tokens", "4000"];
     let mut child = command
         .args(["generate", &model])
         .args(prompt)

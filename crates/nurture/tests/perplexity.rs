@@ -53,12 +53,14 @@ fn gemma_reads_english_and_chinese_as_pytorch_does() {
 #[test]
 #[ignore = "takes minutes; the short form runs always"]
 fn within_half_a_percent_of_llama_cpp() {
-    for (file, text, windows, want) in [
-        (SMOLLM2, "text-wikitext2/valid.txt", 60, 16.956),
-        (GEMMA3, "text-wikitext2/valid.txt", 40, 11.431),
-        (GEMMA3, "text-zh-novels/xiyouji.txt", 40, 189.82),
+    for (file, text, windows, want, bound) in [
+        (SMOLLM2, "text-wikitext2/valid.txt", 60, 16.956, 0.005),
+        (GEMMA3, "text-wikitext2/valid.txt", 40, 11.431, 0.005),
+        // on this one llama.cpp itself is two per cent from float32, to which the short form holds us
+        (GEMMA3, "text-zh-novels/xiyouji.txt", 40, 189.82, 0.02),
     ] {
         let Some((ppl, _)) = measure(file, text, windows) else { continue };
         println!("{file} {text}: {ppl:.4} over {windows} windows, llama.cpp {want}, ratio {:.4}", ppl / want);
+        assert!((ppl / want - 1.0).abs() < bound, "{file} {text}: {ppl}, llama.cpp {want}");
     }
 }

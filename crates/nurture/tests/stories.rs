@@ -178,6 +178,65 @@ fn another_recipe_is_refused(home: &Home) {
 }
 
 #[test]
+fn a_network_that_trains_itself_is_killed_saved_examined_and_used() {
+    let Some(home) = Home::new() else { return };
+    let adapter = r#"adapter = { kind = "lora", rank = 2 }"#;
+    let small = home.text("small.toml");
+    assert!(small.contains(adapter), "the recipe has changed");
+    // the upper layers alone, so that a checkpoint is not three times the network
+    let full =
+        "freeze = [\"embed\", \"layers.0-26\"]\noptimiser = \"adamw8bit\"\nrecompute = true\nema = 0.9";
+    home.write("full.toml", small.replace(adapter, full));
+    let alone = home.nurture("run full.toml --set run.name=alone --set train.threads=2");
+    alone.done();
+    assert_eq!(home.steps("alone"), all_steps());
+    let report = home.text("runs/alone/report.md");
+    assert!(report.contains("full training") && report.contains("model/model.safetensors"), "{report}");
+
+    let command = |threads: u64| {
+        home.command(&format!("run full.toml --set run.name=killed --set train.threads={threads}"))
+    };
+    for at in [0, 4, STEPS] {
+        let mut child = spawn(&mut command(1 + at % 3));
+        let there = until(|| {
+            at == 0 || home.steps("killed").last() >= Some(&at) || child.try_wait().unwrap().is_some()
+        });
+        assert!(there, "step {at} never came");
+        kill(child);
+    }
+    let end = finish(command(1));
+    assert_eq!(end.code, alone.code, "{end:?}");
+    for file in
+        ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "nurture.json"]
+    {
+        let read = |run: &str| home.read(&format!("runs/{run}/model/{file}"));
+        assert!(read("alone") == read("killed"), "{file} differs");
+    }
+    assert_eq!(home.litter(), [""; 0].map(std::path::PathBuf::from));
+
+    // the tokenizer that was made from the GGUF file's keys gives the same tokens
+    let load = |path: &std::path::Path| nurture::engine::Model::load(path, &Default::default()).unwrap();
+    let (base, raised) = (load(home.model()), load(&home.path("runs/alone/model")));
+    for text in [
+        "Hello,  World! 123",
+        "你好，世界 🔥",
+        "<|im_start|>user\nHi<|im_end|>\n",
+        "\tif (x == 1) { y += 2; }",
+    ] {
+        for special in [false, true] {
+            let tokens = |m: &nurture::engine::Model| m.tokenizer().encode(text, special).unwrap();
+            assert_eq!(tokens(&base), tokens(&raised), "{text:?}");
+        }
+    }
+    assert_eq!(base.tokenizer().stop_ids(), raised.tokenizer().stop_ids());
+    // and the folder of the run, or of the model, is a model
+    let ask = |model: &str| home.nurture(&format!("generate {model} --prompt Hello --max-tokens 3"));
+    let (one, two) = (ask("runs/alone"), ask("runs/alone/model"));
+    assert_eq!((one.code, two.code), (Some(0), Some(0)), "{one:?} {two:?}");
+    assert_eq!(one.out, two.out);
+}
+
+#[test]
 fn two_runs_do_not_share_a_folder() {
     let Some(home) = Home::new() else { return };
     let first = spawn(&mut home.command("train small.toml"));

@@ -17,4 +17,6 @@ pub use error::{Result, TextError};
 pub use message::Message;
 pub use render::{Rendered, Renderer, TrainedTurn};
 pub use template::{ChatTemplate, Clock, MAX_SOURCE_BYTES, RenderOptions};
-pub use tokenizer::{Encoded, GgufTokenizerKeys, HfTokenizerFiles, SpecialNames, StreamDecoder, Tokenizer};
+pub use tokenizer::{
+    Encoded, GgufTokenizerKeys, HfTokenizerFiles, SpecialNames, StreamDecoder, Tokenizer, TokenizerFiles,
+};

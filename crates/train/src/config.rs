@@ -16,6 +16,46 @@ pub enum RunLength {
     Epochs(f64),
 }
 
+/// How gradients become steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Optimiser {
+    /// AdamW (Loshchilov & Hutter 2019) with moments in float32.
+    #[default]
+    #[serde(rename = "adamw")]
+    AdamW,
+    /// AdamW with moments of eight bits (`nurture_kernels::adamw8`).
+    #[serde(rename = "adamw8bit")]
+    AdamW8,
+    /// Muon (Jordan et al. 2024) for the projections of the blocks of a network that trains itself, AdamW for the rest.
+    #[serde(rename = "muon")]
+    Muon,
+}
+
+/// How an adapter begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Init {
+    /// `A` random, `B` zero.
+    #[default]
+    Random,
+    /// Half of its rank as the strongest part of each weight, the other half as what takes it away again and does not
+    /// train (PiSSA; `nurture_model::Adapter::principal`).
+    Principal,
+}
+
+impl Optimiser {
+    /// Bytes that it remembers for each float that trains.
+    pub fn bytes(self) -> f64 {
+        match self {
+            Optimiser::AdamW => 8.0,
+            // a byte each, and two scales for 256
+            Optimiser::AdamW8 => 2.0 + 8.0 / 256.0,
+            // projections have one moment, the rest two; a little is not worth a table
+            Optimiser::Muon => 8.0,
+        }
+    }
+}
+
 /// The settings of supervised fine-tuning.
 ///
 /// A step learns from `batch` sequences. Each trained token of the step weighs the same, one over their number, so
@@ -30,9 +70,29 @@ pub struct TrainConfig {
     /// Most tokens computed at once. Sequences stand behind each other without padding and do not see each other;
     /// a step with more tokens is done in several micro-batches. Memory grows with it, hardly speed.
     pub micro_tokens: usize,
+    /// Whether only the input of each block is kept for the backward pass and the block computed again there: less
+    /// memory, about a third more work, the same bits.
+    pub recompute: bool,
+    /// How gradients become steps.
+    pub optimiser: Optimiser,
     /// Whether what sequences of a micro-batch begin with alike is computed once. The update is the same up to
     /// rounding; without it each sequence is computed for itself.
     pub sharing: bool,
+    /// Share of each target that is spread evenly over the vocabulary (label smoothing). 0: none.
+    pub label_smoothing: f64,
+    /// Factor on the squared logarithm of the sum of exponentials of the logits (z-loss). 0: none.
+    pub z_loss: f64,
+    /// Size of the noise on embedded tokens in training (NEFTune's alpha). 0: none. With noise, what sequences begin with
+    /// alike is not shared: each has its own.
+    pub neftune: f64,
+    /// Decay of the average of the weights that is saved instead of the last ones (EMA). 0: none.
+    pub ema: f64,
+    /// Whether the lengths of the tuned rows train beside an adapter's pairs (DoRA; `nurture_model::Magnitude`).
+    pub dora: bool,
+    /// How an adapter begins.
+    pub init: Init,
+    /// Rate of the second matrix of a LoRA pair, as a multiple of that of the first (LoRA+).
+    pub b_ratio: f64,
     /// Peak learning rate.
     pub rate: f64,
     /// Steps of warm-up.
@@ -43,7 +103,7 @@ pub struct TrainConfig {
     pub betas: (f64, f64),
     /// Added to the root of AdamW's second moment.
     pub eps: f64,
-    /// Decoupled weight decay.
+    /// Decoupled weight decay; norms and biases do not decay.
     pub weight_decay: f64,
     /// Largest norm of all gradients together; larger ones are scaled down to it. 0: no clipping.
     pub clip: f64,
@@ -63,6 +123,15 @@ impl Default for TrainConfig {
             length: RunLength::Epochs(1.0),
             batch: 16,
             micro_tokens: 1024,
+            recompute: false,
+            optimiser: Optimiser::AdamW,
+            label_smoothing: 0.0,
+            z_loss: 0.0,
+            neftune: 0.0,
+            ema: 0.0,
+            dora: false,
+            init: Init::Random,
+            b_ratio: 1.0,
             sharing: true,
             rate: 1e-3,
             warmup: 0,
@@ -80,6 +149,11 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
+    /// Whether sequences share what they begin with alike: `sharing`, unless noise makes each of them its own.
+    pub fn shares(&self) -> bool {
+        self.sharing && self.neftune == 0.0
+    }
+
     /// Optimiser steps for so many examples.
     pub fn total_steps(&self, examples: usize) -> u64 {
         let per_epoch = examples.div_ceil(self.batch.max(1)).max(1);
@@ -126,6 +200,11 @@ impl TrainConfig {
         range("weight_decay", self.weight_decay, 0.0, 100.0)?;
         range("clip", self.clip, 0.0, f64::MAX)?;
         range("keep.strength", self.keep.strength, 0.0, 1e6)?;
+        range("label_smoothing", self.label_smoothing, 0.0, 0.999)?;
+        range("z_loss", self.z_loss, 0.0, 1.0)?;
+        range("neftune", self.neftune, 0.0, 1e3)?;
+        range("ema", self.ema, 0.0, 1.0 - 1e-9)?;
+        range("b_ratio", self.b_ratio, 1e-3, 1e3)?;
         range("divergence.rise", self.divergence.rise, 0.0, f64::MAX)
     }
 }

@@ -16,6 +16,11 @@ impl Digest {
         self.0.update((n as u64).to_le_bytes());
     }
 
+    /// Bytes alone, as a part of something whose length was counted.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
     /// Values as little-endian bytes, with their number before them.
     pub(crate) fn words<const N: usize, T: Copy>(&mut self, values: &[T], bytes: impl Fn(T) -> [u8; N]) {
         self.count(values.len());

@@ -62,7 +62,7 @@ pub(crate) fn plan(config: &TrainConfig, examples: &[TokenExample]) -> Result<Ba
         pack_tokens: config.micro_tokens,
         seed: config.seed,
     };
-    match config.sharing {
+    match config.shares() {
         true => BatchPlan::new(examples, plan),
         false => BatchPlan::apart(examples.iter().map(|e| e.tokens.len()).collect(), plan),
     }

@@ -1,6 +1,8 @@
 //! Useful floating-point operations of LoRA training: what the mathematics asks for, whatever the engine does.
 
-use nurture_data::PrefixTree;
+use crate::error::TrainError;
+use crate::subject::Subject;
+use nurture_data::{PrefixTree, TokenExample};
 use nurture_model::{Config, LoraSpec, PROJECTIONS};
 
 /// Operations of one token of a sequence; a multiply-add is two.
@@ -76,6 +78,25 @@ impl FlopsPerToken {
         let one = FlopsPerToken::new(c, tokens);
         (one.frozen + one.attention) / 2.0 * tokens as f64
     }
+}
+
+/// Useful operations of one pass over these micro-batches, what their examples share (where `sharing` is on) done once;
+/// the gradients of the network's own weights, where they train, are among them.
+///
+/// # Errors
+/// Parts to freeze that are not there.
+pub fn useful_flop(
+    c: &Config,
+    subject: &Subject,
+    packs: &[&[&TokenExample]],
+    sharing: bool,
+) -> Result<f64, TrainError> {
+    let (blocks, head) = subject.own_flop(c)?;
+    let one = |pack: &&[&TokenExample]| {
+        let tree = PrefixTree::new(pack, sharing);
+        FlopsPerToken::tree(c, &tree) + blocks * tree.rows() as f64 + head * tree.losses.len() as f64
+    };
+    Ok(packs.iter().map(one).sum())
 }
 
 /// Useful GFLOP of a token in a sequence of `tokens` tokens that all carry loss; see [`FlopsPerToken`].

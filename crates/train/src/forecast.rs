@@ -5,9 +5,10 @@ use crate::error::TrainError;
 use crate::examples::plan;
 use crate::flops::FlopsPerToken;
 use crate::keep::windows_of;
+use crate::subject::Subject;
 use nurture_data::{PrefixTree, TokenExample};
 use nurture_formats::write_atomic;
-use nurture_model::{Config, LoraSpec, TrainingShape, keep_memory, memory_table};
+use nurture_model::{Config, TrainingShape, keep_memory, memory_table};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -59,13 +60,14 @@ pub struct Forecast {
 /// Settings that cannot be used, no examples, or one that no micro-batch holds.
 pub fn forecast(
     c: &Config,
-    lora: &LoraSpec,
+    subject: impl Into<Subject>,
     config: &TrainConfig,
     examples: &[TokenExample],
     base_bytes: u64,
     threads: usize,
 ) -> Result<Forecast, TrainError> {
     config.check()?;
+    let subject: Subject = subject.into();
     if examples.is_empty() {
         return Err(TrainError::NoExamples);
     }
@@ -73,13 +75,14 @@ pub fn forecast(
     let steps = config.total_steps(examples.len());
     let mut shape = TrainingShape { tokens: 0, loss_rows: 0, longest: 0, threads, base_bytes };
     let (mut micro_batches, mut tokens, mut trained_tokens, mut computed_tokens) = (0u64, 0u64, 0u64, 0u64);
-    let mut flop = 0f64;
+    let (mut loss_rows, mut flop) = (0u64, 0f64);
     for step in plan.steps(0).take(usize::try_from(steps).unwrap_or(usize::MAX)) {
         for pack in &step.packs {
             let pack: Vec<&TokenExample> = pack.iter().filter_map(|&i| examples.get(i)).collect();
-            let tree = PrefixTree::new(&pack, config.sharing);
+            let tree = PrefixTree::new(&pack, config.shares());
             shape.tokens = shape.tokens.max(tree.rows());
             shape.loss_rows = shape.loss_rows.max(tree.losses.len());
+            loss_rows += tree.losses.len() as u64;
             shape.longest = shape.longest.max(tree.longest());
             micro_batches += 1;
             tokens += pack.iter().map(|e| e.tokens.len() as u64).sum::<u64>();
@@ -88,7 +91,9 @@ pub fn forecast(
             flop += FlopsPerToken::tree(c, &tree);
         }
     }
-    let mut memory: Vec<ForecastRow> = memory_table(c, lora, &shape)
+    let (blocks, head) = subject.own_flop(c)?;
+    flop += blocks * computed_tokens as f64 + head * loss_rows as f64;
+    let mut memory: Vec<ForecastRow> = memory_table(c, subject.learning(c, config)?, &shape)
         .into_iter()
         .map(|row| ForecastRow { name: row.name.to_string(), bytes: row.bytes })
         .collect();
@@ -112,10 +117,20 @@ pub fn forecast(
 
 impl Forecast {
     /// With the windows of general text of these lengths that [`crate::Keep`] adds to the steps.
-    pub fn keeping(mut self, c: &Config, config: &TrainConfig, windows: &[usize]) -> Forecast {
+    ///
+    /// # Errors
+    /// Parts to freeze that are not there.
+    pub fn keeping(
+        mut self,
+        c: &Config,
+        subject: &Subject,
+        config: &TrainConfig,
+        windows: &[usize],
+    ) -> Result<Forecast, TrainError> {
         if !config.keep.is_on() || windows.is_empty() {
-            return self;
+            return Ok(self);
         }
+        let (blocks, head) = subject.own_flop(c)?;
         let seen = (self.steps * config.keep.windows as u64).min(windows.len() as u64) as usize;
         let mut used = vec![false; windows.len()];
         for step in 0..self.steps {
@@ -123,7 +138,7 @@ impl Forecast {
                 let len = windows[at];
                 self.tokens += len as u64;
                 self.computed_tokens += len as u64;
-                self.flop += FlopsPerToken::kept(c, len);
+                self.flop += FlopsPerToken::kept(c, len) + (blocks + head) * len as f64;
                 used[at] = true;
             }
         }
@@ -140,7 +155,7 @@ impl Forecast {
             }
         }
         self.memory_bytes = self.memory.iter().map(|row| row.bytes).sum();
-        self
+        Ok(self)
     }
 
     /// With what the process holds already beside the base's weights: the program, the tokenizer, the data.

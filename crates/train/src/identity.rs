@@ -3,7 +3,7 @@
 use crate::config::TrainConfig;
 use crate::digest::Digest;
 use crate::keep::Lessons;
-use nurture_model::LoraSpec;
+use crate::subject::Subject;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -25,14 +25,12 @@ pub(crate) struct Identity {
 impl Identity {
     pub(crate) fn new(
         config: &TrainConfig,
-        lora: &LoraSpec,
+        subject: &Subject,
         lessons: &Lessons,
         base_sha256: &str,
     ) -> Identity {
-        let targets: Vec<&str> = lora.targets.iter().map(|p| p.name()).collect();
-        let lora =
-            json!({ "rank": lora.rank, "alpha": lora.alpha, "rslora": lora.rslora, "targets": targets });
-        let config = json!({ "train": config, "lora": lora }).to_string();
+        let (what, how) = subject.identity();
+        let config = json!({ "train": config, what: how }).to_string();
         let mut digest = Digest::default();
         digest.part(config.as_bytes());
         let config_sha256 = digest.hex();

@@ -1,12 +1,16 @@
-//! One optimiser step: all micro-batches, the checks, clipping, AdamW.
+//! One optimiser step: all micro-batches, the checks, clipping, the update.
 
-use crate::config::TrainConfig;
+use crate::config::{Init, TrainConfig};
 use crate::error::TrainError;
 use crate::layout::lay_out;
+use crate::optimiser::Memory;
+use crate::pupil::Pupil;
+use crate::subject::Subject;
 use nurture_data::{PrefixTree, TokenExample};
-use nurture_formats::lora_names;
-use nurture_kernels::{AdamW, adamw, sum_of_squares};
-use nurture_model::{Adapter, AdapterGrads, Cpu, Decoder, TrainBatch, TrainBuffers};
+use nurture_kernels::{Rng, sum_of_squares};
+use nurture_model::{
+    Adapter, AdapterGrads, Cpu, Decoder, ModelGrads, Noise, PassOptions, Softening, TrainBatch, TrainBuffers,
+};
 use std::collections::HashMap;
 
 /// What a step did.
@@ -26,50 +30,122 @@ pub struct Update {
     pub computed_tokens: u64,
 }
 
-/// An adapter that learns: its values, gradients and moments, and the buffers of the passes.
+/// An adapter, or a network, that learns: its values, gradients and the optimiser's memory, and the buffers of the
+/// passes.
 #[derive(Debug)]
 pub struct Learner<'a> {
     cpu: &'a Cpu,
-    model: &'a Decoder,
-    pub(crate) adapter: Adapter,
-    gradients: AdapterGrads,
-    /// AdamW's two moments, in the order of `Adapter::iter`
-    pub(crate) moments: [AdapterGrads; 2],
+    pub(crate) pupil: Pupil<'a>,
+    pub(crate) memory: Memory,
     buffers: TrainBuffers,
+    /// the adapter of a network that learns itself
+    none: (Adapter, AdapterGrads),
+    /// the base
+    model: &'a Decoder,
     /// the base's outputs on windows of general text, made when first needed
     kept: HashMap<usize, Vec<f32>>,
 }
 
 impl<'a> Learner<'a> {
-    /// A learner with moments of zero.
+    /// A learner of an adapter by AdamW, with moments of zero.
     pub fn new(cpu: &'a Cpu, model: &'a Decoder, adapter: Adapter) -> Self {
-        let zeros = AdapterGrads::zeros(&adapter);
+        Learner::of(cpu, model, Pupil::adapter(model, adapter, false), &TrainConfig::default())
+    }
+
+    /// A learner of what `subject` says, from its first values: a new adapter, or a copy of the network that is F32
+    /// where it trains. Of `config` the seed, the optimiser, the softening of the loss and the recomputation count.
+    ///
+    /// # Errors
+    /// Parts to freeze that are not there.
+    pub fn begin(
+        cpu: &'a Cpu,
+        model: &'a Decoder,
+        subject: &Subject,
+        config: &TrainConfig,
+    ) -> Result<Self, TrainError> {
+        let pupil = match subject {
+            Subject::Lora(lora) => {
+                let adapter = match config.init {
+                    Init::Random => Adapter::new(model.config(), lora, config.seed),
+                    Init::Principal => Adapter::principal(cpu, model, lora, config.seed),
+                };
+                let adapter = match config.dora {
+                    true => adapter.with_magnitudes(cpu, model, |_, _| None),
+                    false => adapter,
+                };
+                Pupil::adapter(model, adapter, config.init == Init::Principal)
+            }
+            Subject::Full { .. } => {
+                Pupil::network(cpu, model, &subject.freeze(model.config(), model.tied())?)
+            }
+        };
+        Ok(Learner::of(cpu, model, pupil, config))
+    }
+
+    fn of(cpu: &'a Cpu, model: &'a Decoder, pupil: Pupil<'a>, config: &TrainConfig) -> Self {
+        let none = Adapter::build(model.config(), |_, _| None);
         Learner {
             cpu,
             model,
-            gradients: zeros.clone(),
-            moments: [zeros.clone(), zeros],
-            adapter,
-            buffers: TrainBuffers::default(),
+            memory: Memory::new(config, &pupil),
+            pupil,
+            buffers: TrainBuffers::with(PassOptions {
+                recompute: config.recompute,
+                softening: Softening { smoothing: config.label_smoothing as f32, z: config.z_loss as f32 },
+                noise: None,
+            }),
+            none: (none.clone(), AdapterGrads::zeros(&none)),
             kept: HashMap::new(),
         }
     }
 
-    /// The adapter as it stands.
-    pub fn adapter(&self) -> &Adapter {
-        &self.adapter
+    /// Puts the average of the weights (`ema`) in the place of the last ones, to be saved. Training cannot go on after it.
+    pub(crate) fn settle(&mut self) {
+        self.memory.settle(self.cpu, &mut self.pupil);
     }
 
-    /// The gradients of the last step, before clipping.
+    /// The processor.
+    pub(crate) fn cpu(&self) -> &'a Cpu {
+        self.cpu
+    }
+
+    /// The adapter as it stands; one without pairs where the network itself trains.
+    pub fn adapter(&self) -> &Adapter {
+        match &self.pupil {
+            Pupil::Adapter { adapter, .. } => adapter,
+            Pupil::Network { .. } => &self.none.0,
+        }
+    }
+
+    /// The network as it stands, where it trains itself.
+    pub fn network(&self) -> Option<&Decoder> {
+        match &self.pupil {
+            Pupil::Adapter { .. } => None,
+            Pupil::Network { network, .. } => Some(network),
+        }
+    }
+
+    /// The adapter's gradients of the last step, before clipping.
     pub fn gradients(&self) -> &AdapterGrads {
-        &self.gradients
+        match &self.pupil {
+            Pupil::Adapter { gradients, .. } => gradients,
+            Pupil::Network { .. } => &self.none.1,
+        }
+    }
+
+    /// The network's gradients of the last step, before clipping, where it trains itself.
+    pub fn network_gradients(&self) -> Option<&ModelGrads> {
+        match &self.pupil {
+            Pupil::Adapter { .. } => None,
+            Pupil::Network { gradients, .. } => Some(gradients),
+        }
     }
 
     /// Learns from the sequences of `packs`, one pack a micro-batch: step number `step` (from 1) at learning rate
-    /// `rate`. Of `config` only the constants of the optimiser, the clipping and the sharing count.
+    /// `rate`. Of `config` the constants of the optimiser, the clipping, the sharing and the noise count.
     ///
     /// The loss is the mean over the trained tokens of all sequences; what sequences of a pack begin with alike is
-    /// computed once and counts for each of them. On an error the adapter is unchanged.
+    /// computed once and counts for each of them. On an error what learns is unchanged.
     ///
     /// # Errors
     /// A loss or gradient that is not finite, or gradients that are all zero, with step and tensor; a token beyond
@@ -97,30 +173,24 @@ impl<'a> Learner<'a> {
         packs: &[Vec<&TokenExample>],
         windows: &[(usize, &[u32])],
     ) -> Result<Update, TrainError> {
-        let mut done = self.pass(config.sharing, step, rate, packs)?;
+        let mut done = self.pass(config, step, rate, packs)?;
+        self.buffers.set_noise(None);
         done.keep = self.keep(config, step, rate, windows)?;
         let kept = windows.iter().map(|(_, w)| w.len() as u64).sum::<u64>();
         done.tokens += kept;
         done.computed_tokens += kept;
+        self.pupil.mask();
         let grad_norm = self.norm(step, rate)?;
         // as PyTorch's clip_grad_norm_
         let clipped = if config.clip > 0.0 { (config.clip / (grad_norm + 1e-6)).min(1.0) } else { 1.0 };
-        self.apply(&AdamW {
-            rate,
-            beta1: config.betas.0,
-            beta2: config.betas.1,
-            eps: config.eps,
-            weight_decay: config.weight_decay,
-            step,
-            grad_scale: clipped,
-        });
+        self.memory.step(self.cpu, config, step, rate, clipped, &mut self.pupil);
         Ok(Update { grad_norm, ..done })
     }
 
     /// Forward and backward through all packs; the norm of the gradients is left open.
     fn pass(
         &mut self,
-        sharing: bool,
+        config: &TrainConfig,
         step: u64,
         rate: f64,
         packs: &[Vec<&TokenExample>],
@@ -131,13 +201,15 @@ impl<'a> Learner<'a> {
             return Err(TrainError::NoExamples);
         }
         let weight = (1.0 / trained as f64) as f32;
-        self.gradients.clear();
+        self.pupil.clear_gradients();
         let (mut sum, mut computed) = (0f64, 0);
-        for pack in packs {
-            let tree = PrefixTree::new(pack, sharing);
+        for (number, pack) in packs.iter().enumerate() {
+            let tree = PrefixTree::new(pack, config.shares());
+            let seed = Rng::stream(config.seed, step).next_u64().wrapping_add(number as u64);
+            let noise = (config.neftune > 0.0).then_some(Noise { alpha: config.neftune, seed });
+            self.buffers.set_noise(noise);
             let batch = lay_out(&tree, weight);
-            let losses =
-                self.model.train(self.cpu, &self.adapter, &batch, &mut self.buffers, &mut self.gradients)?;
+            let losses = self.pupil.pass(self.cpu, &batch, &mut self.buffers)?;
             for (at, &loss) in tree.losses.iter().zip(&losses) {
                 if !loss.is_finite() {
                     let id = tree.learner(at, pack).map(|e| e.id.clone()).unwrap_or_default();
@@ -186,8 +258,7 @@ impl<'a> Learner<'a> {
                 }
                 batch.push_kept(tokens, &self.kept[&number], weight);
             }
-            let losses =
-                self.model.train(self.cpu, &self.adapter, &batch, &mut self.buffers, &mut self.gradients)?;
+            let losses = self.pupil.pass(self.cpu, &batch, &mut self.buffers)?;
             for loss in losses {
                 if !loss.is_finite() {
                     let id = "text to keep".to_string();
@@ -202,39 +273,18 @@ impl<'a> Learner<'a> {
     /// The norm of all gradients, which must be numbers and not all zero.
     fn norm(&self, step: u64, rate: f64) -> Result<f64, TrainError> {
         let mut squares = 0f64;
-        for ((module, _), (da, db)) in self.adapter.iter().zip(self.gradients.iter()) {
-            for (first, gradient) in [(true, da), (false, db)] {
-                // squares of finite f32 values cannot overflow in f64
-                let sum = sum_of_squares(self.cpu.pool(), gradient);
-                if !sum.is_finite() {
-                    let (a, b) = lora_names(&module);
-                    return Err(TrainError::GradientNotFinite {
-                        step,
-                        tensor: if first { a } else { b },
-                        rate,
-                    });
-                }
-                squares += sum;
+        for (i, gradient) in self.pupil.gradients().into_iter().enumerate() {
+            // squares of finite f32 values cannot overflow in f64
+            let sum = sum_of_squares(self.cpu.pool(), gradient);
+            if !sum.is_finite() {
+                return Err(TrainError::GradientNotFinite { step, tensor: self.pupil.name(i), rate });
             }
+            squares += sum;
         }
         if squares == 0.0 {
             return Err(TrainError::ZeroGradient { step });
         }
         Ok(squares.sqrt())
-    }
-
-    fn apply(&mut self, c: &AdamW) {
-        let pool = self.cpu.pool();
-        let [m, v] = &mut self.moments;
-        let moments = m.iter_mut().zip(v.iter_mut());
-        for ((pair, (da, db)), ((ma, mb), (va, vb))) in
-            self.adapter.iter_mut().zip(self.gradients.iter()).zip(moments)
-        {
-            pair.update(|a, b| {
-                adamw(pool, c, a, da, ma, va);
-                adamw(pool, c, b, db, mb, vb);
-            });
-        }
     }
 }
 
@@ -252,7 +302,8 @@ mod tests {
         let lora = LoraSpec { rank: 2, alpha: 4.0, rslora: false, targets: PROJECTIONS.to_vec() };
         let spoilt = |value: f32| {
             let mut learner = Learner::new(&cpu, &model, Adapter::new(model.config(), &lora, 1));
-            let last = learner.gradients.iter_mut().nth(9).unwrap().1;
+            let Pupil::Adapter { gradients, .. } = &mut learner.pupil else { panic!("an adapter learns") };
+            let last = gradients.iter_mut().nth(9).unwrap().1;
             last[last.len() - 1] = value;
             learner.norm(7, 1e-3)
         };

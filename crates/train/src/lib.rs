@@ -1,8 +1,8 @@
 //! Objectives, optimisers, schedules, the training loop, checkpoints, forecast and metrics.
 //!
 //! The way through: [`TrainConfig`] says how to train; [`forecast()`] what it will take; a [`Trainer`] goes through the
-//! steps of a plan, each one a [`Learner::update`] (all micro-batches, then one AdamW step), writes a line of
-//! `metrics.jsonl` a step and a checkpoint now and then, and saves the adapter. Killed anywhere and resumed, it ends
+//! steps of a plan, each one a [`Learner::update`] (all micro-batches, then one step of the optimiser), writes a line of
+//! `metrics.jsonl` a step and a checkpoint now and then, and saves the adapter or the network ([`Subject`]). Killed anywhere and resumed, it ends
 //! with the same bytes, whatever the number of threads: a step depends on the configuration, the examples and its
 //! number, never on the clock.
 //!
@@ -13,6 +13,7 @@ mod config;
 mod digest;
 mod divergence;
 mod error;
+mod events;
 mod examples;
 mod flops;
 mod forecast;
@@ -21,15 +22,20 @@ mod keep;
 mod layout;
 mod learner;
 mod metrics;
+mod muon;
+mod optimiser;
 mod process;
+mod pupil;
 mod schedule;
+mod subject;
 mod trainer;
 
 pub use checkpoint::CHECKPOINTS;
-pub use config::{RunLength, TrainConfig};
+pub use config::{Init, Optimiser, RunLength, TrainConfig};
 pub use divergence::{Divergence, OnDivergence};
 pub use error::{TrainError, Warning};
-pub use flops::{FlopsPerToken, useful_gflop_per_token};
+pub use events::EVENTS;
+pub use flops::{FlopsPerToken, useful_flop, useful_gflop_per_token};
 pub use forecast::{FORECAST, Forecast, ForecastRow, forecast};
 pub use keep::{Keep, Lessons};
 pub use layout::lay_out;
@@ -37,4 +43,5 @@ pub use learner::{Learner, Update};
 pub use metrics::{METRICS, StepMetrics, read_metrics};
 pub use process::{peak_rss, rss};
 pub use schedule::Schedule;
+pub use subject::Subject;
 pub use trainer::{Outcome, RunFiles, Trainer};

@@ -1,6 +1,7 @@
 //! `metrics.jsonl`: one line a step, each step once, whatever happened in between.
 
 use crate::error::TrainError;
+use crate::events::{EventFile, beside};
 use nurture_formats::write_atomic;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
@@ -51,23 +52,27 @@ pub struct StepMetrics {
 pub(crate) struct MetricsFile {
     path: PathBuf,
     file: File,
+    /// the same for TensorBoard
+    events: EventFile,
 }
 
 impl MetricsFile {
     /// Opens the file of a run that has done `steps` steps; lines of later steps, and what is no line, go.
     pub(crate) fn open(path: PathBuf, steps: u64) -> Result<MetricsFile, TrainError> {
         let old = read_bytes(&path)?;
-        let mut kept: Vec<u8> = Vec::new();
-        for (line, _) in lines(&old).into_iter().filter(|(_, m)| m.step <= steps) {
+        let (mut kept, mut done): (Vec<u8>, _) = (Vec::new(), Vec::new());
+        for (line, metrics) in lines(&old).into_iter().filter(|(_, m)| m.step <= steps) {
             kept.extend_from_slice(line);
             kept.push(b'\n');
+            done.push(metrics);
         }
         if kept != old {
             write_atomic(&path, &kept)?;
         }
         let file = OpenOptions::new().append(true).create(true).open(&path);
         let file = file.map_err(|e| TrainError::io(&path, "opening", e))?;
-        Ok(MetricsFile { path, file })
+        let events = EventFile::open(beside(&path), &done)?;
+        Ok(MetricsFile { path, file, events })
     }
 
     /// Appends a line, in one write.
@@ -75,7 +80,8 @@ impl MetricsFile {
         let failed = |e| TrainError::io(&self.path, "appending a line", e);
         let mut line = serde_json::to_vec(metrics).map_err(|e| failed(e.into()))?;
         line.push(b'\n');
-        self.file.write_all(&line).and_then(|()| self.file.flush()).map_err(failed)
+        self.file.write_all(&line).and_then(|()| self.file.flush()).map_err(failed)?;
+        self.events.append(metrics)
     }
 
     /// Makes the lines so far survive a power cut.

@@ -13,6 +13,9 @@ pub enum Schedule {
     Linear,
     /// Not at all.
     Constant,
+    /// Not at all, then over the last fifth of the run towards zero as one less the root of the way (warm-up, stable,
+    /// decay: Hu et al. 2024; the form of the end: Hägele et al. 2024).
+    Wsd,
 }
 
 impl Schedule {
@@ -37,6 +40,12 @@ impl Schedule {
         match self {
             Schedule::Constant => 1.0,
             Schedule::Linear => 1.0 - progress,
+            Schedule::Wsd => {
+                // whole steps: the last fifth, at least one
+                let end = (total / 5).max(1).min(total.saturating_sub(warmup).max(1));
+                let into = (step + end).saturating_sub(total + 1) as f64;
+                if step + end > total { 1.0 - (into / end as f64).min(1.0).sqrt() } else { 1.0 }
+            }
             Schedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
         }
     }
@@ -54,6 +63,9 @@ mod tests {
     fn values() {
         assert_eq!(all(Schedule::Linear, 7, 3), [0.25, 0.5, 0.75, 1.0, 0.75, 0.5, 0.25]);
         assert_eq!(all(Schedule::Constant, 4, 1), [0.5, 1.0, 1.0, 1.0]);
+        // ten steps, two of them the end: the first of these still at the peak
+        let half = 1.0 - 0.5f64.sqrt();
+        assert_eq!(all(Schedule::Wsd, 10, 1), [0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, half]);
         let want = [1.0, (2.0 + 2f64.sqrt()) / 4.0, 0.5, (2.0 - 2f64.sqrt()) / 4.0];
         for (got, want) in all(Schedule::Cosine, 4, 0).iter().zip(want) {
             assert!((got - want).abs() < 1e-15, "{got} {want}");
@@ -62,7 +74,7 @@ mod tests {
 
     #[test]
     fn no_step_learns_nothing_and_odd_numbers_are_harmless() {
-        for schedule in [Schedule::Cosine, Schedule::Linear, Schedule::Constant] {
+        for schedule in [Schedule::Cosine, Schedule::Linear, Schedule::Constant, Schedule::Wsd] {
             for (total, warmup) in [(1, 0), (1, 1), (1, 5), (30, 30), (30, 2)] {
                 let rates = all(schedule, total, warmup);
                 assert!(

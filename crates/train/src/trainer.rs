@@ -10,9 +10,10 @@ use crate::keep::{Lessons, windows_of};
 use crate::learner::Learner;
 use crate::metrics::{METRICS, MetricsFile, StepMetrics};
 use crate::process::{peak_rss, rss};
+use crate::subject::Subject;
 use nurture_data::{BatchPlan, TokenExample};
 use nurture_formats::save_adapter;
-use nurture_model::{Adapter, Cpu, Decoder, LoraSpec};
+use nurture_model::{Cpu, Decoder};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::ops::ControlFlow;
@@ -50,12 +51,12 @@ pub struct Outcome {
     pub peak_rss: Option<u64>,
 }
 
-/// A run of supervised fine-tuning of a LoRA adapter.
+/// A run of supervised fine-tuning of a LoRA adapter or of the network.
 #[derive(Debug)]
 pub struct Trainer<'a> {
     learner: Learner<'a>,
     config: TrainConfig,
-    lora: LoraSpec,
+    subject: Subject,
     lessons: Lessons,
     plan: BatchPlan,
     total: u64,
@@ -81,7 +82,7 @@ impl<'a> Trainer<'a> {
     pub fn new(
         cpu: &'a Cpu,
         model: &'a Decoder,
-        lora: LoraSpec,
+        subject: impl Into<Subject>,
         config: TrainConfig,
         lessons: impl Into<Lessons>,
         files: &RunFiles,
@@ -89,7 +90,7 @@ impl<'a> Trainer<'a> {
         if !checkpoint::list(&files.folder.join(CHECKPOINTS))?.is_empty() {
             return Err(TrainError::AlreadyBegun { folder: files.folder.clone() });
         }
-        Self::build(cpu, model, lora, config, lessons.into(), files, |_| Ok((None, Vec::new())))
+        Self::build(cpu, model, subject.into(), config, lessons.into(), files, |_| Ok((None, Vec::new())))
     }
 
     /// Goes on with a run from its newest whole checkpoint, or begins it where there is none: see
@@ -100,12 +101,12 @@ impl<'a> Trainer<'a> {
     pub fn resume(
         cpu: &'a Cpu,
         model: &'a Decoder,
-        lora: LoraSpec,
+        subject: impl Into<Subject>,
         config: TrainConfig,
         lessons: impl Into<Lessons>,
         files: &RunFiles,
     ) -> Result<Self, TrainError> {
-        Self::build(cpu, model, lora, config, lessons.into(), files, |folder| {
+        Self::build(cpu, model, subject.into(), config, lessons.into(), files, |folder| {
             checkpoint::sweep(folder)?;
             checkpoint::newest(folder)
         })
@@ -114,19 +115,19 @@ impl<'a> Trainer<'a> {
     fn build(
         cpu: &'a Cpu,
         model: &'a Decoder,
-        lora: LoraSpec,
+        subject: Subject,
         config: TrainConfig,
         lessons: Lessons,
         files: &RunFiles,
         find: impl FnOnce(&Path) -> Result<(Option<Loaded>, Vec<Warning>), TrainError>,
     ) -> Result<Self, TrainError> {
         config.check()?;
-        check_lora(&lora)?;
+        subject.check(model, &config)?;
         examples::check(model.config(), &config, &lessons)?;
-        let identity = Identity::new(&config, &lora, &lessons, &files.base_sha256);
+        let identity = Identity::new(&config, &subject, &lessons, &files.base_sha256);
         let total = config.total_steps(lessons.examples.len());
         let plan = examples::plan(&config, &lessons.examples)?;
-        let mut learner = Learner::new(cpu, model, Adapter::new(model.config(), &lora, config.seed));
+        let mut learner = Learner::begin(cpu, model, &subject, &config)?;
         std::fs::create_dir_all(&files.folder)
             .map_err(|e| TrainError::io(&files.folder, "creating the folder", e))?;
         let checkpoints = files.folder.join(CHECKPOINTS);
@@ -136,8 +137,9 @@ impl<'a> Trainer<'a> {
             if !differences.is_empty() {
                 return Err(TrainError::Changed { checkpoint: found.path.clone(), differences });
             }
-            found.restore(&mut learner.adapter, &mut learner.moments).map_err(|problem| {
-                TrainError::Changed { checkpoint: found.path.clone(), differences: vec![problem] }
+            found.restore(&mut learner).map_err(|problem| TrainError::Changed {
+                checkpoint: found.path.clone(),
+                differences: vec![problem],
             })?;
         } else if !warnings.is_empty() {
             warnings.push(Warning::FromTheBeginning { folder: files.folder.clone() });
@@ -147,7 +149,7 @@ impl<'a> Trainer<'a> {
         Ok(Trainer {
             learner,
             config,
-            lora,
+            subject,
             lessons,
             plan,
             total,
@@ -179,7 +181,7 @@ impl<'a> Trainer<'a> {
         &self.warnings
     }
 
-    /// The learner: adapter and last gradients.
+    /// The learner: what trains, and its last gradients.
     pub fn learner(&self) -> &Learner<'a> {
         &self.learner
     }
@@ -214,7 +216,7 @@ impl<'a> Trainer<'a> {
     /// A loss or gradient that is not finite, gradients that are all zero, a climbing loss (where the settings say
     /// so), each with the step; the disk. Nothing that was saved before is lost.
     pub fn step(&mut self) -> Result<Option<StepMetrics>, TrainError> {
-        if self.done >= self.total {
+        if self.done >= self.total || self.learner.memory.is_settled() {
             return Ok(None);
         }
         let Some(plan) = self.plan.step(self.done) else { return Ok(None) };
@@ -282,7 +284,7 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// The disk; the older checkpoints are then untouched.
     pub fn checkpoint(&mut self) -> Result<(), TrainError> {
-        if self.saved == Some(self.done) || self.done == 0 {
+        if self.saved == Some(self.done) || self.done == 0 || self.learner.memory.is_settled() {
             return Ok(());
         }
         self.metrics.sync()?;
@@ -294,7 +296,7 @@ impl<'a> Trainer<'a> {
             self.last_loss,
             &self.watch,
         );
-        checkpoint::save(&self.checkpoints, &state, &self.learner.adapter, &self.learner.moments)?;
+        checkpoint::save(&self.checkpoints, &state, &self.learner)?;
         self.saved = Some(self.done);
         Ok(())
     }
@@ -313,17 +315,16 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Saves the adapter as a PEFT folder. `base` is the name of the base model that PEFT shall look for;
-    /// `nurture.json` takes the identity of the run and the keys of `extra`. Equal runs give equal bytes.
-    ///
-    /// # Errors
-    /// The disk, or a folder that holds something else.
-    pub fn save_adapter(
-        &self,
-        folder: impl AsRef<Path>,
-        base: Option<String>,
-        extra: Map<String, Value>,
-    ) -> Result<(), TrainError> {
+    /// Ends a run whose steps are all done: what is saved from here on is the average of the weights, where the settings
+    /// ask for one (`ema`), else the last ones.
+    pub fn finish(&mut self) {
+        if self.done >= self.total {
+            self.learner.settle();
+        }
+    }
+
+    /// What the run was, for whoever uses its result: its identity and the steps done.
+    pub fn notes(&self) -> Map<String, Value> {
         let mut notes = Map::new();
         let id = &self.identity;
         for (key, value) in [
@@ -335,26 +336,29 @@ impl<'a> Trainer<'a> {
         ] {
             notes.insert(key.to_string(), value);
         }
+        notes
+    }
+
+    /// Saves the adapter as a PEFT folder. `base` is the name of the base model that PEFT shall look for;
+    /// `nurture.json` takes the identity of the run and the keys of `extra`. Equal runs give equal bytes.
+    ///
+    /// # Errors
+    /// The disk, or a folder that holds something else; a run that trains no adapter.
+    pub fn save_adapter(
+        &self,
+        folder: impl AsRef<Path>,
+        base: Option<String>,
+        extra: Map<String, Value>,
+    ) -> Result<(), TrainError> {
+        let Subject::Lora(lora) = &self.subject else {
+            let problem = "the network itself was trained: there is no adapter to save".to_string();
+            return Err(TrainError::Setting { key: "adapter", problem });
+        };
+        let mut notes = self.notes();
         notes.extend(extra);
-        let tensors = self.learner.adapter.tensors();
-        let config = self.lora.peft_config(base);
+        let tensors = self.learner.adapter().tensors();
+        let mut config = lora.peft_config(base);
+        config.use_dora = self.config.dora;
         Ok(save_adapter(folder, &config, &tensors, Some(&Value::Object(notes)))?)
     }
-}
-
-/// Largest rank that is accepted: far above any in use.
-const MAX_RANK: usize = 1 << 14;
-
-fn check_lora(lora: &LoraSpec) -> Result<(), TrainError> {
-    let refuse = |key, problem: String| Err(TrainError::Setting { key, problem });
-    if lora.rank == 0 || lora.rank > MAX_RANK {
-        return refuse("adapter.rank", format!("{} is not in 1..{MAX_RANK}", lora.rank));
-    }
-    if !(lora.alpha.is_finite() && lora.alpha > 0.0) {
-        return refuse("adapter.alpha", format!("{}: a positive number is expected", lora.alpha));
-    }
-    if lora.targets.is_empty() {
-        return refuse("adapter.targets", "none: no projection would carry an adapter".to_string());
-    }
-    Ok(())
 }

@@ -63,7 +63,7 @@ fn the_forecast_counts_what_the_run_does() {
     for length in [RunLength::Epochs(2.0), RunLength::Epochs(0.4), RunLength::Steps(11)] {
         let config = TrainConfig { length, ..config() };
         let base = model.weight_bytes() as u64;
-        let found = forecast(model.config(), &lora(), &config, &examples, base, 2).unwrap();
+        let found = forecast(model.config(), lora(), &config, &examples, base, 2).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let mut trainer =
             Trainer::new(&cpu, &model, lora(), config, examples.clone(), &files(dir.path())).unwrap();
@@ -100,14 +100,14 @@ fn sequences(count: u32, shared: u32, trained: usize) -> Vec<TokenExample> {
 fn every_trained_token_pays_for_the_head_and_the_others_do_not() {
     let c = smollm2();
     let config = TrainConfig { length: RunLength::Epochs(1.0), ..TrainConfig::default() };
-    let at = |trained| forecast(&c, &rank_16(), &config, &sequences(4, 0, trained), 0, 2).unwrap();
+    let at = |trained| forecast(&c, rank_16(), &config, &sequences(4, 0, trained), 0, 2).unwrap();
     let (all, few) = (at(511), at(11));
     let head = 4.0 * 49152.0 * 576.0;
     // the first token of a sequence is never learnt
     let whole = 2048.0 * useful_gflop_per_token(&c, 512) * 1e9 - 4.0 * head;
     assert!((all.flop - whole).abs() < 1.0, "{} {whole}", all.flop);
     assert_eq!(all.flop - few.flop, 4.0 * 500.0 * head);
-    assert!(forecast(&c, &rank_16(), &config, &[], 0, 2).is_err());
+    assert!(forecast(&c, rank_16(), &config, &[], 0, 2).is_err());
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn what_is_shared_is_forecast_once() {
     let config = TrainConfig { length: RunLength::Epochs(1.0), micro_tokens: 4096, ..TrainConfig::default() };
     let at = |shared, sharing| {
         let config = TrainConfig { sharing, ..config.clone() };
-        forecast(&c, &rank_16(), &config, &sequences(4, shared, 12), 0, 2).unwrap()
+        forecast(&c, rank_16(), &config, &sequences(4, shared, 12), 0, 2).unwrap()
     };
     let (tree, apart) = (at(480, true), at(480, false));
     assert_eq!((tree.tokens, tree.computed_tokens), (2048, 480 + 4 * 32));

@@ -26,7 +26,7 @@ fn run(config: TrainConfig, folder: &std::path::Path, stop_at: Option<u64>) -> (
         .run(|m| if Some(m.step) == stop_at { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         .unwrap();
     trainer.save_adapter(folder.join("adapter"), None, Default::default()).unwrap();
-    let metrics = read_metrics(&folder.join("metrics.jsonl")).unwrap();
+    let metrics = read_metrics(folder.join("metrics.jsonl")).unwrap();
     let last = &metrics[metrics.len() - 5..];
     let mean = |f: &dyn Fn(&nurture_train::StepMetrics) -> f64| last.iter().map(f).sum::<f64>() / 5.0;
     (mean(&|m| m.loss), mean(&|m| m.keep.unwrap()))

@@ -42,6 +42,8 @@ pub struct AdapterConfig {
     pub lora_dropout: f64,
     /// Scale alpha/√r instead of alpha/r (rsLoRA).
     pub use_rslora: bool,
+    /// Whether a vector of magnitudes stands beside each pair (DoRA).
+    pub use_dora: bool,
     /// Which modules carry an adapter.
     pub target_modules: TargetModules,
     /// Which of them do not after all.
@@ -67,6 +69,7 @@ impl Default for AdapterConfig {
             lora_alpha: 8.0,
             lora_dropout: 0.0,
             use_rslora: false,
+            use_dora: false,
             target_modules: TargetModules::Names(Vec::new()),
             exclude_modules: None,
             layers_to_transform: None,
@@ -115,7 +118,7 @@ impl AdapterConfig {
             ("revision", json!(self.revision)),
             ("target_modules", modules_json(&self.target_modules)),
             ("task_type", json!(self.task_type)),
-            ("use_dora", json!(false)),
+            ("use_dora", json!(self.use_dora)),
             ("use_rslora", json!(self.use_rslora)),
         ]);
         if let Some(modules) = &self.exclude_modules {
@@ -164,6 +167,11 @@ impl AdapterConfig {
                 Some(_) => return keys.fail("use_rslora", "expected true or false"),
                 None => false,
             },
+            use_dora: match keys.get("use_dora") {
+                Some(Value::Bool(on)) => *on,
+                Some(_) => return keys.fail("use_dora", "expected true or false"),
+                None => false,
+            },
             target_modules: match keys.modules("target_modules")? {
                 Some(modules) => modules,
                 None => return keys.fail("target_modules", "missing: which modules carry the adapter?"),
@@ -210,7 +218,7 @@ fn by_module<T: Copy>(pattern: &BTreeMap<String, T>, module: &str) -> Option<T> 
 }
 
 /// Keys with a meaning of their own in [`AdapterConfig`] or in [`Keys::refuse_unsupported`].
-const KNOWN: [&str; 20] = [
+const KNOWN: [&str; 21] = [
     "alpha_pattern",
     "auto_mapping",
     "base_model_name_or_path",
@@ -227,6 +235,7 @@ const KNOWN: [&str; 20] = [
     "revision",
     "target_modules",
     "task_type",
+    "use_dora",
     "use_rslora",
     // Only mean something together with others that are refused.
     "megatron_core",
@@ -440,7 +449,7 @@ mod tests {
     #[test]
     fn what_is_not_computed_is_refused_by_name() {
         for (extra, want) in [
-            (r#""use_dora": true"#, "key \"use_dora\": is set to true"),
+            (r#""use_dora": "yes""#, "key \"use_dora\": expected true or false"),
             (r#""bias": "all""#, "key \"bias\""),
             (r#""fan_in_fan_out": true"#, "key \"fan_in_fan_out\""),
             (r#""modules_to_save": ["lm_head"]"#, "key \"modules_to_save\": is set to [\\\"lm_head\\\"]"),

@@ -1,16 +1,15 @@
 //! Saving an adapter folder whole or not at all, and loading it.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nurture_kernels::DType;
 use serde_json::Value;
 
 use super::config::AdapterConfig;
 use super::lora::{LoraPair, pairs};
-use crate::atomic::{folder_of, sync_folder, temporary_beside, write_atomic};
-use crate::error::shown;
+use crate::atomic::write_atomic;
+use crate::folder::{previous_of, save_folder};
 use crate::hf::read_json;
 use crate::{FormatError, SafetensorsFile, TensorSource, TensorSpec, safetensors};
 
@@ -56,44 +55,20 @@ pub fn save_adapter(
     tensors: &[(String, Vec<usize>, &[f32])],
     extra: Option<&Value>,
 ) -> Result<(), FormatError> {
-    let dir = dir.as_ref();
-    let previous = previous_of(dir)?;
-    if !dir.exists() && previous.exists() {
-        // An earlier save was killed between its two renames.
-        fs::rename(&previous, dir).map_err(|e| FormatError::io(dir, "restoring the previous adapter", e))?;
-    }
-    check_replaceable(dir)?;
-    let parent = folder_of(dir);
-    fs::create_dir_all(parent).map_err(|e| FormatError::io(parent, "creating the folder", e))?;
-    let temp = TempDir(temporary_beside(dir)?);
-    fs::create_dir(&temp.0).map_err(|e| FormatError::io(&temp.0, "creating the folder", e))?;
-
-    let specs: Vec<TensorSpec> =
-        tensors.iter().map(|(name, shape, _)| TensorSpec::new(name, DType::F32, shape.clone())).collect();
-    let mut writer = safetensors::create(temp.0.join(WEIGHTS_NAME), &BTreeMap::new(), &specs)?;
-    for (name, _, values) in tensors {
-        writer.append_f32(name, values)?;
-    }
-    writer.finish()?;
-    write_atomic(temp.0.join(CONFIG_NAME), config.to_json().as_bytes())?;
-    if let Some(extra) = extra {
-        write_atomic(temp.0.join(EXTRA_NAME), format!("{extra:#}\n").as_bytes())?;
-    }
-
-    // A folder cannot be renamed over a full one, so the old one steps aside first; `load_adapter` knows where to.
-    let io = |e| FormatError::io(dir, "putting the adapter in place", e);
-    if dir.exists() {
-        remove_folder(&previous)?;
-        fs::rename(dir, &previous).map_err(io)?;
-    }
-    if let Err(error) = fs::rename(&temp.0, dir) {
-        if previous.exists() {
-            fs::rename(&previous, dir).map_err(io)?;
+    save_folder(dir, "adapter", &[CONFIG_NAME, WEIGHTS_NAME, EXTRA_NAME], |temp| {
+        let specs: Vec<TensorSpec> =
+            tensors.iter().map(|(name, shape, _)| TensorSpec::new(name, DType::F32, shape.clone())).collect();
+        let mut writer = safetensors::create(temp.join(WEIGHTS_NAME), &BTreeMap::new(), &specs)?;
+        for (name, _, values) in tensors {
+            writer.append_f32(name, values)?;
         }
-        return Err(io(error));
-    }
-    sync_folder(parent)?;
-    remove_folder(&previous)
+        writer.finish()?;
+        write_atomic(temp.join(CONFIG_NAME), config.to_json().as_bytes())?;
+        match extra {
+            Some(extra) => write_atomic(temp.join(EXTRA_NAME), format!("{extra:#}\n").as_bytes()),
+            None => Ok(()),
+        }
+    })
 }
 
 /// Opens an adapter folder, as PEFT or [`save_adapter`] wrote it.
@@ -125,49 +100,4 @@ pub fn load_adapter(dir: impl AsRef<Path>) -> Result<Adapter, FormatError> {
     let extra_path = found.join(EXTRA_NAME);
     let extra = if extra_path.exists() { Some(read_json(&extra_path, MAX_CONFIG)?) } else { None };
     Ok(Adapter { config, weights, extra })
-}
-
-/// Where an adapter stands while its successor takes its place.
-fn previous_of(dir: &Path) -> Result<PathBuf, FormatError> {
-    match dir.file_name() {
-        Some(name) => Ok(folder_of(dir).join(format!(".{}.previous", name.to_string_lossy()))),
-        None => Err(FormatError::request(dir, "not a folder name that an adapter can be saved under")),
-    }
-}
-
-/// Only what `save_adapter` writes may be replaced: nothing of the user's is ever removed.
-fn check_replaceable(dir: &Path) -> Result<(), FormatError> {
-    if !dir.exists() {
-        return Ok(());
-    }
-    let io = |e| FormatError::io(dir, "looking into the folder", e);
-    for entry in fs::read_dir(dir).map_err(io)? {
-        let name = entry.map_err(io)?.file_name();
-        if ![CONFIG_NAME, WEIGHTS_NAME, EXTRA_NAME].iter().any(|known| name == *known) {
-            let problem = format!(
-                "will not be replaced by an adapter, because it also holds \"{}\"; choose another folder or move that away",
-                shown(&name.to_string_lossy())
-            );
-            return Err(FormatError::request(dir, problem));
-        }
-    }
-    Ok(())
-}
-
-fn remove_folder(path: &Path) -> Result<(), FormatError> {
-    match fs::remove_dir_all(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(FormatError::io(path, "removing the previous adapter", e))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Removes what is left of an unfinished save; after the rename there is nothing to remove.
-struct TempDir(PathBuf);
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }

@@ -10,6 +10,7 @@ use crate::{FormatError, TensorInfo};
 const PREFIX: &str = "base_model.model.";
 const A: &str = ".lora_A.weight";
 const B: &str = ".lora_B.weight";
+const MAGNITUDE: &str = ".lora_magnitude_vector";
 
 /// The names of a module's A and B: `base_model.model.{module}.lora_A.weight` and `…lora_B.weight`.
 ///
@@ -19,6 +20,11 @@ const B: &str = ".lora_B.weight";
 /// ```
 pub fn lora_names(module: &str) -> (String, String) {
     (format!("{PREFIX}{module}{A}"), format!("{PREFIX}{module}{B}"))
+}
+
+/// The name of a module's magnitudes, `base_model.model.{module}.lora_magnitude_vector` (DoRA).
+pub fn magnitude_name(module: &str) -> String {
+    format!("{PREFIX}{module}{MAGNITUDE}")
 }
 
 /// The two factors of one module's update, `scale · B·A`.
@@ -34,6 +40,8 @@ pub struct LoraPair {
     pub rank: usize,
     /// Factor of the product.
     pub scale: f64,
+    /// `[out]`, the lengths of the rows of the tuned weight (DoRA).
+    pub magnitude: Option<TensorInfo>,
 }
 
 /// Sorts tensors into pairs by module path; every tensor must belong to one, and the shapes must fit.
@@ -43,6 +51,7 @@ pub(super) fn pairs(
     tensors: &[TensorInfo],
 ) -> Result<Vec<LoraPair>, FormatError> {
     let mut halves: BTreeMap<&str, (Option<&TensorInfo>, Option<&TensorInfo>)> = BTreeMap::new();
+    let mut magnitudes: BTreeMap<&str, &TensorInfo> = BTreeMap::new();
     let fail = |info: &TensorInfo, problem: String| {
         Err(FormatError::malformed(file, info.offset, format!("tensor \"{}\"", shown(&info.name)), problem))
     };
@@ -50,6 +59,11 @@ pub(super) fn pairs(
         let path = info.name.strip_prefix(PREFIX);
         let a = path.and_then(|path| path.strip_suffix(A));
         let b = path.and_then(|path| path.strip_suffix(B));
+        let magnitude = path.and_then(|path| path.strip_suffix(MAGNITUDE)).filter(|_| config.use_dora);
+        if let Some(module) = magnitude {
+            magnitudes.insert(module, info);
+            continue;
+        }
         match (a, b) {
             (Some(module), _) => halves.entry(module).or_default().0 = Some(info),
             (_, Some(module)) => halves.entry(module).or_default().1 = Some(info),
@@ -79,8 +93,21 @@ pub(super) fn pairs(
                 );
             }
         }
+        let magnitude = magnitudes.remove(module).cloned();
+        match &magnitude {
+            None if config.use_dora => {
+                return fail(a, format!("its magnitudes ({PREFIX}{}{MAGNITUDE}) are missing", shown(module)));
+            }
+            Some(m) if m.shape != b.shape[..1] => {
+                return fail(m, format!("shape {:?}, but {:?} is expected", m.shape, &b.shape[..1]));
+            }
+            _ => {}
+        }
         let (module, scale) = (module.to_string(), config.scale(module));
-        out.push(LoraPair { module, a: a.clone(), b: b.clone(), rank, scale });
+        out.push(LoraPair { module, a: a.clone(), b: b.clone(), rank, scale, magnitude });
+    }
+    if let Some(alone) = magnitudes.values().next() {
+        return fail(alone, "no LoRA pair belongs to it".to_string());
     }
     Ok(out)
 }

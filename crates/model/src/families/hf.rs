@@ -8,7 +8,7 @@ use nurture_kernels::Activation;
 use serde_json::Value;
 use std::path::Path;
 
-const NAMES: Names = Names {
+pub(super) const NAMES: Names = Names {
     embed: "model.embed_tokens.weight",
     norm: "model.norm.weight",
     head: "lm_head.weight",
@@ -27,7 +27,7 @@ const NAMES: Names = Names {
     post_ffn_norm: "",
 };
 
-const GEMMA_NAMES: Names = Names {
+pub(super) const GEMMA_NAMES: Names = Names {
     post_attn_norm: "model.layers.{}.post_attention_layernorm.weight",
     ffn_norm: "model.layers.{}.pre_feedforward_layernorm.weight",
     post_ffn_norm: "model.layers.{}.post_feedforward_layernorm.weight",

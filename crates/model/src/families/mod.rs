@@ -3,8 +3,11 @@
 mod gemma3;
 mod gguf;
 mod hf;
+mod hf_write;
 mod llama;
 mod qwen;
+
+pub use hf_write::TokenRoles;
 
 use crate::config::{Config, Family};
 use crate::error::ModelError;
@@ -105,6 +108,11 @@ fn family(name: &str) -> Option<Family> {
         "gemma3" | "gemma3_text" => Family::Gemma3,
         _ => return None,
     })
+}
+
+/// How a Hugging Face folder of the family calls its tensors.
+pub(crate) fn hf_names(family: Family) -> Names {
+    if family == Family::Gemma3 { hf::GEMMA_NAMES } else { hf::NAMES }
 }
 
 /// What a family adds to the common numbers.

@@ -53,8 +53,18 @@ pub(crate) const COMMAND: Command = Command {
         Arg::word(
             "method",
             "METHOD",
-            &["lora"],
+            &["lora", "full"],
             Text::new("train: what is trained (lora)", "train：训练什么（lora）"),
+        ),
+        Arg::word(
+            "optimiser",
+            "NAME",
+            &["adamw", "adamw8bit", "muon"],
+            Text::new("train: how gradients become steps (adamw)", "train：梯度怎样变成更新（adamw）"),
+        ),
+        Arg::switch(
+            "recompute",
+            Text::new("train: compute each layer again on the way back", "train：反向时重算每层"),
         ),
         Arg::count("rank", 1, Text::new("train: LoRA rank (16)", "train：LoRA 的秩（16）")),
         Arg::count("batch", 1, Text::new("train: sequences of a step (4)", "train：每步的序列数（4）")),

@@ -19,6 +19,7 @@ mod run;
 mod show;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -46,6 +47,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     run::RUN,
     run::TRAIN,
     run::EVAL,
+    watch::COMMAND,
     chat::COMMAND,
     generate::COMMAND,
     pull::COMMAND,

@@ -8,6 +8,7 @@ use nurture::formats::adapter as peft;
 use nurture::hub::{Catalogue, Entry, Reference};
 use nurture::lang::Text;
 use nurture::model::{Adapter, Config, LoraSpec, PROJECTIONS, TrainingShape, memory_table};
+use nurture::network::network_dir;
 use nurture::say;
 use serde_json::Value;
 
@@ -97,14 +98,18 @@ pub(crate) fn open(cli: &Cli, args: Args<'_>) -> anyhow::Result<Opened> {
     let text = args.text("MODEL").unwrap_or_default();
     let given = args.text("adapter").map(|run| run_folder(cli, run)).transpose()?;
     let as_run = taught(Path::new(text)).filter(|_| given.is_none());
+    // a network that was trained itself needs no base
+    let network = network_dir(Path::new(text)).filter(|_| as_run.is_none());
     let dir = given.clone().or_else(|| as_run.clone());
-    let extra = dir.as_deref().and_then(engine::recorded).unwrap_or(Value::Null);
+    let record = dir.as_deref().or(network.as_deref());
+    let extra = record.and_then(engine::recorded).unwrap_or(Value::Null);
     let base = match &as_run {
+        None if network.is_some() => Located { path: network.unwrap_or_default(), sha256: None, entry: None },
         Some(dir) => recorded_base(cli, dir, &extra)?,
         None if is_unfinished_run(Path::new(text)) => bail!(say!(
             lang,
-            "{text} is a run without an adapter: it is not finished. Go on with `nurture run {text}/recipe.lock.toml`",
-            "{text} 是一次还没有适配器的运行：尚未完成。可用 `nurture run {text}/recipe.lock.toml` 继续"
+            "{text} is a run without a result: it is not finished. Go on with `nurture run {text}/recipe.lock.toml`",
+            "{text} 是一次还没有结果的运行：尚未完成。可用 `nurture run {text}/recipe.lock.toml` 继续"
         )),
         None => locate(cli, text)?,
     };
@@ -159,7 +164,7 @@ fn taught(path: &Path) -> Option<PathBuf> {
 }
 
 fn is_unfinished_run(path: &Path) -> bool {
-    path.join("recipe.lock.toml").is_file() && taught(path).is_none()
+    path.join("recipe.lock.toml").is_file() && taught(path).is_none() && network_dir(path).is_none()
 }
 
 /// What `--adapter` names: a folder, or the name of a run in `runs`.

@@ -134,7 +134,10 @@ fn finish(out: Output, done: &Done) -> bool {
     let dir = shown(&done.dir);
     out.line("");
     let Some(report) = &done.report else {
-        out.line(&say!(lang, "adapter: {dir}/adapter", "适配器：{dir}/adapter"));
+        match nurture::network::network_dir(&done.dir) {
+            Some(_) => out.line(&say!(lang, "model: {dir}/model", "模型：{dir}/model")),
+            None => out.line(&say!(lang, "adapter: {dir}/adapter", "适配器：{dir}/adapter")),
+        }
         out.line(&say!(lang, "examine it: nurture eval {dir}", "考它：nurture eval {dir}"));
         return true;
     };
@@ -144,8 +147,8 @@ fn finish(out: Output, done: &Done) -> bool {
         let [low, high] = e.paired.ci.map(points);
         out.line(&say!(
             lang,
-            "{}: base {} → tuned {} of {} items; gain {} points, 95 % interval {low} to {high}, p = {}",
-            "{}：基座 {} → 养成后 {}，共 {} 题；增益 {} 个百分点，95% 区间 {low} 到 {high}，p = {}",
+            "{}: base {} → tuned {} of {} items; gain {} points, 95 % interval {low} to {high}, p {}",
+            "{}：基座 {} → 养成后 {}，共 {} 题；增益 {} 个百分点，95% 区间 {low} 到 {high}，p {}",
             e.name,
             percent(e.base.accuracy),
             percent(e.tuned.accuracy),
@@ -180,11 +183,16 @@ fn finish(out: Output, done: &Done) -> bool {
     report.verdict.passed()
 }
 
+/// A p-value with its sign: `= 0.0312`, `= 3e-19`; one too small for a number is not 0.
 fn small(p: f64) -> String {
-    if p < 1e-4 { format!("{p:.0e}") } else { format!("{p:.4}") }
+    match p {
+        p if p < 1e-99 => "< 1e-99".to_string(),
+        p if p < 1e-4 => format!("= {p:.0e}"),
+        p => format!("= {p:.4}"),
+    }
 }
 
-fn minutes(seconds: f64) -> String {
+pub(super) fn minutes(seconds: f64) -> String {
     let s = seconds.round() as u64;
     match s {
         0..60 => format!("{s} s"),
@@ -283,10 +291,20 @@ impl<'a> Teller<'a> {
         let gb = f.memory_bytes as f64 / 1e9;
         let time = f.seconds.map_or_else(|| lang.pick("unknown", "未知").to_string(), minutes);
         let (steps, tokens) = (f.steps, f.tokens);
+        let shared = if f.computed_tokens < tokens {
+            let computed = f.computed_tokens;
+            say!(
+                lang,
+                " ({computed} to compute: what examples share is computed once)",
+                "（只需计算 {computed} 个：样本共有的开头只算一次）"
+            )
+        } else {
+            String::new()
+        };
         self.line(&say!(
             lang,
-            "Forecast: {steps} steps, {tokens} tokens; memory {gb:.2} GB, training {time}",
-            "预测：{steps} 步，{tokens} 个词元；内存 {gb:.2} GB，训练 {time}"
+            "Forecast: {steps} steps, {tokens} tokens{shared}; memory {gb:.2} GB, training {time}",
+            "预测：{steps} 步，{tokens} 个词元{shared}；内存 {gb:.2} GB，训练 {time}"
         ));
     }
 

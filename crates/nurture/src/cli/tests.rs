@@ -12,19 +12,23 @@ const FROZEN: &[(&str, &str)] = &[
     ("run", "RECIPE! --set* --fresh"),
     ("train", "RECIPE! --set* --fresh"),
     ("eval", "RECIPE! --set*"),
+    ("watch", "RUN! --once"),
     (
         "chat",
-        "MODEL! --adapter --system --temperature --top-p --top-k --seed --max-tokens --context --threads --template",
+        "MODEL! --adapter --system --temperature --top-p --top-k --seed --max-tokens --context --exact --threads --template",
     ),
     (
         "generate",
         "MODEL! --prompt! --raw --json --adapter --system --temperature --top-p --top-k --seed --max-tokens \
-         --context --threads --template",
+         --context --exact --threads --template",
     ),
     ("pull", "NAME! --verify"),
     ("list", ""),
-    ("show", "WHAT! FILE --model --n --template"),
-    ("bench", "WHAT! --model --prompt --gen --method --rank --batch --seq --repeat --quick --threads --json"),
+    ("show", "WHAT! FILE --model --n --set* --template"),
+    (
+        "bench",
+        "WHAT! --model --prompt --gen --mode --method --optimiser --recompute --rank --batch --seq --repeat --quick --threads --json",
+    ),
     ("doctor", "--network"),
     ("help", "TOPIC KEY"),
 ];

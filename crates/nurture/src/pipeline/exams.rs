@@ -151,18 +151,17 @@ pub(super) fn ledger(t: &Training, depth: &Depth) -> serde_json::Value {
 
 fn named(model: &Model, pulled: &Pulled, tuned: Tuned<'_>) -> Result<Named> {
     let name = model.path().file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let role = if tuned.is_some() { Role::Tuned } else { Role::Base };
-    let adapter_sha256 = match tuned {
-        None => None,
-        Some((_, dir)) => Some(adapter_sha256(dir)?),
-    };
-    Ok(Named { role, name, weights_sha256: Some(pulled.sha256.clone()), adapter_sha256 })
-}
-
-/// Hash of an adapter's weights.
-pub(super) fn adapter_sha256(dir: &Path) -> Result<String> {
-    let file = dir.join(nurture_formats::adapter::WEIGHTS_NAME);
-    Ok(sha256(&std::fs::read(&file).with_context(|| file.display().to_string())?))
+    let trained = tuned.sha256()?;
+    let base = Some(pulled.sha256.clone());
+    Ok(match tuned {
+        Tuned::No => Named { role: Role::Base, name, weights_sha256: base, adapter_sha256: None },
+        Tuned::Adapter(..) => {
+            Named { role: Role::Tuned, name, weights_sha256: base, adapter_sha256: trained }
+        }
+        Tuned::Network(..) => {
+            Named { role: Role::Tuned, name, weights_sha256: trained, adapter_sha256: None }
+        }
+    })
 }
 
 fn stop(e: SitError) -> anyhow::Error {
@@ -185,16 +184,18 @@ struct Sitting<'a> {
 
 impl<'a> Sitting<'a> {
     fn new(dir: &Path, model: &'a Model, pulled: &Pulled, tuned: Tuned<'a>) -> Result<Sitting<'a>> {
-        let (at, role) = if tuned.is_some() { (1, "tuned") } else { (0, "base") };
+        let (at, role) = if matches!(tuned, Tuned::No) { (0, "base") } else { (1, "tuned") };
         let folder = dir.join("eval");
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        let who = named(model, pulled, tuned)?;
+        let model = tuned.model(model);
         let examinee = Examinee {
             decoder: model.decoder(),
-            adapter: tuned.map(|t| t.0),
+            adapter: tuned.adapter(),
             cpu: model.cpu(),
             renderer: model.renderer(),
         };
-        Ok(Sitting { at, role, folder, who: named(model, pulled, tuned)?, examinee })
+        Ok(Sitting { at, role, folder, who, examinee })
     }
 }
 

@@ -3,8 +3,7 @@
 use crate::engine::Model;
 use anyhow::Result;
 use nurture_data::{PrefixTree, TokenExample};
-use nurture_model::{Adapter, AdapterGrads, LoraSpec, TrainBuffers};
-use nurture_train::{FlopsPerToken, TrainConfig, lay_out};
+use nurture_train::{Learner, Subject, TrainConfig, useful_flop};
 use std::time::Instant;
 
 /// Most tokens of the piece that is timed.
@@ -13,31 +12,29 @@ const PIECE: usize = 768;
 /// Useful GFLOP/s of training, from a short piece of it.
 pub(super) fn training_speed(
     model: &Model,
-    lora: &LoraSpec,
-    tokens: &[TokenExample],
+    subject: &Subject,
     config: &TrainConfig,
+    tokens: &[TokenExample],
 ) -> Result<f64> {
-    let c = model.decoder().config();
-    let adapter = Adapter::new(c, lora, 0);
-    let mut grads = AdapterGrads::zeros(&adapter);
-    let mut buffers = TrainBuffers::default();
     // spread over the data, so that lengths are mixed as they will be
     let step = (tokens.len() / config.batch.max(1)).max(1);
     let mut pack: Vec<&TokenExample> = Vec::new();
     for e in tokens.iter().step_by(step) {
         pack.push(e);
-        let rows = PrefixTree::new(&pack, config.sharing).rows();
+        let rows = PrefixTree::new(&pack, config.shares()).rows();
         if pack.len() > 1 && rows > config.micro_tokens.min(PIECE) {
             pack.pop();
             break;
         }
     }
-    let tree = PrefixTree::new(&pack, config.sharing);
-    let (batch, flop) = (lay_out(&tree, 1.0), FlopsPerToken::tree(c, &tree));
+    let mut learner = Learner::begin(model.cpu(), model.decoder(), subject, config)?;
+    let flop = useful_flop(model.decoder().config(), subject, &[&pack[..]], config.shares())?;
+    let packs = [pack];
     let mut best = f64::INFINITY;
-    for _ in 0..3 {
+    for step in 1..=3 {
         let began = Instant::now();
-        model.decoder().train(model.cpu(), &adapter, &batch, &mut buffers, &mut grads)?;
+        // a rate that changes nothing worth the name
+        learner.update(config, step, 1e-12, &packs)?;
         best = best.min(began.elapsed().as_secs_f64());
     }
     Ok(flop * 1e-9 / best.max(1e-9))

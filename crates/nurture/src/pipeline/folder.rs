@@ -15,11 +15,13 @@ use std::path::Path;
 /// Says what the results in the folder belong to.
 pub(super) const LOCK_FILE: &str = "recipe.lock.toml";
 
-/// Everything that a run writes beside the lock file. The adapter's configuration stands first: while it is there,
-/// training counts as done.
-const RESULTS: [&str; 12] = [
+/// Everything that a run writes beside the lock file. The configuration of what was raised stands first: while it is
+/// there, training counts as done.
+const RESULTS: [&str; 14] = [
     "adapter/adapter_config.json",
+    "model/config.json",
     "adapter",
+    "model",
     "checkpoints",
     "eval",
     "metrics.jsonl",

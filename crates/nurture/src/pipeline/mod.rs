@@ -19,13 +19,14 @@ use crate::lang::{Lang, Said};
 use crate::recipe::{self, BaseFacts, Derived, InputHash, Recipe, Resolved};
 use crate::report::data::ReportData;
 use crate::{messages, said};
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use nurture_data::SourceFound;
 use nurture_formats::write_atomic;
 use nurture_hub::{Progress as PullProgress, PullOptions, Pulled, Store, pull};
 use nurture_model::{Adapter, LoraSpec, PROJECTIONS};
 use nurture_train::{
-    FORECAST, Forecast, Lessons, Outcome, RunFiles, RunLength, StepMetrics, TrainConfig, Trainer, forecast,
+    FORECAST, Forecast, Lessons, Outcome, RunFiles, RunLength, StepMetrics, Subject, TrainConfig, Trainer,
+    forecast,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -159,12 +160,16 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     let r = &loaded.recipe;
     let dir = r.run_dir();
     let adapter_dir = dir.join("adapter");
-    let has_adapter = || adapter_dir.join(nurture_formats::adapter::CONFIG_NAME).exists();
-    if !ctx.train && !has_adapter() {
+    let network_dir = dir.join("model");
+    let has_result = || match &r.train.adapter {
+        Some(_) => adapter_dir.join(nurture_formats::adapter::CONFIG_NAME).exists(),
+        None => crate::network::network_dir(&network_dir).is_some(),
+    };
+    if !ctx.train && !has_result() {
         let dir = dir.display();
         bail!(said!(
-            "{dir}: has no adapter yet; nurture train (or run) makes it",
-            "{dir}：还没有适配器；先用 nurture train（或 run）训练"
+            "{dir}: nothing was trained yet; nurture train (or run) does it",
+            "{dir}：还没有训练结果；先用 nurture train（或 run）训练"
         ));
     }
     // a folder that is there is taken at once; one that is not is made only when the recipe has proven possible
@@ -187,37 +192,53 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     let begun_before = folder::settle(&dir, loaded, &resolved, &pulled, &inputs, ctx, watch)?;
     write_json(&dir.join("ledger.json"), &exams::ledger(&training, &depth))?;
 
-    let lora = lora_spec(r, &resolved)?;
-    let config = train_config(&resolved);
+    let subject = subject(r, &resolved, &model)?;
+    let config = train_config(r, &resolved);
     let decoder = model.decoder();
     let threads = model.cpu().pool().threads();
-    let mut plan =
-        forecast(decoder.config(), &lora, &config, &training.tokens, decoder.weight_bytes() as u64, threads)?;
+    let bytes = decoder.weight_bytes() as u64;
+    let mut plan = forecast(decoder.config(), &subject, &config, &training.tokens, bytes, threads)?;
     let lengths: Vec<usize> = keep.iter().map(Vec::len).collect();
-    plan = plan.keeping(decoder.config(), &config, &lengths);
-    let trained = has_adapter();
+    plan = plan.keeping(decoder.config(), &subject, &config, &lengths)?;
+    let trained = has_result();
     let forecast_file = dir.join(FORECAST);
     plan = match read_json::<Forecast>(&forecast_file) {
         // the first forecast is the one that counts: what came later knows more
         Some(first) if first.tokens == plan.tokens => first,
         _ => {
             let held = nurture_train::rss().unwrap_or(0).saturating_sub(decoder.weight_bytes() as u64);
-            plan.beside(held).at_speed(facts::training_speed(&model, &lora, &training.tokens, &config)?)
+            let speed = facts::training_speed(&model, &subject, &config, &training.tokens)?;
+            plan.beside(held).at_speed(speed)
         }
     };
     plan.write(&forecast_file)?;
     watch.event(Event::Forecast(&plan));
     if let Some(free) = facts::memory_available().filter(|&free| plan.memory_bytes > free && !trained) {
         let (need, free, micro) = (plan.memory_bytes as f64 / 1e9, free as f64 / 1e9, config.micro_tokens);
-        bail!(said!(
-            "training needs about {need:.1} GB of memory, {free:.1} GB are free; lower train.micro_tokens (now {micro}), train.max_len or the adapter's rank",
-            "训练约需 {need:.1} GB 内存，空闲 {free:.1} GB；请调小 train.micro_tokens（现为 {micro}）、train.max_len 或适配器的秩"
+        let more = match &subject {
+            Subject::Lora(_) => said!(
+                "set train.recompute = true, or lower the adapter's rank",
+                "设 train.recompute = true，或调小适配器的秩"
+            ),
+            Subject::Full { .. } => said!(
+                "set train.recompute = true, freeze parts (train.freeze), or train an adapter instead (train.adapter)",
+                "设 train.recompute = true、冻结一部分（train.freeze），或改为训练适配器（train.adapter）"
+            ),
+        };
+        let (en, zh) = (more.en, more.zh);
+        bail!(Said::new(
+            format!(
+                "training needs about {need:.1} GB of memory, {free:.1} GB are free; lower train.micro_tokens (now {micro}) or train.max_len, {en}"
+            ),
+            format!(
+                "训练约需 {need:.1} GB 内存，空闲 {free:.1} GB；请调小 train.micro_tokens（现为 {micro}）或 train.max_len，{zh}"
+            ),
         ));
     }
 
     if ctx.eval && !depth.exams.is_empty() {
         watch.event(Event::Stage(said!("Exam of the base", "基座考试")));
-        depth.sit(&dir, &model, &pulled, None, watch)?;
+        depth.sit(&dir, &model, &pulled, Tuned::No, watch)?;
     }
 
     let outcome = if trained {
@@ -227,11 +248,18 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
         watch.event(Event::Stage(said!("Training", "训练")));
         let lessons = Lessons { examples: training.tokens.clone(), keep: keep.clone() };
         let files = RunFiles { folder: dir.clone(), base_sha256: pulled.sha256.clone() };
-        let outcome = train(&model, &lora, &config, lessons, &files, watch, |trainer| {
-            // the adapter last: once it is there, training counts as done
+        let outcome = train(&model, &subject, &config, lessons, &files, watch, |trainer| {
+            // the result last: once it is there, training counts as done
             write_json(&dir.join(OUTCOME), &trainer.outcome())?;
             let extra = recorded(r, &training, &pulled, &model);
-            Ok(trainer.save_adapter(&adapter_dir, Some(r.model.base.clone()), extra)?)
+            match trainer.learner().network() {
+                None => Ok(trainer.save_adapter(&adapter_dir, Some(r.model.base.clone()), extra)?),
+                Some(network) => {
+                    let mut notes = trainer.notes();
+                    notes.extend(extra);
+                    crate::network::save(&network_dir, &model, network, &notes)
+                }
+            }
         })?;
         Some(outcome)
     };
@@ -242,14 +270,32 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     if !depth.exams.is_empty() {
         watch.event(Event::Stage(said!("Exam of what was raised", "养成后的考试")));
     }
-    let adapter = model.adapter(&adapter_dir)?;
-    depth.sit(&dir, &model, &pulled, Some((&adapter, &adapter_dir)), watch)?;
+    // what is examined is what was saved
+    let (adapter, network);
+    let tuned = match &subject {
+        Subject::Lora(_) => {
+            adapter = model.adapter(&adapter_dir)?;
+            Tuned::Adapter(&adapter, &adapter_dir)
+        }
+        Subject::Full { .. } => {
+            let template = model.renderer().template();
+            let recorded = (template.name().to_string(), template.source().to_string());
+            let options = LoadOptions {
+                threads: r.train.threads.unwrap_or(0),
+                recorded_template: Some(recorded),
+                ..LoadOptions::default()
+            };
+            network = Model::load(&network_dir, &options)?;
+            Tuned::Network(&network, &network_dir)
+        }
+    };
+    depth.sit(&dir, &model, &pulled, tuned, watch)?;
     let mut reading = texts;
     if !reading.texts.is_empty() {
         watch.event(Event::Stage(said!("Reading: perplexity of texts", "阅读：文本的困惑度")));
     }
-    reading.read(&dir, &model, &pulled, None, watch)?;
-    reading.read(&dir, &model, &pulled, Some((&adapter, &adapter_dir)), watch)?;
+    reading.read(&dir, &model, &pulled, Tuned::No, watch)?;
+    reading.read(&dir, &model, &pulled, tuned, watch)?;
 
     watch.event(Event::Stage(said!("Report", "报告")));
     let data = report::put_together(&report::Parts {
@@ -258,8 +304,8 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
         ctx,
         pulled: &pulled,
         model: &model,
-        lora: &lora,
-        adapter: &adapter,
+        subject: &subject,
+        tuned,
         training: &training,
         resolved: &resolved,
         depth: &depth,
@@ -279,15 +325,42 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     Ok(Done { dir, report: Some(data), outcome })
 }
 
-fn lora_spec(r: &Recipe, resolved: &Resolved) -> Result<LoraSpec> {
-    let a = r.train.adapter.as_ref().ok_or_else(|| anyhow!("train.adapter is missing"))?;
+/// What trains: the adapter of the recipe, or the network.
+fn subject(r: &Recipe, resolved: &Resolved, model: &Model) -> Result<Subject> {
+    let Some(a) = &r.train.adapter else {
+        crate::network::check(model)?;
+        return Ok(Subject::full(model.decoder(), r.train.freeze.clone()));
+    };
     let names = a.modules();
     let targets = PROJECTIONS.into_iter().filter(|p| names.contains(&p.name())).collect();
-    Ok(LoraSpec { rank: a.rank, alpha: resolved.alpha, rslora: a.rslora, targets })
+    // beginning as the strongest part of each weight takes two halves, at the same scale
+    let (rank, alpha) = match a.init {
+        recipe::AdapterInit::Random => (a.rank, resolved.alpha),
+        recipe::AdapterInit::Pissa if a.rslora => (2 * a.rank, resolved.alpha * 2f64.sqrt()),
+        recipe::AdapterInit::Pissa => (2 * a.rank, resolved.alpha * 2.0),
+    };
+    Ok(LoraSpec { rank, alpha, rslora: a.rslora, targets }.into())
 }
 
-fn train_config(r: &Resolved) -> TrainConfig {
+fn train_config(recipe: &Recipe, r: &Resolved) -> TrainConfig {
+    let adapter = recipe.train.adapter.as_ref();
     TrainConfig {
+        recompute: recipe.train.recompute,
+        optimiser: match recipe.train.optimiser {
+            recipe::Optimiser::AdamW => nurture_train::Optimiser::AdamW,
+            recipe::Optimiser::AdamW8 => nurture_train::Optimiser::AdamW8,
+            recipe::Optimiser::Muon => nurture_train::Optimiser::Muon,
+        },
+        label_smoothing: recipe.train.label_smoothing,
+        z_loss: recipe.train.z_loss,
+        neftune: recipe.train.neftune,
+        ema: recipe.train.ema,
+        init: match adapter.map(|a| a.init) {
+            Some(recipe::AdapterInit::Pissa) => nurture_train::Init::Principal,
+            _ => nurture_train::Init::Random,
+        },
+        b_ratio: adapter.map_or(1.0, |a| a.b_ratio),
+        dora: adapter.is_some_and(|a| a.dora),
         length: RunLength::Steps(r.steps as u64),
         batch: r.batch,
         micro_tokens: r.micro_tokens,
@@ -297,6 +370,7 @@ fn train_config(r: &Resolved) -> TrainConfig {
             recipe::Schedule::Cosine => nurture_train::Schedule::Cosine,
             recipe::Schedule::Linear => nurture_train::Schedule::Linear,
             recipe::Schedule::Constant => nurture_train::Schedule::Constant,
+            recipe::Schedule::Wsd => nurture_train::Schedule::Wsd,
         },
         weight_decay: r.weight_decay,
         clip: r.clip,
@@ -334,15 +408,14 @@ fn recorded(
 
 fn train(
     model: &Model,
-    lora: &LoraSpec,
+    subject: &Subject,
     config: &TrainConfig,
     lessons: Lessons,
     files: &RunFiles,
     watch: &mut dyn Watch,
     save: impl FnOnce(&Trainer<'_>) -> Result<()>,
 ) -> Result<Outcome> {
-    let mut trainer =
-        Trainer::resume(model.cpu(), model.decoder(), lora.clone(), config.clone(), lessons, files)?;
+    let mut trainer = Trainer::resume(model.cpu(), model.decoder(), subject, config.clone(), lessons, files)?;
     for w in trainer.warnings() {
         watch.event(Event::Warning(&messages::warning(w)));
     }
@@ -364,6 +437,7 @@ fn train(
     if !outcome.finished {
         return Err(Stopped.into());
     }
+    trainer.finish();
     save(&trainer)?;
     Ok(outcome)
 }
@@ -402,5 +476,53 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 
-/// An adapter with its folder.
-pub(crate) type Tuned<'a> = Option<(&'a Adapter, &'a Path)>;
+/// Hash of a file of any size.
+pub(crate) fn sha256_of(path: &Path) -> Result<String> {
+    use std::io::Read as _;
+    let mut file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
+    let (mut hash, mut piece) = (Sha256::new(), vec![0u8; 1 << 20]);
+    loop {
+        match file.read(&mut piece).with_context(|| path.display().to_string())? {
+            0 => break,
+            n => hash.update(piece.get(..n).unwrap_or_default()),
+        }
+    }
+    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+}
+
+/// Who sits an exam: the base, or what was raised from it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Tuned<'a> {
+    /// the base
+    No,
+    /// the base with an adapter, in its folder
+    Adapter(&'a Adapter, &'a Path),
+    /// a network of its own, in its folder
+    Network(&'a Model, &'a Path),
+}
+
+impl<'a> Tuned<'a> {
+    /// The model that computes.
+    fn model(self, base: &'a Model) -> &'a Model {
+        match self {
+            Tuned::Network(model, _) => model,
+            _ => base,
+        }
+    }
+
+    fn adapter(self) -> Option<&'a Adapter> {
+        match self {
+            Tuned::Adapter(adapter, _) => Some(adapter),
+            _ => None,
+        }
+    }
+
+    /// Hash of the weights that were trained.
+    fn sha256(self) -> Result<Option<String>> {
+        match self {
+            Tuned::No => Ok(None),
+            Tuned::Adapter(_, dir) => sha256_of(&dir.join(nurture_formats::adapter::WEIGHTS_NAME)).map(Some),
+            Tuned::Network(_, dir) => sha256_of(&dir.join(crate::network::WEIGHTS)).map(Some),
+        }
+    }
+}

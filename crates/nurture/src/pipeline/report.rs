@@ -1,7 +1,7 @@
 //! Fills the report from everything that the stages left.
 
-use super::exams::{Depth, Exam, Reading, adapter_sha256};
-use super::{Context, Training, facts};
+use super::exams::{Depth, Exam, Reading};
+use super::{Context, Training, Tuned, facts};
 use crate::engine::Model;
 use crate::lang::Said;
 use crate::recipe::{self, InputHash, Resolved};
@@ -11,8 +11,7 @@ use anyhow::Result;
 use nurture_data::SourceLedger;
 use nurture_eval::{Comparison, ExamKind, Gain, Gate, PerplexityComparison, Verdict};
 use nurture_hub::Pulled;
-use nurture_model::{Adapter, LoraSpec};
-use nurture_train::{Forecast, METRICS, Outcome, read_metrics};
+use nurture_train::{Forecast, METRICS, Outcome, Subject, read_metrics};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -22,8 +21,8 @@ pub(super) struct Parts<'a> {
     pub(super) ctx: &'a Context,
     pub(super) pulled: &'a Pulled,
     pub(super) model: &'a Model,
-    pub(super) lora: &'a LoraSpec,
-    pub(super) adapter: &'a Adapter,
+    pub(super) subject: &'a Subject,
+    pub(super) tuned: Tuned<'a>,
     pub(super) training: &'a Training,
     pub(super) resolved: &'a Resolved,
     pub(super) depth: &'a Depth,
@@ -83,16 +82,7 @@ pub(super) fn put_together(p: &Parts<'_>) -> Result<ReportData> {
                 .unwrap_or_default(),
             template: p.model.renderer().template().name().to_string(),
         },
-        adapter: AdapterInfo {
-            kind: "lora".into(),
-            rank: p.lora.rank as u64,
-            alpha: p.lora.alpha,
-            rslora: p.lora.rslora,
-            targets: p.lora.targets.iter().map(|t| t.name().to_string()).collect(),
-            params: p.adapter.parameters() as u64,
-            path: "adapter/adapter_model.safetensors".into(),
-            sha256: adapter_sha256(&p.dir.join("adapter"))?,
-        },
+        adapter: trained(p)?,
         machine: MachineInfo {
             cpu: facts::cpu_name(),
             threads: p.model.cpu().pool().threads() as u64,
@@ -131,6 +121,33 @@ pub(super) fn put_together(p: &Parts<'_>) -> Result<ReportData> {
         commands: commands(p),
         inputs: p.inputs.to_vec(),
         warnings,
+    })
+}
+
+/// What was trained.
+fn trained(p: &Parts<'_>) -> Result<AdapterInfo> {
+    let sha256 = p.tuned.sha256()?.unwrap_or_default();
+    Ok(match p.subject {
+        Subject::Lora(lora) => AdapterInfo {
+            kind: "lora".into(),
+            rank: lora.rank as u64,
+            alpha: lora.alpha,
+            rslora: lora.rslora,
+            targets: lora.targets.iter().map(|t| t.name().to_string()).collect(),
+            params: p.tuned.adapter().map_or(0, |a| a.parameters() as u64),
+            path: "adapter/adapter_model.safetensors".into(),
+            sha256,
+        },
+        Subject::Full { freeze, .. } => AdapterInfo {
+            kind: FULL.into(),
+            rank: 0,
+            alpha: 0.0,
+            rslora: false,
+            targets: freeze.clone(),
+            params: p.subject.trained(p.model.decoder())?,
+            path: format!("model/{}", crate::network::WEIGHTS),
+            sha256,
+        },
     })
 }
 

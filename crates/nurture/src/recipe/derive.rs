@@ -32,11 +32,15 @@ pub const DIALS: [Dial; 3] = [
 
 /// Peak learning rates of LoRA: up to this many parameters of the base, this rate.
 const RATES: [(f64, f64); 3] = [(0.6e9, 1e-3), (2e9, 5e-4), (f64::INFINITY, 2e-4)];
+/// The same for full training, whose every weight moves by about the rate in each step.
+const FULL_RATES: [(f64, f64); 3] = [(0.6e9, 5e-5), (2e9, 2e-5), (f64::INFINITY, 1e-5)];
 const BATCH: usize = 16;
 /// Below this many steps the batch is halved: too few steps learn nothing, however good each is.
 const FEW_STEPS: f64 = 32.0;
 const SMALLEST_BATCH: usize = 4;
 const MICRO_TOKENS: usize = 1024;
+/// The weights of full training fill the memory already.
+const FULL_MICRO_TOKENS: usize = 512;
 const MAX_LEN: usize = 2048;
 const WARMUP: f64 = 0.05;
 const CLIP: f64 = 1.0;
@@ -46,6 +50,8 @@ const KEEP_WINDOW: usize = 128;
 const SHORTEST_KEEP_WINDOW: usize = 32;
 /// Tokens between two checkpoints: about a minute or two of work that a crash may cost.
 const CHECKPOINT_TOKENS: f64 = 24e3;
+/// The same for full training, whose checkpoints are three times the network: some seconds each.
+const FULL_CHECKPOINT_TOKENS: f64 = 96e3;
 
 /// What preparing the data found out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -209,7 +215,7 @@ pub fn derive(recipe: &Recipe, data: &DataFacts, base: &BaseFacts) -> Resolved {
     }
     let batch = notes.choose("train.batch", train.batch, derived_batch, |batch| {
         if batch == BATCH {
-            said!("steady gradients for LoRA without wasting passes", "LoRA 的梯度够稳，又不浪费遍数")
+            said!("steady gradients without wasting passes", "梯度够稳，又不浪费遍数")
         } else {
             said!(
                 "little data: smaller batches make at least about {FEW_STEPS} steps",
@@ -226,13 +232,22 @@ pub fn derive(recipe: &Recipe, data: &DataFacts, base: &BaseFacts) -> Resolved {
     );
 
     let params = base.params as f64;
-    let derived_rate = RATES.iter().find(|(up_to, _)| params <= *up_to).map_or(2e-4, |(_, rate)| *rate);
+    let full = train.adapter.is_none();
+    let rates = if full { FULL_RATES } else { RATES };
+    let derived_rate = rates.iter().find(|(up_to, _)| params <= *up_to).map_or(1e-5, |(_, rate)| *rate);
     let rate = notes.choose("train.rate", train.rate, derived_rate, |_| {
         let millions = (params / 1e6).round();
-        said!(
-            "the usual LoRA rate for a base of {millions} million parameters",
-            "{millions} 百万参数的基座，LoRA 常用的学习率"
-        )
+        if full {
+            said!(
+                "all {millions} million weights move by about the rate in each step",
+                "{millions} 百万个权重每步都移动约一个学习率"
+            )
+        } else {
+            said!(
+                "the usual LoRA rate for a base of {millions} million parameters",
+                "{millions} 百万参数的基座，LoRA 常用的学习率"
+            )
+        }
     });
     let warmup = notes.choose("train.warmup", train.warmup, WARMUP, |_| {
         said!("AdamW's averages need some steps before full speed", "AdamW 的均值要先走几步才可全速")
@@ -257,11 +272,13 @@ pub fn derive(recipe: &Recipe, data: &DataFacts, base: &BaseFacts) -> Resolved {
             "基座的上下文是 {context} 个词元；最长样本有 {longest} 个"
         )
     });
-    let widest = MICRO_TOKENS.max(data.longest_tokens.min(max_len));
+    let micro = if full { FULL_MICRO_TOKENS } else { MICRO_TOKENS };
+    let widest = micro.max(data.longest_tokens.min(max_len));
     let micro_tokens = notes.choose("train.micro_tokens", train.micro_tokens, widest, |_| {
         said!("bounds the memory; gradients add up to the whole batch", "限定内存；梯度会累加成整批")
     });
     let per_step = (tokens / examples.max(1) as f64 * batch as f64).max(1.0);
+    let lost = if full { FULL_CHECKPOINT_TOKENS } else { CHECKPOINT_TOKENS };
     let keep_tokens = train.keep.share * per_step;
     let on = keep_tokens > 0.0 && train.keep.strength > 0.0 && !train.keep.text.is_empty();
     let keep_windows = match on {
@@ -283,18 +300,21 @@ pub fn derive(recipe: &Recipe, data: &DataFacts, base: &BaseFacts) -> Resolved {
             false => said!("off: nothing holds the model to its breadth", "未用：没有什么保住模型的广度"),
         },
     );
-    let every = ((CHECKPOINT_TOKENS / per_step).round() as usize).clamp(1, steps);
+    let every = ((lost / per_step).round() as usize).clamp(1, steps);
     let checkpoint_every = notes.choose("train.checkpoint_every", train.checkpoint_every, every, |_| {
-        let goal = thousands(CHECKPOINT_TOKENS);
+        let goal = thousands(lost);
         said!(
             "about every {goal} tokens: so much work may be lost to a crash",
             "约每 {goal} 个词元存一次：崩溃最多损失这些工作"
         )
     });
     let adapter = train.adapter.clone().unwrap_or_default();
-    let alpha = notes.choose("train.adapter.alpha", adapter.alpha, adapter.alpha(), |_| {
-        said!("twice the rank, the usual scale", "秩的两倍，通常的比例")
-    });
+    let alpha = match full {
+        true => adapter.alpha(),
+        false => notes.choose("train.adapter.alpha", adapter.alpha, adapter.alpha(), |_| {
+            said!("twice the rank, the usual scale", "秩的两倍，通常的比例")
+        }),
+    };
 
     let seats = recipe.eval.depth.iter().zip(data.exam_items.iter().copied().chain(std::iter::repeat(0)));
     let exams =

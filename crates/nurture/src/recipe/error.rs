@@ -113,6 +113,15 @@ pub enum Fault {
         /// What it is for.
         doc: Said,
     },
+    /// Two keys that contradict each other.
+    Apart {
+        /// The key that is refused.
+        key: String,
+        /// The one that it contradicts.
+        other: String,
+        /// Why.
+        why: Said,
+    },
     /// An override that is not `key=value`, or names a place that is not there.
     BadOverride {
         /// What is wrong.
@@ -196,6 +205,14 @@ impl RecipeError {
                     lang,
                     "{place}: `{key}` is missing. {doc} For example: {example}",
                     "{place}：缺少 `{key}`。{doc}例如：{example}"
+                )
+            }
+            Fault::Apart { key, other, why } => {
+                let why = why.get(lang);
+                say!(
+                    lang,
+                    "{place}: `{key}` and `{other}` do not go together: {why}.",
+                    "{place}：`{key}` 和 `{other}` 不能同时使用：{why}。"
                 )
             }
             Fault::BadOverride { problem } => {

@@ -97,9 +97,18 @@ section! { Train ["How to teach.", "怎么教。"] {
     method: Method = Method::Sft, Kind::Choice(Method::CHOICES), Absent::Default, "\"sft\"",
         ["The method of upbringing.", "教养的方法。"];
     adapter: Option<Adapter> = None, Kind::Table(&Adapter::SECTION),
-        Absent::Means(Text::new("full training, which is not in this version", "全参数训练（本版本还没有）")),
+        Absent::Means(Text::new("full training: the network's own weights, in float32", "全参数训练：网络自身的权重，float32")),
         "{ kind = \"lora\", rank = 16 }",
-        ["The small set of weights that is trained beside the frozen base.", "在冻结的基座旁训练的一小组权重。"];
+        ["The small set of weights that is trained beside the frozen base. Full training takes several times the memory and changes more; its result is a model folder.",
+         "在冻结的基座旁训练的一小组权重。全参数训练要几倍的内存，改动也更大；结果是一个模型文件夹。"];
+    freeze: Vec<String> = Vec::new(), Kind::List(&Kind::Text), Absent::Default, "[\"embed\", \"layers.0-5\"]",
+        ["Full training: parts that stay as they are: `embed`, `head`, `norm` (the last one), `layers.3`, `layers.0-5`. The backward pass ends at the lowest part that trains.",
+         "全参数训练：保持不变的部分：`embed`、`head`、`norm`（最后的归一化）、`layers.3`、`layers.0-5`。反向传播到最低的可训练部分为止。"];
+    optimiser: Optimiser = Optimiser::AdamW, Kind::Choice(Optimiser::CHOICES), Absent::Default, "\"adamw\"",
+        ["How gradients become steps.", "梯度怎样变成更新。"];
+    recompute: bool = false, Kind::Bool, Absent::Default, "true",
+        ["Keep only the input of each layer and compute the layer again on the way back: less memory, about a third more work, the same result to the last bit.",
+         "只保留每层的输入，反向时重算该层：省内存，多约三分之一的计算，结果逐位相同。"];
     effort: Effort = Effort::Normal, Kind::Choice(Effort::CHOICES), Absent::Default, "\"quick\"",
         ["The one dial. Every value left out below is derived from it and the data, and printed with its reason.",
          "唯一的旋钮。下面没写的值都由它和数据推出，并打印理由。"];
@@ -126,6 +135,18 @@ section! { Train ["How to teach.", "怎么教。"] {
         ["Decoupled weight decay of AdamW.", "AdamW 的解耦权重衰减。"];
     keep: Keep = Keep::default(), Kind::Table(&Keep::SECTION), Absent::Default, "{ strength = 2.0 }",
         ["Breadth that is kept while depth is learnt.", "学深的同时保住的广度。"];
+    label_smoothing: f64 = 0.0, Kind::Number { min: 0.0, max: 0.9, positive: false }, Absent::Default, "0.1",
+        ["Share of each target that is spread evenly over the vocabulary, against overconfidence. The reported loss has it in it.",
+         "每个目标均匀分给整个词表的份额，防止过分自信。报告的损失包含它。"];
+    z_loss: f64 = 0.0, Kind::Number { min: 0.0, max: 1.0, positive: false }, Absent::Default, "1e-4",
+        ["Factor on the squared logarithm of the sum of the logits' exponentials: keeps logits from drifting in long full training.",
+         "logits 指数和的对数的平方的系数：长时间全参数训练时防止 logits 漂移。"];
+    neftune: f64 = 0.0, Kind::Number { min: 0.0, max: 1000.0, positive: false }, Absent::Default, "5.0",
+        ["Noise on the embedded tokens in training, NEFTune's alpha (Jain et al. 2024; 5 is usual). Examples then share no computation.",
+         "训练时加在词嵌入上的噪声，即 NEFTune 的 alpha（Jain 等，2024；常用 5）。此时样本之间不共享计算。"];
+    ema: f64 = 0.0, Kind::Number { min: 0.0, max: 0.99999, positive: false }, Absent::Default, "0.99",
+        ["Decay of a running average of the weights, which is saved instead of the last ones. 0: none.",
+         "权重滑动平均的衰减；保存的是平均值而不是最后的权重。0 表示不用。"];
     seed: u64 = 1, Kind::Integer { min: 0, max: i64::MAX }, Absent::Default, "7",
         ["Seed of everything random: first weights, order of the data, the sample of an exam.",
          "一切随机的种子：初始权重、数据顺序、考题抽样。"];
@@ -144,7 +165,7 @@ section! { Keep ["Breadth that is kept while depth is learnt: each step also hol
     share: f64 = 0.25, Kind::Number { min: 0.0, max: 10.0, positive: false }, Absent::Default, "0.5",
         ["Tokens of general text in each step, as a share of the tokens of its examples. They cost time like any others. 0: none.",
          "每一步中通用文本的词元数，相对样本词元数的比例。它们同样花时间。0 表示不用。"];
-    strength: f64 = 1.0, Kind::Number { min: 0.0, max: 1000.0, positive: false }, Absent::Default, "2.0",
+    strength: f64 = 2.0, Kind::Number { min: 0.0, max: 1000.0, positive: false }, Absent::Default, "1.0",
         ["Factor on the mean divergence from the base (KL, nats a token) beside the mean loss of the examples. 0: none.",
          "与基座的平均散度（KL，每词元奈特）相对样本平均损失的系数。0 表示不用。"];
 } }
@@ -159,6 +180,14 @@ section! { Adapter ["The small set of weights that is trained beside the frozen 
         ["LoRA alpha; the adapter's product is scaled by alpha / rank.", "LoRA 的 alpha；适配器的乘积按 alpha / rank 缩放。"];
     rslora: bool = false, Kind::Bool, Absent::Default, "true",
         ["Scale by alpha / √rank instead (rank-stabilised LoRA).", "改用 alpha / √rank 缩放（秩稳定的 LoRA）。"];
+    dora: bool = false, Kind::Bool, Absent::Default, "true",
+        ["Train the length of each output's tuned weights apart from their direction (DoRA, Liu et al. 2024). Costs about a third more time.",
+         "把每个输出的权重的长度与方向分开训练（DoRA，Liu 等，2024）。约多花三分之一的时间。"];
+    init: AdapterInit = AdapterInit::Random, Kind::Choice(AdapterInit::CHOICES), Absent::Default, "\"pissa\"",
+        ["How the adapter begins.", "适配器怎样开始。"];
+    b_ratio: f64 = 1.0, Kind::Number { min: 0.001, max: 1000.0, positive: true }, Absent::Default, "16.0",
+        ["Learning rate of LoRA's second matrix as a multiple of that of the first (LoRA+, Hayou et al. 2024; 16 is their choice).",
+         "LoRA 第二个矩阵的学习率是第一个的多少倍（LoRA+，Hayou 等，2024；论文取 16）。"];
     targets: Vec<Target> = vec![Target::AllLinear], Kind::List(&Kind::Choice(Target::CHOICES)), Absent::Default,
         "[\"q_proj\", \"v_proj\"]",
         ["Which projections of each layer get an adapter.", "每层的哪些投影加适配器。"];
@@ -271,9 +300,24 @@ Method {
     "grpo" ["Reinforcement learning under rules, in groups.", "按规则分组的强化学习。"];
 } }
 
+choices! { /// How gradients become steps.
+Optimiser {
+    AdamW = "adamw" ["AdamW (Loshchilov & Hutter 2019), moments in float32.", "AdamW（Loshchilov 与 Hutter，2019），矩用 float32。"];
+    AdamW8 = "adamw8bit" ["AdamW with moments of eight bits: a quarter of their memory.", "AdamW，矩用 8 位：只占四分之一的内存。"];
+    Muon = "muon" ["Full training: Muon (Jordan et al. 2024) for the projections, AdamW for the rest. Its steps cost extra work that pays with large batches.",
+        "全参数训练：投影用 Muon（Jordan 等，2024），其余用 AdamW。每步有额外计算，批大时才划算。"];
+} }
+
 choices! { /// The kind of adapter.
 AdapterKind {
     Lora = "lora" ["Low-rank adaptation (Hu et al. 2021).", "低秩适配（Hu 等，2021）。"];
+} }
+
+choices! { /// How an adapter begins.
+AdapterInit {
+    Random = "random" ["The first matrix random, the second zero: it changes nothing yet.", "第一个矩阵随机，第二个为零：起初什么都不改变。"];
+    Pissa = "pissa" ["As the strongest part of each weight (PiSSA, Meng et al. 2024); another half of the same rank, which does not train, takes it away again. Saved with twice the rank.",
+        "取每个权重最强的部分（PiSSA，Meng 等，2024）；另有同秩、不训练的一半把它抵消。保存时秩翻倍。"];
 } }
 
 choices! { /// The one dial.
@@ -288,6 +332,7 @@ Schedule {
     Cosine = "cosine" ["Along half a cosine to zero.", "沿半个余弦降到零。"];
     Linear = "linear" ["In a straight line to zero.", "直线降到零。"];
     Constant = "constant" ["Not at all.", "不下降。"];
+    Wsd = "wsd" ["Not at all until the last fifth of the steps, then to zero.", "到最后五分之一的步数才降，直到零。"];
 } }
 
 choices! { /// A projection of a layer that can carry an adapter.

@@ -28,8 +28,9 @@ pub use derive::{BaseFacts, DIALS, DataFacts, Derived, Dial, ExamPlan, Resolved,
 pub use docs::{help, json_schema, markdown};
 pub use error::{Fault, Place, RecipeError};
 pub use fields::{
-    Adapter, AdapterKind, Data, Effort, Encoding, Eval, Exam, ExamKind, Export, ExportFormat, Keep, Labels,
-    Method, Model, OnBadRow, OverLong, Recipe, Run, Schedule, Score, Source, SourceKind, Target, Train,
+    Adapter, AdapterInit, AdapterKind, Data, Effort, Encoding, Eval, Exam, ExamKind, Export, ExportFormat,
+    Keep, Labels, Method, Model, OnBadRow, Optimiser, OverLong, Recipe, Run, Schedule, Score, Source,
+    SourceKind, Target, Train,
 };
 pub use lock::{InputHash, Lock, TAKEN, lock};
 pub use overrides::Override;
@@ -143,9 +144,7 @@ impl Recipe {
         if self.data.train.is_empty() {
             need(Data::SECTION, "data", "train")?;
         }
-        if self.train.adapter.is_none() {
-            need(Train::SECTION, "train", "adapter")?;
-        }
+        self.check_together(&place)?;
         if self.run.name.is_none() {
             let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
             self.run.name = Some(if paths::is_file_name(&stem) { stem } else { "run".into() });
@@ -153,6 +152,34 @@ impl Recipe {
         // A default was never typed, so the check above has not seen it.
         self.run.dir = cwd.join(&self.run.dir);
         self.name_exams();
+        Ok(())
+    }
+
+    /// Keys that contradict each other.
+    fn check_together(&self, place: &Place) -> Result<(), RecipeError> {
+        let train = &self.train;
+        if train.adapter.is_some() && !train.freeze.is_empty() {
+            return Err(apart(
+                place,
+                "train.freeze",
+                "train.adapter",
+                said!(
+                    "beside an adapter the whole base is frozen anyway",
+                    "有适配器时整个基座本来就是冻结的"
+                ),
+            ));
+        }
+        if train.adapter.is_some() && train.optimiser == Optimiser::Muon {
+            return Err(apart(
+                place,
+                "train.optimiser = \"muon\"",
+                "train.adapter",
+                said!(
+                    "it is made for the weights of a network; take adamw",
+                    "它是为网络自身的权重设计的；请用 adamw"
+                ),
+            ));
+        }
         Ok(())
     }
 
@@ -182,6 +209,12 @@ impl Recipe {
     pub fn run_dir(&self) -> PathBuf {
         self.run.dir.join(self.name())
     }
+}
+
+/// The refusal of two keys that cannot stand together.
+fn apart(place: &Place, key: &str, other: &str, why: Said) -> RecipeError {
+    let (key, other) = (key.to_string(), other.to_string());
+    RecipeError::new(place.clone(), Fault::Apart { key, other, why })
 }
 
 /// Line and column of a byte offset.

@@ -39,6 +39,8 @@ fn everything() -> String {
         let one = |field: &Field| match field.kind {
             Kind::Table(inner) => format!("{} = {}", field.name, table(inner)),
             Kind::List(Kind::Table(inner)) => format!("{} = [{}]", field.name, table(inner)),
+            // beside an adapter there is nothing to freeze
+            _ if field.name == "freeze" => "freeze = []".to_string(),
             _ => format!("{} = {}", field.name, field.example),
         };
         format!("{{ {} }}", section.fields.iter().map(one).collect::<Vec<_>>().join(", "))
@@ -144,6 +146,19 @@ fn a_small_recipe_is_enough() {
 }
 
 #[test]
+fn without_an_adapter_the_network_itself_is_trained() {
+    let text = SMALL.replace("adapter", "freeze = ['embed', 'layers.0-5'] # adapter");
+    let recipe = good(&text, &["train.recompute=true"]);
+    assert!(recipe.train.adapter.is_none() && recipe.train.recompute);
+    assert_eq!(recipe.train.freeze, ["embed", "layers.0-5"]);
+    let run = derive(&recipe, &facts(1000, 50, 0), &BASE);
+    assert_eq!((run.rate, run.micro_tokens), (5e-5, 512));
+    assert!(run.values.iter().all(|v| v.key != "train.adapter.alpha"), "{:?}", run.values);
+    let adapted = derive(&good(SMALL, &[]), &facts(1000, 50, 0), &BASE);
+    assert!(adapted.checkpoint_every < run.checkpoint_every, "checkpoints of a network are large");
+}
+
+#[test]
 fn slips_are_refused_with_line_and_hint() {
     let check = |text: &str, wants: &[&str]| {
         let said = refusal(text, &[]);
@@ -175,7 +190,10 @@ fn slips_are_refused_with_line_and_hint() {
     check(&with("rate = 1e-3\nrate = 1e-4"), &[":9:", "not TOML"]);
     check(&SMALL.replace("base", "# base"), &["`model.base` is missing", "For example: base = "]);
     check(&SMALL.replace("smollm2-135m-instruct", ""), &["`model.base`", "not empty"]);
-    check(&SMALL.replace("adapter", "# adapter"), &["`train.adapter` is missing", "adapter = "]);
+    check(
+        &with("freeze = 'embed'"),
+        &["`train.freeze` and `train.adapter` do not go together", "frozen anyway"],
+    );
     check(&SMALL.replace(r#"{ path = "data/train.jsonl" }"#, ""), &["`data.train` is missing"]);
     check(&SMALL.replace("path", "paht"), &[":5:12", "`data.train[0].paht`", "`data.train[0].path`"]);
     check("", &["`model` is missing"]);
@@ -333,4 +351,27 @@ fn the_lock_is_a_recipe_that_repeats_the_run() {
     );
     assert_eq!(again.recipe, repeat.apply(&again.recipe), "nothing is left open");
     assert_eq!(again.recipe.data, loaded.recipe.data, "paths stay where they were");
+}
+
+#[test]
+fn a_moved_run_is_where_its_lock_file_is() {
+    let loaded = parse(SMALL, &["run.dir=/old/place"]).unwrap();
+    let resolved = derive(&loaded.recipe, &facts(10, 50, 0), &BASE);
+    let text = lock(&loaded.recipe, &resolved, Lock::default()).unwrap();
+    assert!(!text.contains("/old/place"), "{text}");
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("moved");
+    std::fs::create_dir(&folder).unwrap();
+    let file = folder.join("recipe.lock.toml");
+    std::fs::write(&file, text).unwrap();
+    let at = |sets: &[&str]| {
+        let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+        Recipe::load(&file, &sets, Path::new("/elsewhere")).unwrap().recipe.run_dir()
+    };
+    // the lock file alone is a recipe; in a run's folder it is that run
+    assert_eq!(at(&[]).parent(), Some(Path::new("/elsewhere/runs")));
+    std::fs::write(folder.join(TAKEN), "").unwrap();
+    assert_eq!(at(&[]), folder);
+    assert_eq!(at(&["run.name=again"]), home.path().join("again"));
+    assert_eq!(at(&["run.dir=/there"]), Path::new("/there/moved"));
 }

@@ -84,15 +84,15 @@ pub struct BaseInfo {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AdapterInfo {
-    /// `lora`.
+    /// `lora`, or [`FULL`].
     pub kind: String,
-    /// Rank.
+    /// Rank; 0 where the network itself was trained.
     pub rank: u64,
     /// Alpha.
     pub alpha: f64,
     /// Whether it scales by the root of the rank.
     pub rslora: bool,
-    /// The projections that carry it.
+    /// The projections that carry it; where the network itself was trained, the parts that were frozen.
     pub targets: Vec<String>,
     /// Trained parameters.
     pub params: u64,
@@ -100,6 +100,16 @@ pub struct AdapterInfo {
     pub path: String,
     /// SHA-256 of the file.
     pub sha256: String,
+}
+
+/// [`AdapterInfo::kind`] where the network itself was trained.
+pub const FULL: &str = "full";
+
+impl AdapterInfo {
+    /// Whether the network itself was trained.
+    pub fn is_full(&self) -> bool {
+        self.kind == FULL
+    }
 }
 
 /// The machine.

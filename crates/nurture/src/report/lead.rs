@@ -207,11 +207,18 @@ fn tiles(lang: Lang, data: &ReportData, tone: Tone) -> Vec<Tile> {
     tiles.push(Tile {
         label: lang.pick("Raised from", "基座").into(),
         value: short(&data.base.name, 40),
-        note: say!(
-            lang,
-            "{params} parameters; taught with {examples} examples, LoRA rank {rank}",
-            "{params}参数；用 {examples} 个样本教，LoRA 秩 {rank}"
-        ),
+        note: match data.adapter.is_full() {
+            true => say!(
+                lang,
+                "{params} parameters; taught with {examples} examples, full training",
+                "{params}参数；用 {examples} 个样本教，全参数训练"
+            ),
+            false => say!(
+                lang,
+                "{params} parameters; taught with {examples} examples, LoRA rank {rank}",
+                "{params}参数；用 {examples} 个样本教，LoRA 秩 {rank}"
+            ),
+        },
         tone: Tone::Plain,
     });
     let seconds = data.outcome.total_seconds.or(data.outcome.seconds);

@@ -24,13 +24,38 @@ pub(crate) fn model(lang: Lang, data: &ReportData) -> Vec<Block> {
         (lang.pick("Licence", "许可证"), text(base.licence.clone())),
         (lang.pick("Base file", "基座文件"), Cell::Mono(base.file.clone())),
         ("SHA-256", Cell::Mono(base.sha256.clone())),
-        (lang.pick("Adapter", "适配器"), text(format!("{kind}, rank {rank}, alpha {alpha}{scale}"))),
-        (lang.pick("On", "加在"), text(adapter.targets.join(", "))),
+        (
+            lang.pick("Method", "方法"),
+            text(match adapter.is_full() {
+                true => lang.pick("full training in float32", "全参数训练，float32").to_string(),
+                false => String::new(),
+            }),
+        ),
+        (
+            lang.pick("Adapter", "适配器"),
+            text(match adapter.is_full() {
+                true => String::new(),
+                false => format!("{kind}, rank {rank}, alpha {alpha}{scale}"),
+            }),
+        ),
+        (
+            match adapter.is_full() {
+                true => lang.pick("Frozen", "冻结"),
+                false => lang.pick("On", "加在"),
+            },
+            text(adapter.targets.join(", ")),
+        ),
         (
             lang.pick("Trained parameters", "训练的参数"),
             text(say!(lang, "{params} ({share} of the base)", "{params}（基座的 {share}）")),
         ),
-        (lang.pick("Adapter file", "适配器文件"), Cell::Mono(adapter.path.clone())),
+        (
+            match adapter.is_full() {
+                true => lang.pick("Trained weights", "训练后的权重"),
+                false => lang.pick("Adapter file", "适配器文件"),
+            },
+            Cell::Mono(adapter.path.clone()),
+        ),
         ("SHA-256", Cell::Mono(adapter.sha256.clone())),
         (
             lang.pick("Machine", "机器"),
@@ -56,8 +81,8 @@ pub(crate) fn repeat(lang: Lang, data: &ReportData) -> Vec<Block> {
     let mut blocks = vec![Block::Section("repeat", lang.pick("Do it again", "重做一遍").into())];
     blocks.push(Block::Para(
         lang.pick(
-            "The same recipe, seed and kind of machine give the same adapter, byte for byte, on any number of threads.",
-            "同样的配方、种子和机器种类，无论用多少线程，得到的适配器逐字节相同。",
+            "The same recipe, seed and kind of machine give the same weights, byte for byte, on any number of threads.",
+            "同样的配方、种子和机器种类，无论用多少线程，得到的权重逐字节相同。",
         )
         .into(),
     ));

@@ -7,7 +7,7 @@
 //! hostile file cannot make it panic, and because special tokens can be kept out of its reach altogether.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 
 use super::hash::Seed;
 use super::lookup::Lookup;
@@ -92,6 +92,27 @@ impl Bpe {
             bytes
         });
         Bpe { pieces, lookup, merges: table, bytes, ascii, barred, options }
+    }
+
+    /// Vocabulary, merges in order of rank and options, as `tokenizer.json` lists them; `spelt` gives a token's text.
+    /// Where a piece stands twice, the one that texts become is listed.
+    pub(super) fn parts<'a>(
+        &'a self,
+        spelt: impl Fn(u32) -> Option<&'a str>,
+    ) -> (BTreeMap<&'a str, u32>, Vec<[&'a str; 2]>, BpeOptions) {
+        let mut vocab = BTreeMap::new();
+        for id in 0..self.pieces.len() as u32 {
+            let Some(text) = spelt(id).filter(|t| !t.is_empty()) else { continue };
+            if self.id(text).is_none_or(|winner| winner == id) || !vocab.contains_key(text) {
+                vocab.insert(text, id);
+            }
+        }
+        let mut merges: Vec<(u32, u64)> =
+            self.merges.iter().map(|(&pair, &(rank, _))| (rank, pair)).collect();
+        merges.sort_unstable();
+        let piece = |id: u32| self.pieces.get(id as usize).map(String::as_str).unwrap_or_default();
+        let merges = merges.into_iter().map(|(_, p)| [piece((p >> 32) as u32), piece(p as u32)]).collect();
+        (vocab, merges, self.options)
     }
 
     /// The id of a piece, special or not.

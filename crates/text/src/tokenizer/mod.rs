@@ -16,6 +16,7 @@ mod json;
 mod lookup;
 mod merges;
 mod pre;
+mod save;
 mod specials;
 mod stream;
 
@@ -33,6 +34,7 @@ use bpe::Bpe;
 
 pub use gguf::GgufTokenizerKeys;
 pub use json::HfTokenizerFiles;
+pub use save::TokenizerFiles;
 pub(crate) use specials::Specials;
 pub use stream::StreamDecoder;
 

@@ -1,17 +1,19 @@
-//! LoRA training steps on random tokens: forward, backward, clipping and AdamW, every position with loss.
+//! Training steps on random tokens: forward, backward, clipping and the update, every position with loss.
 
 use std::time::Instant;
 
+use nurture::data::TokenExample;
 use nurture::formats::ModelFile;
-use nurture::kernels::{AdamW, Cpu, Rng, adamw, isa, sum_of_squares};
-use nurture::model::{Adapter, AdapterGrads, Decoder, TrainBatch, TrainBuffers};
-use nurture::train::useful_gflop_per_token;
+use nurture::kernels::{Cpu, Rng, isa};
+use nurture::model::Decoder;
+use nurture::train::{Learner, Optimiser, Subject, TrainConfig, useful_flop};
 
 use super::{Figures, peak_rss, repeats};
 use crate::cli::args::Args;
 use crate::cli::{Cli, models};
 
-/// Sequences of a micro-batch: few, because kept activations are most of the memory.
+/// Sequences of a micro-batch of LoRA training: few, because kept activations are most of the memory. Full training
+/// takes one at a time.
 const MICRO: usize = 2;
 
 /// `None` when Ctrl-C stopped it.
@@ -23,36 +25,37 @@ pub(super) fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Option<Figures>> 
     let model = Decoder::load(&ModelFile::open(&base.path)?, cpu.pool())?;
     let c = model.config();
     let mut rng = Rng::stream(0, 2);
-    let sequences: Vec<Vec<u32>> =
-        (0..batch).map(|_| (0..seq).map(|_| rng.below(c.vocab) as u32).collect()).collect();
-    let weight = 1.0 / (batch * (seq - 1)) as f32;
-    let trained = vec![true; seq];
-    let micro: Vec<TrainBatch> = sequences
-        .chunks(MICRO)
-        .map(|chunk| {
-            let mut batch = TrainBatch::default();
-            chunk.iter().for_each(|s| batch.push(s, &trained, weight));
-            batch
+    let examples: Vec<TokenExample> = (0..batch)
+        .map(|n| TokenExample {
+            id: n.to_string(),
+            source: 0,
+            tokens: (0..seq).map(|_| rng.below(c.vocab) as u32).collect(),
+            trained: vec![true; seq],
         })
         .collect();
-
-    let mut adapter = Adapter::new(c, &models::spec(rank), 0);
-    let mut grads = AdapterGrads::zeros(&adapter);
-    let mut moments = [AdapterGrads::zeros(&adapter), AdapterGrads::zeros(&adapter)];
-    let mut buffers = TrainBuffers::default();
+    let full = args.text("method") == Some("full");
+    let micro = if full { 1 } else { MICRO }.min(batch);
+    let recompute = args.switch("recompute");
+    let how = TrainConfig {
+        rate: 1e-4,
+        clip: 1.0,
+        recompute,
+        optimiser: optimiser(args.text("optimiser").unwrap_or("adamw")),
+        ..TrainConfig::default()
+    };
+    let subject = match full {
+        true => Subject::full(&model, Vec::new()),
+        false => models::spec(rank).into(),
+    };
+    let mut learner = Learner::begin(&cpu, &model, &subject, &how)?;
+    let packs: Vec<Vec<&TokenExample>> = examples.chunks(micro).map(|c| c.iter().collect()).collect();
     let (mut seconds, mut loss) = (Vec::new(), 0.0);
     for step in 0..=repeats(args) {
-        let begin = Instant::now();
-        grads.clear();
-        loss = 0.0;
-        for batch in &micro {
-            if cli.interrupt.raised() {
-                return Ok(None);
-            }
-            let losses = model.train(&cpu, &adapter, batch, &mut buffers, &mut grads)?;
-            loss += losses.iter().map(|&l| f64::from(l)).sum::<f64>() * f64::from(weight);
+        if cli.interrupt.raised() {
+            return Ok(None);
         }
-        update(&cpu, &mut adapter, &grads, &mut moments, step as u64 + 1);
+        let begin = Instant::now();
+        loss = learner.update(&how, step as u64 + 1, how.rate, &packs)?.loss;
         // the first step takes memory from the system
         if step > 0 {
             seconds.push(begin.elapsed().as_secs_f64());
@@ -60,13 +63,21 @@ pub(super) fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Option<Figures>> 
     }
     let tokens = (batch * seq) as f64;
     let rates: Vec<f64> = seconds.iter().map(|s| tokens / s).collect();
-    let per_token = useful_gflop_per_token(c, seq);
+    // each sequence for itself: random ones share nothing
+    let alone: Vec<Vec<&TokenExample>> = examples.iter().map(|e| vec![e]).collect();
+    let alone: Vec<&[&TokenExample]> = alone.iter().map(Vec::as_slice).collect();
+    let per_token = useful_flop(c, &subject, &alone, false)? / tokens / 1e9;
     let mut figures = Figures::default();
     figures.fact("model", base.path.display().to_string());
-    figures.fact("method", "lora");
-    figures.fact("rank", rank);
+    figures.fact("method", if full { "full" } else { "lora" });
+    if full {
+        figures.fact("optimiser", args.text("optimiser").unwrap_or("adamw"));
+    } else {
+        figures.fact("rank", rank);
+    }
+    figures.fact("recompute", recompute);
     figures.fact("batch", batch);
-    figures.fact("micro_batch", MICRO.min(batch));
+    figures.fact("micro_batch", micro);
     figures.fact("seq", seq);
     figures.fact("threads", cpu.pool().threads());
     figures.fact("isa", isa().name());
@@ -78,24 +89,10 @@ pub(super) fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Option<Figures>> 
     Ok(Some(figures))
 }
 
-/// Clipping to norm 1 and AdamW at a usual rate, as in a real run.
-fn update(
-    cpu: &Cpu,
-    adapter: &mut Adapter,
-    grads: &AdapterGrads,
-    moments: &mut [AdapterGrads; 2],
-    step: u64,
-) {
-    let pool = cpu.pool();
-    let squares: f64 = grads.iter().map(|(a, b)| sum_of_squares(pool, a) + sum_of_squares(pool, b)).sum();
-    let grad_scale = (1.0 / squares.sqrt().max(1e-12)).min(1.0);
-    let how = AdamW { rate: 1e-4, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, step, grad_scale };
-    let [first, second] = moments;
-    let pairs = adapter.iter_mut().zip(grads.iter()).zip(first.iter_mut().zip(second.iter_mut()));
-    for ((pair, (da, db)), ((ma, mb), (va, vb))) in pairs {
-        pair.update(|a, b| {
-            adamw(pool, &how, a, da, ma, va);
-            adamw(pool, &how, b, db, mb, vb);
-        });
+fn optimiser(name: &str) -> Optimiser {
+    match name {
+        "adamw8bit" => Optimiser::AdamW8,
+        "muon" => Optimiser::Muon,
+        _ => Optimiser::AdamW,
     }
 }

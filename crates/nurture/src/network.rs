@@ -1,0 +1,104 @@
+//! A network that was trained itself, as a Hugging Face folder: weights, configuration, tokenizer, and what it must
+//! remember to be used as it was trained. Other people's tools load it as any model; so does this program.
+
+use crate::engine::Model;
+use anyhow::{Context, Result, anyhow};
+use nurture_formats::{adapter, save_folder, write_atomic};
+use nurture_model::{Decoder, families::TokenRoles};
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+
+/// Name of the weights in the folder.
+pub const WEIGHTS: &str = "model.safetensors";
+const CONFIG: &str = "config.json";
+
+/// Files about text that a base in Hugging Face's form hands on as they are.
+const TEXT: [&str; 7] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "generation_config.json",
+    "chat_template.jinja",
+    "added_tokens.json",
+    "tokenizer.model",
+];
+
+/// The folder of the trained network in a run's folder, or the folder itself; `None` where neither holds one that this
+/// program saved.
+pub fn network_dir(path: &Path) -> Option<PathBuf> {
+    let saved = |p: &Path| p.join(CONFIG).is_file() && p.join(adapter::EXTRA_NAME).is_file();
+    [path.join("model"), path.to_path_buf()].into_iter().find(|p| saved(p))
+}
+
+/// Whether a network of this base can be saved: asked before it is trained.
+///
+/// # Errors
+/// A base that Hugging Face's configuration has no words for.
+pub fn check(base: &Model) -> Result<()> {
+    config(base).map(drop)
+}
+
+/// Saves `network`, which was trained from `base`, as folder `dir`, whole or not at all. `extra` goes to `nurture.json`.
+/// Equal networks give equal bytes.
+///
+/// # Errors
+/// The disk, or a folder that holds something else.
+pub fn save(dir: &Path, base: &Model, network: &Decoder, extra: &Map<String, Value>) -> Result<()> {
+    let mut files = text_files(base)?;
+    files.push((CONFIG, format!("{:#}\n", config(base)?).into_bytes()));
+    files.push((adapter::EXTRA_NAME, format!("{:#}\n", Value::Object(extra.clone())).into_bytes()));
+    let known: Vec<&str> = TEXT.into_iter().chain([CONFIG, WEIGHTS, adapter::EXTRA_NAME]).collect();
+    save_folder(dir, "model", &known, |folder| {
+        network.write_safetensors(folder.join(WEIGHTS))?;
+        for (name, bytes) in &files {
+            write_atomic(folder.join(name), bytes)?;
+        }
+        Ok::<(), anyhow::Error>(())
+    })
+}
+
+/// `config.json`: the base's own, or one made from what a GGUF file says.
+fn config(base: &Model) -> Result<Value> {
+    if base.path().is_dir() {
+        let path = base.path().join(CONFIG);
+        let text = std::fs::read(&path).with_context(|| path.display().to_string())?;
+        let mut config: Value = serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
+        if let Some(keys) = config.as_object_mut() {
+            keys.remove("quantization_config");
+            let key = if keys.contains_key("dtype") { "dtype" } else { "torch_dtype" };
+            keys.insert(key.to_string(), json!("float32"));
+        }
+        return Ok(config);
+    }
+    let tokens = base.tokenizer();
+    let names = tokens.special_names();
+    let roles =
+        TokenRoles { bos: names.bos.and_then(|n| tokens.id(&n)), eos: tokens.eos(), pad: tokens.pad() };
+    base.decoder().hf_config(roles).map_err(|problem| {
+        anyhow!(
+            "{}: its trained weights could not be saved for other tools: {problem}; train an adapter instead (train.adapter)",
+            base.path().display()
+        )
+    })
+}
+
+/// Tokenizer and template.
+fn text_files(base: &Model) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    if base.path().is_dir() {
+        let mut out = Vec::new();
+        for name in TEXT {
+            let path = base.path().join(name);
+            if path.is_file() {
+                out.push((name, std::fs::read(&path).with_context(|| path.display().to_string())?));
+            }
+        }
+        return Ok(out);
+    }
+    let context = base.decoder().config().context;
+    let files = base.tokenizer().to_hf(Some(base.renderer().template().source()), context)?;
+    Ok(vec![
+        ("tokenizer.json", files.tokenizer.into_bytes()),
+        ("tokenizer_config.json", files.config.into_bytes()),
+        ("generation_config.json", files.generation.into_bytes()),
+    ])
+}
