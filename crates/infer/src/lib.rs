@@ -2,6 +2,7 @@
 //! hidden behind [`Stop`] and the [`Trie`] of allowed answers.
 
 mod choose;
+pub mod engine;
 mod generate;
 mod sampler;
 mod trie;
