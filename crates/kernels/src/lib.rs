@@ -37,6 +37,7 @@ mod product;
 mod quantise;
 mod rng;
 mod soft_loss;
+mod vocabulary;
 mod weight;
 
 pub mod dtype;
@@ -64,4 +65,5 @@ pub use pool::Pool;
 pub use quantise::Quantised;
 pub use rng::Rng;
 pub use soft_loss::{Softening, soft_cross_entropy};
+pub use vocabulary::{MAXIMA_BLOCK, SUMS_BLOCK, block_maxima, exp_sums, exp_weights};
 pub use weight::{TILE_ROWS, Weight};
