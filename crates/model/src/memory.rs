@@ -40,12 +40,14 @@ pub struct Learning {
     pub moment_bytes: f64,
     /// whether blocks are computed again in the backward pass
     pub recompute: bool,
+    /// whether an average of the values is kept beside them
+    pub average: bool,
 }
 
 impl From<&LoraSpec> for Learning {
     /// An adapter that learns by AdamW.
     fn from(lora: &LoraSpec) -> Learning {
-        Learning { lora: Some(lora.clone()), floats: 0, moment_bytes: 8.0, recompute: false }
+        Learning { lora: Some(lora.clone()), floats: 0, moment_bytes: 8.0, recompute: false, average: false }
     }
 }
 
@@ -90,20 +92,27 @@ pub fn memory_table(c: &Config, learning: impl Into<Learning>, s: &TrainingShape
     let row = |name, floats: u64| MemoryRow { name, bytes: 4 * floats };
     let own = if learning.lora.is_some() { "adapter" } else { "trained weights" };
     let moments = (trained as f64 * learning.moment_bytes) as u64;
+    let average = if learning.average { trained } else { 0 };
+    // an adapter's checkpoint is written from a copy while training goes on
+    let snapshot = if learning.lora.is_some() { 4 * (trained + average) + moments } else { 0 };
     // with recomputation: the input of each block, and one block's activations
     let kept = match learning.recompute {
         true => t * (layer + d * c.layers as u64),
         false => t * layer * c.layers as u64,
     };
-    vec![
+    let mut table = vec![
         MemoryRow { name: "base weights", bytes: s.base_bytes },
         row(own, trained + (transposes * c.layers) as u64),
         row("gradients", trained),
         MemoryRow { name: "optimiser moments", bytes: moments },
+        row("average of the weights", average),
+        MemoryRow { name: "checkpoint on its way", bytes: snapshot },
         row("kept activations", kept),
         row("stream and its gradients", t * (3 * d + f) + t * (2 * d + f + 2 * q + 2 * kv)),
         row("packed operands", (t * widest + 2 * t * ranks).max(head_packed) + own_packed),
         row("logits", head_rows * c.vocab as u64),
         row("panels and scores", scores),
-    ]
+    ];
+    table.retain(|row| row.bytes > 0);
+    table
 }
