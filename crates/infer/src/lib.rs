@@ -3,6 +3,7 @@
 
 mod choose;
 mod constraint;
+pub mod engine;
 mod generate;
 mod mask;
 mod row;

@@ -135,6 +135,19 @@ impl LoraPair {
         }
     }
 
+    pub(crate) fn d_in(&self) -> usize {
+        self.d_in
+    }
+
+    pub(crate) fn d_out(&self) -> usize {
+        self.d_out
+    }
+
+    /// `Aᵀ` `[D, padded R]` and its padded width.
+    pub(crate) fn transposed_a(&self) -> (&[f32], usize) {
+        (&self.at, self.rp())
+    }
+
     /// `Bᵀ` `[R, padded N]` and its padded width.
     pub(crate) fn transposed_b(&self) -> (&[f32], usize) {
         (&self.bt, self.np())
