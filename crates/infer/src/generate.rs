@@ -1,7 +1,7 @@
 //! One sequence at a time: prompt in, tokens out, keys and values kept for the next turn.
 
 use crate::InferError;
-use crate::constraint::Constraint;
+use crate::constraint::{Constraint, Deadline};
 use crate::sampler::Sampler;
 use crate::sampling::Pick;
 use nurture_model::{Adapter, Batch, Buffers, Cpu, Decoder, KvCache, Mode};
@@ -196,24 +196,38 @@ impl<'m> Generator<'m> {
         let Request { prompt, most, sampler, stop, mut constraint } = request;
         self.check(prompt)?;
         let mut all = prompt.to_vec();
-        let mut prefilled = None;
+        let (mut prefilled, mut deadline, mut ends) = (None, Deadline::new(), false);
         let finish = 'text: loop {
             // what must come needs no look at the network
             let mut forced = Vec::new();
+            let room = (most + prompt.len()).min(self.cache.rows()).saturating_sub(all.len());
             if let Some(rule) = &mut constraint {
                 if rule.done() {
                     break Finish::Stop;
                 }
-                forced = rule.forced()?;
+                let ending = deadline.due(&mut **rule, room);
+                ends = ending.is_some();
+                forced = match ending {
+                    Some(way) => way,
+                    None => rule.forced()?,
+                };
             }
-            let free = forced.is_empty();
-            let picks = if free {
+            let picks = if forced.is_empty() && !ends {
                 if all.len() - prompt.len() == most {
                     break Finish::Length;
                 }
                 let computed = self.advance(&all, 1)?;
                 prefilled.get_or_insert(computed);
-                vec![self.choose(sampler, &all[prompt.len()..], &mut constraint, all.len())?]
+                let pick = self.choose(sampler, &all[prompt.len()..], &mut constraint, all.len())?;
+                let mut way = None;
+                if let Some(rule) = &mut constraint {
+                    let left = room.saturating_sub(1);
+                    if !stop.ends(pick.token) && !rule.fits(pick.token, left) {
+                        way = rule.ending(room);
+                    }
+                }
+                ends = way.is_some();
+                way.map_or_else(|| vec![pick], |way| way.into_iter().map(Pick::bare).collect())
             } else {
                 forced.into_iter().map(Pick::bare).collect()
             };
@@ -232,9 +246,15 @@ impl<'m> Generator<'m> {
                 if !each(pick) {
                     break 'text Finish::Interrupted;
                 }
-                if all.len() == self.cache.rows() {
+                if all.len() == self.cache.rows()
+                    && constraint.as_mut().is_none_or(|rule| !rule.done())
+                    && !ends
+                {
                     break 'text Finish::Context;
                 }
+            }
+            if ends {
+                break Finish::Stop;
             }
         };
         let prefilled = prefilled.unwrap_or(0);

@@ -4,6 +4,8 @@
 mod choose;
 mod constraint;
 mod generate;
+#[cfg(feature = "grammar")]
+mod grammar;
 mod mask;
 mod row;
 mod sampler;
@@ -15,6 +17,8 @@ mod trie;
 pub use choose::{Choice, Chooser, Scores};
 pub use constraint::Constraint;
 pub use generate::{Finish, Generated, Generator, Request, Stop, StopIds};
+#[cfg(feature = "grammar")]
+pub use grammar::{Grammar, Grammars, MAX_GRAMMAR_BYTES, Rule};
 pub use mask::TokenMask;
 pub use sampler::Sampler;
 pub use sampling::{Pick, Sampling};
@@ -55,6 +59,12 @@ pub enum InferError {
         first: usize,
         /// index of the other
         second: usize,
+    },
+    /// A rule that cannot be made or followed.
+    #[error("the constraint: {why}")]
+    Constraint {
+        /// what its machinery says
+        why: String,
     },
     /// An answer without a token.
     #[error("answer {0} has no token")]

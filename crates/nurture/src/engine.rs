@@ -14,7 +14,9 @@
 use crate::said;
 use anyhow::{Context, Result, anyhow, bail};
 use nurture_formats::{GgufFile, HfFolder, ModelFile, adapter as peft, load_adapter};
-use nurture_infer::{Constraint, Finish, Generator, Pick, Request, Sampler, Sampling, StopIds, StopTexts};
+use nurture_infer::{
+    Constraint, Finish, Generator, Grammars, Pick, Request, Sampler, Sampling, StopIds, StopTexts,
+};
 use nurture_model::{Adapter, Cpu, Decoder, Mode};
 use nurture_text::{
     ChatTemplate, Clock, GgufTokenizerKeys, Message, RenderOptions, Renderer, StreamDecoder, Tokenizer,
@@ -109,6 +111,20 @@ impl Model {
     /// The licence that the file names.
     pub fn licence(&self) -> Option<&str> {
         self.licence.as_deref()
+    }
+
+    /// What makes constraints (schemas, regular expressions, grammars) for this model's vocabulary; serves any number of texts.
+    ///
+    /// # Errors
+    /// A vocabulary without a stop token.
+    pub fn grammars(&self) -> Result<Grammars> {
+        let tokenizer = self.renderer.tokenizer();
+        let bytes =
+            |id: u32| tokenizer.token_bytes(id).filter(|b| !tokenizer.is_special(id) && !b.is_empty());
+        let tokens = (0..tokenizer.vocab_size() as u32).map(bytes).collect();
+        let stops = tokenizer.stop_ids().to_vec();
+        let tokenizer = Arc::clone(self.renderer.tokenizer());
+        Ok(Grammars::new(tokens, &stops, move |text| tokenizer.encode(text, false).unwrap_or_default())?)
     }
 
     /// Loads an adapter in PEFT's format and checks that it fits.
