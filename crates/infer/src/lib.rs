@@ -1,6 +1,8 @@
 //! Generation and decisions over token ids. Text, templates and HTTP are the callers' business: what a token means is
 //! hidden behind [`Stop`] and the [`Trie`] of allowed answers.
 
+mod best_first;
+mod calibrate;
 mod choose;
 mod constraint;
 mod generate;
@@ -14,6 +16,8 @@ mod score;
 mod stop;
 mod trie;
 
+pub use best_first::Decision;
+pub use calibrate::Temperature;
 pub use choose::{Choice, Chooser, Scores};
 pub use constraint::Constraint;
 pub use generate::{Finish, Generated, Generator, Request, Stop, StopIds};
