@@ -1,14 +1,16 @@
-//! Generation and decisions over token ids. Text, templates and HTTP are the callers' business: what a token means is
+//! Sampling, generation, speculation and decisions over token ids. Text, templates and HTTP are the callers' business: what a token means is
 //! hidden behind [`Stop`] and the [`Trie`] of allowed answers.
 
 mod best_first;
 mod calibrate;
 mod choose;
 mod constraint;
+mod drafts;
 mod generate;
 #[cfg(feature = "grammar")]
 mod grammar;
 mod mask;
+mod ngrams;
 mod row;
 mod sampler;
 mod sampling;
@@ -20,10 +22,12 @@ pub use best_first::Decision;
 pub use calibrate::Temperature;
 pub use choose::{Choice, Chooser, Scores};
 pub use constraint::Constraint;
+pub use drafts::{DraftFigures, Drafts};
 pub use generate::{Finish, Generated, Generator, Request, Stop, StopIds};
 #[cfg(feature = "grammar")]
 pub use grammar::{Grammar, Grammars, MAX_GRAMMAR_BYTES, Rule};
 pub use mask::TokenMask;
+pub use ngrams::Ngrams;
 pub use sampler::Sampler;
 pub use sampling::{Pick, Sampling};
 pub use stop::{Released, StopTexts};

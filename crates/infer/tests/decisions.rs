@@ -197,6 +197,54 @@ fn a_prompt_is_scored_as_the_whole_sequence_is() {
 }
 
 #[test]
+fn drafts_change_nothing_but_the_passes() {
+    let cpu = Cpu::new(2);
+    let model = model(&cpu);
+    let mut rng = Rng::new(12);
+    let mut passes = DraftFigures::default();
+    for (round, mode) in [Mode::Exact, Mode::Fast].into_iter().cycle().take(16).enumerate() {
+        let prompt: Vec<u32> = (0..4 + rng.below(30)).map(|_| rng.below(160) as u32).collect();
+        let how = Sampling {
+            temperature: [0.0, 0.05, 1.0][round % 3],
+            repeat_penalty: [1.0, 1.2][round % 2],
+            logprobs: (round % 4 == 0).then_some(2),
+            seed: round as u64,
+            ..Sampling::default()
+        };
+        let write = |drafts: Option<&mut Drafts>, stop: Vec<u32>, most: usize| {
+            let mut g = Generator::new(&model, None, &cpu, mode, 100);
+            let (mut sampler, mut stop) = (Sampler::new(how.clone()), StopIds(stop));
+            let mut picks = Vec::new();
+            let (sampler, stop) = (&mut sampler, &mut stop);
+            let request = Request { prompt: &prompt, most, sampler, stop, constraint: None, drafts };
+            let out = g
+                .run(request, |p| {
+                    picks.push(p);
+                    true
+                })
+                .unwrap();
+            (out, picks)
+        };
+        let plain = write(None, vec![], 80);
+        // the text itself as the corpus: much of it is drafted; another text: little is
+        let corpus =
+            std::sync::Arc::new(Ngrams::new([&[&prompt[..], &plain.0.tokens].concat()[..], &[1, 2, 3]]));
+        let mut drafts = Drafts::new(Some(corpus));
+        assert_eq!(write(Some(&mut drafts), vec![], 80), plain);
+        assert_eq!(write(Some(&mut Drafts::new(None)), vec![], 80), plain);
+        passes.accepted += drafts.figures().accepted;
+        passes.passes += drafts.figures().passes;
+        // ends of every kind come where they came
+        let stop = vec![plain.0.tokens[plain.0.tokens.len() / 2]];
+        assert_eq!(write(Some(&mut drafts.clone()), stop.clone(), 80), write(None, stop, 80));
+        assert_eq!(write(Some(&mut drafts.clone()), vec![], 200), write(None, vec![], 200));
+        assert_eq!(write(Some(&mut drafts), vec![], 33), write(None, vec![], 33));
+    }
+    // how many depends on the clock
+    assert!(passes.accepted > 20, "{passes:?}");
+}
+
+#[test]
 fn generation_goes_on_from_the_cache_and_stops() {
     let cpu = Cpu::new(2);
     let model = model(&cpu);

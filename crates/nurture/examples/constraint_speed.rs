@@ -83,8 +83,14 @@ fn main() -> anyhow::Result<()> {
         let mut sampler = Sampler::new(Sampling::default());
         let mut stop = StopIds(stops.clone());
         let begin = Instant::now();
-        let request =
-            Request { prompt: &prompt, most: 128, sampler: &mut sampler, stop: &mut stop, constraint };
+        let request = Request {
+            prompt: &prompt,
+            most: 128,
+            sampler: &mut sampler,
+            stop: &mut stop,
+            constraint,
+            drafts: None,
+        };
         let out = generator.run(request, |_| true)?;
         Ok((out.tokens.len(), begin.elapsed().as_secs_f64()))
     };

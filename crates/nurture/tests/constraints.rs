@@ -158,6 +158,7 @@ fn answers_follow_their_schemas() {
             sampler: &mut sampler,
             stop: &[],
             constraint: Some(&mut rule),
+            drafts: None,
         };
         let reply = complete(&model, &mut generator, completion, |_| true).unwrap();
         let value: Value = serde_json::from_str(&reply.text).unwrap_or_else(|e| {
@@ -181,7 +182,8 @@ fn expressions_and_grammars_are_followed() {
         let mut rule = grammars.rule(rule).unwrap();
         let mut sampler = Sampler::new(Sampling::default());
         let constraint: Option<&mut dyn Constraint> = Some(&mut rule);
-        let completion = Completion { prompt: &prompt, most, sampler: &mut sampler, stop: &[], constraint };
+        let completion =
+            Completion { prompt: &prompt, most, sampler: &mut sampler, stop: &[], constraint, drafts: None };
         complete(&model, &mut generator, completion, |_| true).unwrap()
     };
     let date = write(Rule::Regex(r"(19|20)\d\d-(0[1-9]|1[0-2])-[0-3]\d"), 30);

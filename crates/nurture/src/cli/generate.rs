@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use nurture::engine::{self, Completion, Model};
-use nurture::infer::{Constraint, Finish, Generator, Grammar, Pick, Rule, Sampler, Sampling};
+use nurture::infer::{Constraint, Drafts, Finish, Generator, Grammar, Pick, Rule, Sampler, Sampling};
 use nurture::lang::Text;
 use nurture::say;
 use nurture::text::{Message, Tokenizer};
@@ -89,6 +89,8 @@ pub(crate) const COMMAND: Command = Command {
         chat::MAX_TOKENS,
         chat::CONTEXT,
         chat::EXACT,
+        chat::DRAFT_FROM,
+        chat::NO_DRAFTS,
         models::THREADS,
         models::TEMPLATE,
     ],
@@ -132,7 +134,10 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
         None => None,
     };
     let constraint = rule.as_mut().map(|r| r as &mut dyn Constraint);
-    let completion = Completion { prompt: &tokens, most, sampler: &mut sampler, stop: &stop, constraint };
+    let mut drafts = Drafts::new(chat::drafts(args, &opened)?);
+    let drafts = (!args.switch("no-drafts")).then_some(&mut drafts);
+    let completion =
+        Completion { prompt: &tokens, most, sampler: &mut sampler, stop: &stop, constraint, drafts };
     let reply = engine::complete(model, &mut generator, completion, |piece| {
         first.get_or_insert_with(|| begin.elapsed().as_secs_f64());
         if !as_json {
