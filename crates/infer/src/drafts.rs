@@ -7,7 +7,7 @@
 //! kept with its own probability, else the pick is distributed as the rest is. Leviathan et al. 2023.)
 //!
 //! **Never much slower.** Every drafted token costs a little. The books are kept in units of one decoding step: kept tokens are
-//! income, drafted ones cost what the clock says, and beyond what drafts have earned only a fiftieth of all steps may be risked.
+//! income, drafted ones cost what the clock says, and beyond what drafts have earned only a few steps in two hundred may be risked.
 
 use crate::ngrams::Ngrams;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use std::sync::Arc;
 const MOST: usize = 16;
 
 /// What may be lost at the beginning, and of each step, in steps.
-const START: f64 = 0.5;
-const SHARE: f64 = 0.02;
+const START: f64 = 0.3;
+const SHARE: f64 = 0.015;
 
 /// Earnings beyond this are not risked again.
 const PURSE: f64 = 3.0;

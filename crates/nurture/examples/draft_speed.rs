@@ -1,15 +1,16 @@
 //! What drafts gain: the same answers with and without them, by turns.
 //!
 //! `cargo run --release -p nurture --example draft_speed -- MODEL.gguf DATA [--adapter DIR] [--system TEXT] [--draft-from DATA]
-//! [--items 24] [--max-tokens 128] [--temperature 0] [--exact] [--rewrite]`
+//! [--items 24] [--max-tokens 128] [--temperature 0] [--exact] [--isa NAME] [--rewrite] [--control]`
 //!
 //! DATA holds conversations whose last question is asked. With `--rewrite` it is a text, whose paragraphs are to be written again
-//! with their errors corrected. Prints one JSON object; that both texts are the same is checked.
+//! with their errors corrected. With `--control` neither run has drafts: the spread of the clock. Prints one JSON object; that both texts are the same is checked.
 
 use anyhow::{Context, bail, ensure};
 use nurture::data::{LoadOptions as DataOptions, SourceSpec, load_training};
 use nurture::engine::{LoadOptions, Model};
 use nurture::infer::{Drafts, Generator, Request, Sampler, Sampling, StopIds};
+use nurture::kernels::{Isa, force_isa};
 use nurture::model::Mode;
 use nurture::text::Message;
 use serde_json::json;
@@ -19,7 +20,7 @@ use std::time::Instant;
 
 fn main() -> anyhow::Result<()> {
     let (mut paths, mut items, mut most, mut temperature) = (Vec::<PathBuf>::new(), 24, 128, 0.0);
-    let (mut mode, mut rewrite, mut system) = (Mode::Fast, false, None::<String>);
+    let (mut mode, mut rewrite, mut control, mut system) = (Mode::Fast, false, false, None::<String>);
     let (mut adapter, mut corpus) = (None::<PathBuf>, Vec::<PathBuf>::new());
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -30,6 +31,12 @@ fn main() -> anyhow::Result<()> {
             "--temperature" => temperature = value()?.parse()?,
             "--exact" => mode = Mode::Exact,
             "--rewrite" => rewrite = true,
+            "--control" => control = true,
+            "--isa" => {
+                let name = value()?;
+                let known = [Isa::Scalar, Isa::Avx2, Isa::Avx512].into_iter().find(|i| i.name() == name);
+                ensure!(known.is_some_and(force_isa), "{name} is not an instruction set of this machine");
+            }
             "--system" => system = Some(value()?),
             "--adapter" => adapter = Some(value()?.into()),
             "--draft-from" => corpus.push(value()?.into()),
@@ -64,7 +71,7 @@ fn main() -> anyhow::Result<()> {
             let mut sampler = Sampler::new(Sampling { temperature, seed: n as u64, ..Sampling::default() });
             let mut stop = StopIds(stops.clone());
             let mut drafts = Drafts::new(corpus.clone());
-            let used = with.then_some(&mut drafts);
+            let used = (with && !control).then_some(&mut drafts);
             let (sampler, stop) = (&mut sampler, &mut stop);
             generator.read(&prompt)?; // the prompt is not what is measured
             let begin = Instant::now();
