@@ -6,6 +6,7 @@ mod calibrate;
 mod choose;
 mod constraint;
 mod drafts;
+pub mod engine;
 mod generate;
 #[cfg(feature = "grammar")]
 mod grammar;

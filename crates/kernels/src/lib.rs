@@ -28,6 +28,7 @@ mod elementwise;
 mod fast;
 mod lanes;
 mod linear;
+mod lora_rows;
 mod loss;
 mod math;
 mod noise;
@@ -58,6 +59,7 @@ pub use elementwise::{Activation, Rope, add, add_assign, embed, gated_backward, 
 pub use fast::{linear_fast, linear_fast_at};
 pub use lanes::{Isa, detect_isa, force_isa, isa};
 pub use linear::{Backward, Cpu, Forward, Linear, LoraPair, linear_at, linear_backward, linear_forward};
+pub use lora_rows::{LoraRows, lora_rows};
 pub use loss::{cross_entropy, kl_divergence, log_softmax};
 pub use noise::add_uniform_noise;
 pub use norm::{rms_norm_backward, rms_norm_forward};
