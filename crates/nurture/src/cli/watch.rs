@@ -124,6 +124,7 @@ impl State {
             (lang.pick("rate", "学习率"), Some(format!("{:.2e}", last.rate))),
             (lang.pick("gradient", "梯度范数"), Some(format!("{:.3}", mean(&|m| m.grad_norm)))),
             (lang.pick("speed", "速度"), Some(self.speed(lang, recent))),
+            (lang.pick("arithmetic", "算力"), self.arithmetic(lang, recent)),
             (lang.pick("memory", "内存"), last.rss_bytes.map(|b| self.memory(lang, b))),
             (
                 lang.pick("left", "剩余"),
@@ -178,6 +179,21 @@ impl State {
             ),
             None => say!(lang, "{now:.0} tokens/s", "{now:.0} 词元/秒"),
         }
+    }
+
+    /// Useful operations a second, against what the machine's multiply-adds reach.
+    fn arithmetic(&self, lang: Lang, recent: &[StepMetrics]) -> Option<String> {
+        let f = self.forecast.as_ref()?;
+        let seconds: f64 = recent.iter().map(|m| m.seconds).sum();
+        let computed: u64 = recent.iter().map(|m| m.computed_tokens).sum();
+        let rate = f.flop / f.computed_tokens.max(1) as f64 * computed as f64 * 1e-9 / seconds.max(1e-9);
+        let share = 100.0 * rate / f.ceiling?;
+        Some(say!(
+            lang,
+            "{rate:.0} GFLOP/s ({share:.0} % of the machine's {:.0})",
+            "{rate:.0} GFLOP/s（本机上限 {:.0} 的 {share:.0}%）",
+            f.ceiling?
+        ))
     }
 
     fn memory(&self, lang: Lang, now: u64) -> String {

@@ -183,7 +183,7 @@ fn leaves(text: &str, path: &Path) -> Result<BTreeMap<String, String>> {
 
 fn flatten(key: &str, value: &toml::Value, out: &mut BTreeMap<String, String>) {
     let put = |out: &mut BTreeMap<String, String>, value: &toml::Value| {
-        if !FREE.contains(&key) && !GATES.contains(&key) {
+        if !FREE.contains(&key) && !GATES.contains(&key) && !key.starts_with("lock.derived") {
             out.insert(key.to_string(), value.to_string());
         }
     };

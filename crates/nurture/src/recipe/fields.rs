@@ -306,6 +306,8 @@ Optimiser {
     AdamW8 = "adamw8bit" ["AdamW with moments of eight bits: a quarter of their memory.", "AdamW，矩用 8 位：只占四分之一的内存。"];
     Muon = "muon" ["Full training: Muon (Jordan et al. 2024) for the projections, AdamW for the rest. Its steps cost extra work that pays with large batches.",
         "全参数训练：投影用 Muon（Jordan 等，2024），其余用 AdamW。每步有额外计算，批大时才划算。"];
+    ScheduleFree = "schedule_free" ["AdamW without a schedule (Defazio et al. 2024): an average of the way is saved, the rate does not fall.",
+        "不需要学习率计划的 AdamW（Defazio 等，2024）：保存沿途的平均，学习率不下降。"];
 } }
 
 choices! { /// The kind of adapter.

@@ -180,6 +180,16 @@ impl Recipe {
                 ),
             ));
         }
+        if train.optimiser == Optimiser::ScheduleFree {
+            if train.ema > 0.0 {
+                let why = said!("it saves an average already", "它本来就保存平均值");
+                return Err(apart(place, "train.ema", "train.optimiser = \"schedule_free\"", why));
+            }
+            if train.schedule.is_some_and(|s| s != Schedule::Constant) {
+                let why = said!("with it the rate does not fall", "用它时学习率不下降");
+                return Err(apart(place, "train.schedule", "train.optimiser = \"schedule_free\"", why));
+            }
+        }
         Ok(())
     }
 
