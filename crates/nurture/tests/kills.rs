@@ -23,7 +23,11 @@ macro_rules! full {
 }
 
 const METHODS: [Method; 10] = [
-    ("LoRA", "adapter = { rank = 2 }", false),
+    (
+        "LoRA, samples",
+        "adapter = { rank = 2 }\nsamples = { prompts = [\"Where is it?\"], every = 2, max_tokens = 3 }",
+        false,
+    ),
     ("LoRA, breadth kept", "adapter = { rank = 2 }", true),
     ("DoRA, average", "adapter = { rank = 2, dora = true }\nema = 0.9", false),
     ("rsLoRA, LoRA+", "adapter = { rank = 2, rslora = true, b_ratio = 8.0 }\nrecompute = true", false),
@@ -127,6 +131,9 @@ fn check(home: &Home, name: &str, run: &str, want: &[(String, Vec<u8>)], steps: 
         assert!(got == want, "{name}: {file} of {run} has other bytes");
     }
     assert_eq!(home.steps(run), steps, "{name}");
+    let samples = |run: &str| fs::read_to_string(home.path(&format!("runs/{run}/samples.jsonl"))).ok();
+    assert_eq!(samples(run), samples("alone"), "{name}: samples");
+    assert_eq!(samples(run).is_some(), name.ends_with("samples"), "{name}");
 }
 
 fn all(methods: &[Method], kills: usize) {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use nurture::lang::{Lang, Text};
+use nurture::pipeline::{SAMPLES, Sample, read_samples};
 use nurture::say;
 use nurture::train::{FORECAST, Forecast, METRICS, StepMetrics, read_metrics};
 
@@ -79,6 +80,8 @@ struct State {
     folder: PathBuf,
     steps: Vec<StepMetrics>,
     forecast: Option<Forecast>,
+    /// answers of the last round
+    samples: Vec<Sample>,
     /// seconds since the metrics last grew
     quiet: f64,
 }
@@ -93,7 +96,10 @@ impl State {
             .map_or(0.0, |d| d.as_secs_f64());
         let forecast =
             std::fs::read(folder.join(FORECAST)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        Ok(State { folder: folder.to_path_buf(), steps: read_metrics(&metrics)?, forecast, quiet })
+        let mut samples = read_samples(&folder.join(SAMPLES));
+        let newest = samples.last().map_or(0, |s| s.step);
+        samples.retain(|s| s.step == newest);
+        Ok(State { folder: folder.to_path_buf(), steps: read_metrics(&metrics)?, forecast, samples, quiet })
     }
 
     fn finished(&self) -> bool {
@@ -144,6 +150,15 @@ impl State {
         }
         let losses: Vec<f64> = self.steps.iter().map(|m| m.loss).collect();
         let _ = writeln!(out, "\n{}\n{}", lang.pick("loss so far", "至今的损失"), curve(&losses, width));
+        for Sample { step, prompt, text } in &self.samples {
+            let one = |text: &str| -> String {
+                let flat: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+                flat.chars().take(2 * width).collect()
+            };
+            let (prompt, text) = (one(prompt), one(text));
+            let head = say!(lang, "after step {step}", "第 {step} 步之后");
+            let _ = writeln!(out, "\n{head}  {prompt}\n  → {text}");
+        }
         if last.diverging {
             out += lang.pick(
                 "\nThe loss climbs: a lower train.rate would help.\n",
@@ -241,7 +256,13 @@ mod tests {
 
     #[test]
     fn a_run_without_steps_says_so() {
-        let state = State { folder: "runs/x".into(), steps: Vec::new(), forecast: None, quiet: 0.0 };
+        let state = State {
+            folder: "runs/x".into(),
+            steps: Vec::new(),
+            forecast: None,
+            samples: Vec::new(),
+            quiet: 0.0,
+        };
         assert!(state.page(Lang::En, 80).contains("no training step yet"));
         assert!(!state.finished());
     }

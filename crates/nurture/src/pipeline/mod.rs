@@ -10,10 +10,12 @@ mod fit;
 mod folder;
 mod prepare;
 mod report;
+mod samples;
 mod texts;
 
 pub use exams::{Depth, Reading};
 pub use prepare::{ExamPaper, Training, items, render};
+pub use samples::{SAMPLES, Sample, read_samples};
 
 use crate::engine::{LoadOptions, Model};
 use crate::lang::{Lang, Said};
@@ -32,7 +34,6 @@ use nurture_train::{
 use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -241,7 +242,9 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
         watch.event(Event::Stage(said!("Training", "训练")));
         let lessons = Lessons { examples: training.tokens.clone(), keep: keep.clone() };
         let files = RunFiles { folder: dir.clone(), base_sha256: pulled.sha256.clone() };
-        let outcome = train(&model, &subject, &config, lessons, &files, watch, |trainer| {
+        let system = system_text(r, &training);
+        let ask = |done| samples::Samples::open(&dir, &model, &r.train.samples, system.as_deref(), done);
+        let outcome = train(&model, &subject, &config, lessons, &files, watch, ask, |trainer| {
             // the result last: once it is there, training counts as done
             write_json(&dir.join(OUTCOME), &trainer.outcome())?;
             let extra = recorded(r, &training, &pulled, &model);
@@ -397,6 +400,12 @@ fn train_config(recipe: &Recipe, r: &Resolved) -> TrainConfig {
     }
 }
 
+/// The system prompt of the recipe with its labels.
+fn system_text(r: &Recipe, t: &Training) -> Option<String> {
+    let labels = || t.loaded.labels.as_ref().map(|l| l.sorted().join(", ")).unwrap_or_default();
+    r.data.system.as_ref().map(|s| s.replace("{labels}", &labels()))
+}
+
 /// What an adapter must remember to be used as it was trained.
 fn recorded(
     r: &Recipe,
@@ -405,10 +414,7 @@ fn recorded(
     model: &Model,
 ) -> serde_json::Map<String, serde_json::Value> {
     let template = model.renderer().template();
-    let system = r.data.system.as_ref().map(|s| {
-        let labels = t.loaded.labels.as_ref().map(|l| l.sorted().join(", ")).unwrap_or_default();
-        s.replace("{labels}", &labels)
-    });
+    let system = system_text(r, t);
     // a path is kept as it was given, so that equal recipes give equal bytes
     let mut extra = serde_json::Map::new();
     extra.insert("base".into(), json!({ "name": r.model.base, "sha256": pulled.sha256 }));
@@ -419,6 +425,7 @@ fn recorded(
     extra
 }
 
+#[allow(clippy::too_many_arguments)]
 fn train(
     model: &Model,
     subject: &Subject,
@@ -426,6 +433,7 @@ fn train(
     lessons: Lessons,
     files: &RunFiles,
     watch: &mut dyn Watch,
+    ask: impl FnOnce(u64) -> Result<samples::Samples>,
     save: impl FnOnce(&Trainer<'_>) -> Result<()>,
 ) -> Result<Outcome> {
     let mut trainer = Trainer::resume(model.cpu(), model.decoder(), subject, config.clone(), lessons, files)?;
@@ -440,10 +448,16 @@ fn train(
             "从第 {done} 步继续，共 {all} 步"
         )));
     }
-    let outcome = trainer.run(|m| {
-        watch.event(Event::Step(m));
-        if watch.stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
+    let samples = ask(trainer.steps_done())?;
+    while let Some(m) = trainer.step()? {
+        watch.event(Event::Step(&m));
+        samples.ask(model, trainer.learner(), m.step, m.total_steps)?;
+        if watch.stopped() {
+            break;
+        }
+    }
+    trainer.checkpoint()?;
+    let outcome = trainer.outcome();
     for w in trainer.warnings().iter().skip(before) {
         watch.event(Event::Warning(&messages::warning(w)));
     }
