@@ -3,10 +3,13 @@
 use anyhow::Result;
 use nurture_train::{Optimiser, Subject, TrainConfig};
 
+/// Keys of the recipe with other values.
+type Sets = Vec<(&'static str, String)>;
+
 /// Keys of the recipe with other values, and the memory that the run would take with them.
 #[derive(Debug, PartialEq)]
 pub(super) struct Fit {
-    pub(super) sets: Vec<(&'static str, String)>,
+    pub(super) sets: Sets,
     pub(super) bytes: u64,
 }
 
@@ -33,7 +36,7 @@ pub(super) fn fitting(
     let mut smaller: Vec<usize> = halves.take_while(|&m| m > shortest.max(32)).collect();
     smaller.extend((shortest < config.micro_tokens).then_some(shortest.max(16)));
     let smallest = smaller.last().copied().unwrap_or(config.micro_tokens);
-    let mut tries: Vec<(Subject, TrainConfig, Vec<(&'static str, String)>)> = Vec::new();
+    let mut tries: Vec<(Subject, TrainConfig, Sets)> = Vec::new();
     let mut add = |subject: &Subject, config: TrainConfig, sets| tries.push((subject.clone(), config, sets));
     for &m in &smaller {
         add(subject, TrainConfig { micro_tokens: m, ..config.clone() }, vec![micro(m)]);

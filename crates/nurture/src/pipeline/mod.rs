@@ -8,6 +8,7 @@ mod exams;
 mod facts;
 mod fit;
 mod folder;
+mod pack;
 mod prepare;
 mod report;
 mod samples;
@@ -180,6 +181,11 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     let Prepared { pulled, model, base, training } = prepare(r, &ctx.store, &ctx.pull, watch)?;
     let papers = prepare::exams(r, Some(&training), watch)?;
     let mut resolved = recipe::derive(r, &prepare::facts(&training, &papers), &base);
+    if r.train.micro_tokens.is_none() {
+        let (c, config) = (model.decoder().config(), train_config(r, &resolved));
+        let more = pack::more_at_once(c, &subject(r, &resolved, &model)?, &config, &training.tokens)?;
+        more.into_iter().for_each(|tokens| resolved.at_once(tokens));
+    }
     resolved.recall(loaded);
     let quick = r.train.effort == recipe::Effort::Quick;
     let mut depth = exams::draw(r, papers, &resolved, &training, watch)?;

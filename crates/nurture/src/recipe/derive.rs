@@ -148,6 +148,18 @@ pub struct Resolved {
 }
 
 impl Resolved {
+    /// Works on more tokens at once, because examples share much; nothing else changes.
+    pub fn at_once(&mut self, micro_tokens: usize) {
+        self.micro_tokens = micro_tokens;
+        if let Some(value) = self.values.iter_mut().find(|v| v.key == "train.micro_tokens") {
+            value.value = micro_tokens.shown();
+            value.reason = said!(
+                "so that what the examples of a step share is computed once",
+                "好让一步里样本共有的部分只算一次"
+            );
+        }
+    }
+
     /// The recipe with every derived value written in.
     pub fn apply(&self, recipe: &Recipe) -> Recipe {
         let mut full = recipe.clone();
