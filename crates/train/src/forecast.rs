@@ -203,6 +203,12 @@ impl Forecast {
         self
     }
 
+    /// With seconds that each step takes beside its passes, where a speed is known.
+    pub fn with_steps_of(mut self, seconds: f64) -> Forecast {
+        self.seconds = self.seconds.map(|all| all + self.steps as f64 * seconds);
+        self
+    }
+
     /// With the rate of multiply-adds that the machine reaches, against which speeds can be shown.
     pub fn under(mut self, ceiling: f64) -> Forecast {
         self.ceiling = (ceiling > 0.0 && ceiling.is_finite()).then_some(ceiling);

@@ -121,6 +121,8 @@ pub struct Done {
 pub struct Stopped;
 
 const OUTCOME: &str = "outcome.json";
+/// Stacks of threads, code that is not loaded yet, gaps between blocks: measured, about the same for all recipes.
+const SLACK: u64 = 12 << 20;
 
 /// What a recipe trains with: the base model, and the textbooks as the trainer will see them.
 #[derive(Debug)]
@@ -210,7 +212,7 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     let held = nurture_train::rss().unwrap_or(0).saturating_sub(bytes);
     let plan_of = |subject: &Subject, config: &TrainConfig| -> Result<Forecast> {
         let plan = forecast(decoder.config(), subject, config, &training.tokens, bytes, threads)?;
-        Ok(plan.keeping(decoder.config(), subject, config, &lengths)?.beside(held))
+        Ok(plan.keeping(decoder.config(), subject, config, &lengths)?.beside(held + SLACK))
     };
     let mut plan = plan_of(&subject, &config)?;
     let trained = has_result();
@@ -229,8 +231,8 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
         // the first forecast is the one that counts: what came later knows more
         Some(first) if first.tokens == plan.tokens => first,
         _ => {
-            let speed = facts::training_speed(&model, &subject, &config, &training.tokens)?;
-            plan.at_speed(speed).under(facts::ceiling(&model))
+            let (speed, beside) = facts::training_speed(&model, &subject, &config, &training.tokens)?;
+            plan.at_speed(speed).with_steps_of(beside).under(facts::ceiling(&model))
         }
     };
     plan.write(&forecast_file)?;
