@@ -2,13 +2,24 @@
 //! hidden behind [`Stop`] and the [`Trie`] of allowed answers.
 
 mod choose;
+mod constraint;
+pub mod engine;
 mod generate;
+mod mask;
+mod row;
 mod sampler;
+mod sampling;
+mod score;
+mod stop;
 mod trie;
 
 pub use choose::{Choice, Chooser, Scores};
-pub use generate::{Finish, Generated, Generator, Stop, StopIds};
-pub use sampler::{Sampler, Sampling};
+pub use constraint::Constraint;
+pub use generate::{Finish, Generated, Generator, Request, Stop, StopIds};
+pub use mask::TokenMask;
+pub use sampler::Sampler;
+pub use sampling::{Pick, Sampling};
+pub use stop::{Released, StopTexts};
 pub use trie::Trie;
 
 /// What can go wrong while generating or deciding.

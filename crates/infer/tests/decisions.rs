@@ -106,6 +106,29 @@ fn scores_are_the_likelihoods_of_the_separate_sequences() {
 }
 
 #[test]
+fn a_prompt_is_scored_as_the_whole_sequence_is() {
+    let cpu = Cpu::new(2);
+    let model = model(&cpu);
+    let mut rng = Rng::new(6);
+    for n in [1usize, 2, 255, 256, 257, 520] {
+        let ids: Vec<u32> = (0..n).map(|_| rng.below(160) as u32).collect();
+        let rows = plain(&cpu, &model, &ids);
+        let got = Generator::new(&model, None, &cpu, Mode::Exact, n).score(&ids, 3).unwrap();
+        assert_eq!(got.len(), n - 1);
+        for (i, pick) in got.iter().enumerate() {
+            let want = rows[i][ids[i + 1] as usize];
+            assert_eq!(pick.token, ids[i + 1]);
+            assert!((f64::from(pick.log_probability.unwrap()) - want).abs() < 1e-4, "token {i} of {n}");
+            let mut best: Vec<usize> = (0..rows[i].len()).collect();
+            best.sort_by(|&a, &b| rows[i][b].total_cmp(&rows[i][a]));
+            assert_eq!(pick.top[0].0 as usize, best[0]);
+            assert_eq!(pick.top.len(), 3);
+        }
+    }
+    assert!(Generator::new(&model, None, &cpu, Mode::Exact, 4).score(&[1, 99_999], 0).is_err());
+}
+
+#[test]
 fn generation_goes_on_from_the_cache_and_stops() {
     let cpu = Cpu::new(2);
     let model = model(&cpu);

@@ -7,7 +7,7 @@
 use crate::dtype::DType;
 use crate::lanes::{LANES, Lanes, lanes_fn};
 use crate::pool::{Pool, Shares};
-use crate::product::{Blocks, Job, Micro, Out, Right, Term, max_rows, pack_cols, pack_rows, run_jobs};
+use crate::product::{Blocks, Job, Left, Micro, Out, Right, Term, max_rows, run_jobs};
 use crate::weight::{RUN, Sink, TILE_ROWS, Weight, decode_quad, decode32, scales32};
 use std::sync::Mutex;
 
@@ -135,6 +135,19 @@ impl LoraPair {
         }
     }
 
+    pub(crate) fn d_in(&self) -> usize {
+        self.d_in
+    }
+
+    pub(crate) fn d_out(&self) -> usize {
+        self.d_out
+    }
+
+    /// `Aᵀ` `[D, padded R]` and its padded width.
+    pub(crate) fn transposed_a(&self) -> (&[f32], usize) {
+        (&self.at, self.rp())
+    }
+
     /// `Bᵀ` `[R, padded N]` and its padded width.
     pub(crate) fn transposed_b(&self) -> (&[f32], usize) {
         (&self.bt, self.np())
@@ -188,55 +201,34 @@ pub fn linear_forward(cpu: &Cpu, x: &[f32], t: usize, parts: &mut [Forward<'_>])
         return few_rows(cpu, x, t, d, parts);
     }
     let blocks = Blocks::new(t, max_rows());
-    let ranks: usize = parts.iter().filter_map(|p| p.linear.lora).map(|l| l.rank).sum();
-    let mut packed = cpu.take(t * (d + ranks));
-    let (px, ph) = packed.split_at_mut(t * d);
-    pack_all(cpu, x, d, blocks, px);
-    let px = &*px;
     // h first: it is a term of the big products
-    many_h(cpu, px, d, blocks, parts);
-    let mut lefts: Vec<&[f32]> = Vec::new();
-    let mut rest = ph;
-    for p in parts.iter_mut() {
-        let Some(l) = p.linear.lora else { continue };
-        let (here, more) = rest.split_at_mut(t * l.rank);
-        pack_all(cpu, p.h, l.rank, blocks, here);
-        lefts.push(here);
-        rest = more;
-    }
-    let mut lefts = lefts.into_iter();
+    many_h(cpu, x, d, blocks, parts);
     let mut jobs = Vec::new();
     for p in parts.iter_mut() {
         let n = p.linear.weight.rows();
-        let mut terms = vec![Term { left: px, right: Right::Weight(p.linear.weight), k: d }];
-        if let Some((l, left)) = p.linear.lora.and_then(|l| Some((l, lefts.next()?))) {
-            terms.push(Term { left, right: Right::Rows { data: &l.bt, ld: l.np(), cols: n }, k: l.rank });
+        let mut terms = vec![Term { left: Left::rows(x, d), right: Right::Weight(p.linear.weight), k: d }];
+        if let Some(l) = p.linear.lora {
+            let right = Right::Rows { data: &l.bt, ld: l.np(), cols: n };
+            terms.push(Term { left: Left::rows(p.h, l.rank), right, k: l.rank });
         }
         let add = p.linear.bias.is_some();
-        jobs.push(Job { blocks, n, terms, out: Out::Plain(p.y), ldc: n, add });
+        jobs.push(Job { blocks, n, terms, out: Out::Plain(p.y), ldc: n, add, scale: 1.0 });
     }
     run_jobs(&cpu.pool, &mut jobs);
-    drop(jobs);
-    cpu.give(packed);
 }
 
-/// `h = s · x Aᵀ` of all parts that have a pair, from the packed input.
-fn many_h(cpu: &Cpu, px: &[f32], d: usize, blocks: Blocks, parts: &mut [Forward<'_>]) {
+/// `h = s · x Aᵀ` of all parts that have a pair.
+fn many_h(cpu: &Cpu, x: &[f32], d: usize, blocks: Blocks, parts: &mut [Forward<'_>]) {
     let mut jobs = Vec::new();
     for p in parts.iter_mut() {
         if let Some(l) = p.linear.lora {
             let right = Right::Rows { data: &l.at, ld: l.rp(), cols: l.rank };
-            let terms = vec![Term { left: px, right, k: d }];
-            jobs.push(Job { blocks, n: l.rank, terms, out: Out::Plain(p.h), ldc: l.rank, add: false });
+            let terms = vec![Term { left: Left::rows(x, d), right, k: d }];
+            let out = Out::Plain(p.h);
+            jobs.push(Job { blocks, n: l.rank, terms, out, ldc: l.rank, add: false, scale: l.scale });
         }
     }
     run_jobs(&cpu.pool, &mut jobs);
-    drop(jobs);
-    for p in parts.iter_mut() {
-        if let Some(l) = p.linear.lora {
-            p.h.iter_mut().for_each(|v| *v *= l.scale);
-        }
-    }
 }
 
 /// `h = s · x Aᵀ` of all parts that have a pair: the bits of [`linear_forward`].
@@ -250,11 +242,7 @@ pub(crate) fn lora_h(cpu: &Cpu, x: &[f32], t: usize, d: usize, parts: &mut [Forw
         }
         return;
     }
-    let blocks = Blocks::new(t, max_rows());
-    let mut packed = cpu.take(t * d);
-    pack_all(cpu, x, d, blocks, &mut packed);
-    many_h(cpu, &packed, d, blocks, parts);
-    cpu.give(packed);
+    many_h(cpu, x, d, Blocks::new(t, max_rows()), parts);
 }
 
 fn few_hs(x: &[f32], d: usize, p: &mut Forward<'_>) {
@@ -275,29 +263,6 @@ pub(crate) fn check_parts(t: usize, d: usize, parts: &[Forward<'_>]) {
             assert!(p.h.len() == t * l.rank && l.d_in == d && l.d_out == n, "LoRA shape");
         }
     }
-}
-
-/// Packs all row blocks of `x` `[m, k]` (block `b` at `row0 * k`).
-fn pack_all(cpu: &Cpu, x: &[f32], k: usize, blocks: Blocks, out: &mut [f32]) {
-    let parts = Shares::new(out);
-    const GROUP: usize = 4; // blocks a task
-    cpu.pool.run(blocks.count().div_ceil(GROUP), |g| {
-        for b in g * GROUP..((g + 1) * GROUP).min(blocks.count()) {
-            let (row0, rows) = blocks.get(b);
-            // SAFETY: blocks do not overlap.
-            pack_rows(x, k, k, row0, rows, unsafe { parts.at(row0 * k, rows * k) });
-        }
-    });
-}
-
-/// Packs the transpose of `x` `[k, m]` by blocks of its columns.
-fn pack_all_cols(cpu: &Cpu, x: &[f32], m: usize, k: usize, blocks: Blocks, out: &mut [f32]) {
-    let parts = Shares::new(out);
-    cpu.pool.run(blocks.count(), |b| {
-        let (col0, cols) = blocks.get(b);
-        // SAFETY: blocks do not overlap.
-        pack_cols(x, m, k, col0, cols, unsafe { parts.at(col0 * k, cols * k) });
-    });
 }
 
 /// One weight's part in [`linear_backward`].
@@ -336,91 +301,62 @@ pub fn linear_backward(
         return;
     }
     let blocks = Blocks::new(t, max_rows());
-    let rows: usize = parts.iter().map(|p| p.linear.weight.rows()).sum();
     let ranks: usize = parts.iter().filter_map(|p| p.linear.lora).map(|l| l.rank).sum();
-    let mut packed = cpu.take(t * (rows + 2 * ranks));
-    let (py, rest) = packed.split_at_mut(t * rows);
-    let (ph, dh) = rest.split_at_mut(t * ranks);
-    // dy, packed
-    let mut lefts: Vec<&[f32]> = Vec::new();
-    let mut rest = py;
-    for p in parts.iter() {
-        let n = p.linear.weight.rows();
-        let (here, more) = rest.split_at_mut(t * n);
-        pack_all(cpu, p.dy, n, blocks, here);
-        lefts.push(here);
-        rest = more;
-    }
+    let mut kept = cpu.take(t * ranks);
     // dh = s · dy B
     let mut jobs = Vec::new();
-    let mut rest = dh;
-    for (p, left) in parts.iter().zip(&lefts) {
+    let mut rest = &mut kept[..];
+    for p in parts.iter() {
         let Some(l) = p.linear.lora else { continue };
         let (here, more) = rest.split_at_mut(t * l.rank);
         rest = more;
         let right = Right::Rows { data: &l.b, ld: l.rank, cols: l.rank };
-        let terms = vec![Term { left, right, k: l.d_out }];
-        jobs.push(Job { blocks, n: l.rank, terms, out: Out::Plain(here), ldc: l.rank, add: false });
+        let terms = vec![Term { left: Left::rows(p.dy, l.d_out), right, k: l.d_out }];
+        let out = Out::Plain(here);
+        jobs.push(Job { blocks, n: l.rank, terms, out, ldc: l.rank, add: false, scale: l.scale });
     }
     run_jobs(&cpu.pool, &mut jobs);
-    let mut dhs: Vec<&mut [f32]> = jobs
-        .into_iter()
-        .filter_map(|j| match j.out {
-            Out::Plain(o) => Some(o),
-            Out::Transposed(_) => None,
+    drop(jobs);
+    let mut rest = &kept[..];
+    let dhs: Vec<&[f32]> = parts
+        .iter()
+        .map(|p| {
+            let (here, more) = rest.split_at(t * p.linear.lora.map_or(0, |l| l.rank));
+            rest = more;
+            here
         })
         .collect();
-    for (l, dh) in parts.iter().filter_map(|p| p.linear.lora).zip(&mut dhs) {
-        dh.iter_mut().for_each(|v| *v *= l.scale);
-    }
     // dx = Σ dy W + dh A
     if let Some(dx) = dx {
         assert_eq!(dx.len(), t * d, "input gradient shape");
         let mut terms = Vec::new();
-        let (mut dh, mut rest) = (dhs.iter(), ph);
-        for (p, left) in parts.iter().zip(&lefts) {
+        for (p, dh) in parts.iter().zip(&dhs) {
             let n = p.linear.weight.rows();
-            terms.push(Term { left, right: Right::WeightT(p.linear.weight), k: n });
-            if let Some((l, dh)) = p.linear.lora.and_then(|l| Some((l, dh.next()?))) {
-                let (here, more) = rest.split_at_mut(t * l.rank);
-                rest = more;
-                pack_all(cpu, dh, l.rank, blocks, here);
-                terms.push(Term { left: here, right: Right::Rows { data: &l.a, ld: d, cols: d }, k: l.rank });
+            terms.push(Term { left: Left::rows(p.dy, n), right: Right::WeightT(p.linear.weight), k: n });
+            if let Some(l) = p.linear.lora {
+                let right = Right::Rows { data: &l.a, ld: d, cols: d };
+                terms.push(Term { left: Left::rows(dh, l.rank), right, k: l.rank });
             }
         }
-        run_jobs(&cpu.pool, &mut [Job { blocks, n: d, terms, out: Out::Plain(dx), ldc: d, add }]);
+        run_jobs(&cpu.pool, &mut [Job { blocks, n: d, terms, out: Out::Plain(dx), ldc: d, add, scale: 1.0 }]);
     }
     // dA += dhᵀ x, dB += dyᵀ h
-    let mut sides = cpu.take(2 * t * ranks);
-    let mut rest = &mut sides[..];
-    let mut dh = dhs.iter();
     let mut jobs = Vec::new();
-    for p in parts.iter_mut() {
-        let Some((l, dh)) = p.linear.lora.and_then(|l| Some((l, dh.next()?))) else { continue };
-        let Some((da, db)) = &mut p.grads else { continue };
-        let across = Blocks::new(l.rank, max_rows());
-        let (left_a, more) = rest.split_at_mut(t * l.rank);
-        let (left_b, more) = more.split_at_mut(t * l.rank);
-        rest = more;
-        pack_all_cols(cpu, dh, l.rank, t, across, left_a);
-        pack_all_cols(cpu, p.h, l.rank, t, across, left_b);
-        let term = Term { left: left_a, right: Right::Rows { data: x, ld: d, cols: d }, k: t };
-        jobs.push(Job { blocks: across, n: d, terms: vec![term], out: Out::Plain(da), ldc: d, add: true });
+    for (p, dh) in parts.iter_mut().zip(&dhs) {
+        let (Some(l), Some((da, db))) = (p.linear.lora, &mut p.grads) else { continue };
+        let blocks = Blocks::new(l.rank, max_rows());
         let n = l.d_out;
-        let term = Term { left: left_b, right: Right::Rows { data: p.dy, ld: n, cols: n }, k: t };
-        jobs.push(Job {
-            blocks: across,
-            n,
-            terms: vec![term],
-            out: Out::Transposed(db),
-            ldc: l.rank,
-            add: true,
-        });
+        let right = Right::Rows { data: x, ld: d, cols: d };
+        let terms = vec![Term { left: Left::columns(dh, l.rank), right, k: t }];
+        jobs.push(Job { blocks, n: d, terms, out: Out::Plain(da), ldc: d, add: true, scale: 1.0 });
+        let right = Right::Rows { data: p.dy, ld: n, cols: n };
+        let terms = vec![Term { left: Left::columns(p.h, l.rank), right, k: t }];
+        jobs.push(Job { blocks, n, terms, out: Out::Transposed(db), ldc: l.rank, add: true, scale: 1.0 });
     }
     run_jobs(&cpu.pool, &mut jobs);
     drop(jobs);
-    cpu.give(sides);
-    cpu.give(packed);
+    drop(dhs);
+    cpu.give(kept);
 }
 
 /// Up to this many rows the weight is decoded in registers instead of into panels.

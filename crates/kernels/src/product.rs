@@ -1,8 +1,8 @@
-//! Products of matrices: packed operands, register tiles, parallel tasks.
+//! Products of matrices: panels, register tiles, parallel tasks.
 //!
 //! `C[m, n] = Σ_terms Σ_k A_t[m, k] · B_t[k, n]`, each element one chain of fused multiply-adds over the terms
-//! and `k` in order. The left operand is packed once into blocks of rows (`[k][rows]`); the right one is
-//! packed by each task into panels (`[k][NR]`), where a stored weight is decoded on the way.
+//! and `k` in order. The left operand is read where it lies; the right one is packed by each task into panels
+//! (`[k][NR]`), where a stored weight is decoded on the way.
 
 use crate::lanes::{LANES, Lanes, Scalar, lanes_fn};
 use crate::pool::Pool;
@@ -95,6 +95,8 @@ unsafe fn tile_any<L: Lanes, const MR: usize, const NV: usize>(t: &TileArgs) {
     unsafe {
         if t.ra == 1 && t.ka == MR {
             tile_body::<L, MR, NV>(t, MR, 1)
+        } else if t.ra == 1 {
+            tile_body::<L, MR, NV>(t, t.ka, 1)
         } else if t.ka == 1 {
             tile_body::<L, MR, NV>(t, 1, t.ra)
         } else {
@@ -195,57 +197,6 @@ impl Blocks {
     pub(crate) fn get(&self, b: usize) -> (usize, usize) {
         let (size, more) = (self.m / self.count, self.m % self.count);
         (b * size + b.min(more), size + usize::from(b < more))
-    }
-}
-
-/// Packs rows `row0 .. row0 + rows` of a row-major matrix into `[k][rows]`.
-pub(crate) fn pack_rows(x: &[f32], ld: usize, k: usize, row0: usize, rows: usize, out: &mut [f32]) {
-    debug_assert!(out.len() >= k * rows);
-    // SAFETY: safe code, compiled with the instruction set at hand.
-    unsafe { weave_rows(x, ld, k, row0, rows, out) }
-}
-
-lanes_fn! {
-    /// # Safety
-    /// None beyond the instruction set.
-    unsafe fn weave_rows(x: &[f32], ld: usize, k: usize, row0: usize, rows: usize, out: &mut [f32]) = weave_rows_lanes
-}
-
-#[inline(always)]
-unsafe fn weave_rows_lanes<L: Lanes>(
-    x: &[f32],
-    ld: usize,
-    k: usize,
-    row0: usize,
-    rows: usize,
-    out: &mut [f32],
-) {
-    let mut r = 0;
-    // four rows × four columns at a time: the compiler keeps the small block in registers
-    while r + 4 <= rows {
-        let lines: [&[f32]; 4] = std::array::from_fn(|i| &x[(row0 + r + i) * ld..][..k]);
-        let mut c = 0;
-        while c + 4 <= k {
-            let block: [[f32; 4]; 4] = std::array::from_fn(|i| std::array::from_fn(|j| lines[i][c + j]));
-            for j in 0..4 {
-                let o = &mut out[(c + j) * rows + r..][..4];
-                for i in 0..4 {
-                    o[i] = block[i][j];
-                }
-            }
-            c += 4;
-        }
-        for c in c..k {
-            for i in 0..4 {
-                out[c * rows + r + i] = lines[i][c];
-            }
-        }
-        r += 4;
-    }
-    for r in r..rows {
-        for (c, &v) in x[(row0 + r) * ld..][..k].iter().enumerate() {
-            out[c * rows + r] = v;
-        }
     }
 }
 
@@ -353,10 +304,34 @@ fn transpose_run(run: &[f32], cols: usize, rows: usize, out: &mut [f32]) {
     }
 }
 
-/// One term of a sum of products: a packed left operand and a right one, `k` inner elements.
+/// A left operand, read where it lies: element `(m, k)` at `m * row + k * step`. A register tile walks along up to 12 rows, each
+/// line of which stays in the first-level cache for 16 steps; packing them first would cost more than it saves.
+#[derive(Clone, Copy)]
+pub(crate) struct Left<'a> {
+    data: &'a [f32],
+    row: usize,
+    step: usize,
+}
+
+impl<'a> Left<'a> {
+    /// The rows of a row-major `[m, ld]`.
+    pub(crate) fn rows(data: &'a [f32], ld: usize) -> Left<'a> {
+        Left { data, row: ld, step: 1 }
+    }
+
+    /// The columns of a row-major `[k, ld]`.
+    pub(crate) fn columns(data: &'a [f32], ld: usize) -> Left<'a> {
+        Left { data, row: 1, step: ld }
+    }
+
+    fn holds(&self, m: usize, k: usize) -> bool {
+        m == 0 || k == 0 || (m - 1) * self.row + (k - 1) * self.step < self.data.len()
+    }
+}
+
+/// One term of a sum of products: a left operand and a right one, `k` inner elements.
 pub(crate) struct Term<'a> {
-    /// packed blocks, block `b` at `row0(b) * k`
-    pub(crate) left: &'a [f32],
+    pub(crate) left: Left<'a>,
     pub(crate) right: Right<'a>,
     pub(crate) k: usize,
 }
@@ -389,6 +364,8 @@ pub(crate) struct Job<'a> {
     pub(crate) ldc: usize,
     /// add to what stands in `out`
     pub(crate) add: bool,
+    /// multiplies the finished sums
+    pub(crate) scale: f32,
 }
 
 /// Where a job's output goes.
@@ -436,7 +413,7 @@ pub(crate) fn run_jobs(pool: &Pool, jobs: &mut [Job<'_>]) {
                     true => assert!(n == 0 || (n - 1) * job.ldc + m <= out.len, "output too short"),
                 }
                 for t in &job.terms {
-                    assert!(t.left.len() >= m * t.k, "left operand too short");
+                    assert!(t.left.holds(m, t.k), "left operand too short");
                 }
                 let fit = (PANEL_FLOATS / k.max(1)).max(1) / MAX_NR * MAX_NR;
                 let even = n.div_ceil(pool.threads() * 2).next_multiple_of(MAX_NR);
@@ -491,66 +468,75 @@ unsafe fn run_task_lanes<L: Micro>(
     b1: usize,
 ) {
     let nr = L::NV * LANES;
-    for b in b0..b1 {
+    let (panels, rows_of) = ((n1 - n0).div_ceil(nr), b1 - b0);
+    // a right operand that lies in memory is gone through once: all row blocks of a panel, then the next
+    let direct = job.terms.iter().all(|t| t.direct(job).is_some());
+    for i in 0..rows_of * panels {
+        let (b, p) = if direct { (b0 + i % rows_of, i / rows_of) } else { (b0 + i / panels, i % panels) };
         let (row0, rows) = job.blocks.get(b);
-        for p in 0..(n1 - n0).div_ceil(nr) {
-            let col = n0 + p * nr;
-            let cols = nr.min(n1 - col);
-            let whole = cols.is_multiple_of(LANES) && !out.transposed;
-            // SAFETY: addresses stay inside the operands by construction; `spare` holds 16 × 32 values.
-            unsafe {
-                let c = if whole { out.p.add(row0 * job.ldc + col) } else { spare };
-                let ldc = if whole { job.ldc } else { nr };
-                if !whole && job.add && !out.transposed {
-                    for r in 0..rows {
-                        let from = out.p.add((row0 + r) * job.ldc + col);
-                        std::ptr::copy_nonoverlapping(from, spare.add(r * nr), cols);
-                    }
+        let col = n0 + p * nr;
+        let cols = nr.min(n1 - col);
+        let whole = cols.is_multiple_of(LANES) && !out.transposed;
+        // SAFETY: addresses stay inside the operands by construction; `spare` holds 16 × 32 values.
+        unsafe {
+            let c = if whole { out.p.add(row0 * job.ldc + col) } else { spare };
+            let ldc = if whole { job.ldc } else { nr };
+            if !whole && job.add && !out.transposed {
+                for r in 0..rows {
+                    let from = out.p.add((row0 + r) * job.ldc + col);
+                    std::ptr::copy_nonoverlapping(from, spare.add(r * nr), cols);
                 }
-                let mut add = job.add && !out.transposed;
-                let mut at = 0;
-                for term in &job.terms {
-                    let stride = term.k * nr;
-                    let direct = term.direct(job);
-                    let (panel, ldb) = match direct {
-                        Some((data, ld)) => (data.add(col), ld),
-                        None => (buffer.as_ptr().add(at + p * stride), nr),
+            }
+            let mut add = job.add && !out.transposed;
+            let mut at = 0;
+            for term in &job.terms {
+                let stride = term.k * nr;
+                let direct = term.direct(job);
+                let (panel, ldb) = match direct {
+                    Some((data, ld)) => (data.add(col), ld),
+                    None => (buffer.as_ptr().add(at + p * stride), nr),
+                };
+                let backward = matches!(term.right, Right::WeightT(_));
+                let chain = if backward { CHAIN } else { term.k.max(1) };
+                for k0 in (0..term.k).step_by(chain) {
+                    let args = TileArgs {
+                        k: chain.min(term.k - k0),
+                        a: term.left.data.as_ptr().add(row0 * term.left.row + k0 * term.left.step),
+                        ka: term.left.step,
+                        ra: term.left.row,
+                        b: panel.add(k0 * ldb),
+                        ldb,
+                        c,
+                        ldc,
+                        add: add && !backward,
+                        apart: add && backward,
                     };
-                    let backward = matches!(term.right, Right::WeightT(_));
-                    let chain = if backward { CHAIN } else { term.k.max(1) };
-                    for k0 in (0..term.k).step_by(chain) {
-                        let args = TileArgs {
-                            k: chain.min(term.k - k0),
-                            a: term.left.as_ptr().add(row0 * term.k + k0 * rows),
-                            ka: rows,
-                            ra: 1,
-                            b: panel.add(k0 * ldb),
-                            ldb,
-                            c,
-                            ldc,
-                            add: add && !backward,
-                            apart: add && backward,
-                        };
-                        L::tile(rows, cols.div_ceil(LANES), &args);
-                        add = true;
-                    }
+                    L::tile(rows, cols.div_ceil(LANES), &args);
                     add = true;
-                    if direct.is_none() {
-                        at += (n1 - n0).div_ceil(nr) * stride;
+                }
+                add = true;
+                if direct.is_none() {
+                    at += (n1 - n0).div_ceil(nr) * stride;
+                }
+            }
+            if job.scale != 1.0 {
+                for r in 0..rows {
+                    std::slice::from_raw_parts_mut(c.add(r * ldc), cols)
+                        .iter_mut()
+                        .for_each(|v| *v *= job.scale);
+                }
+            }
+            if out.transposed {
+                for n in 0..cols {
+                    let to = out.p.add((col + n) * job.ldc + row0);
+                    for r in 0..rows {
+                        *to.add(r) += *spare.add(r * nr + n);
                     }
                 }
-                if out.transposed {
-                    for n in 0..cols {
-                        let to = out.p.add((col + n) * job.ldc + row0);
-                        for r in 0..rows {
-                            *to.add(r) += *spare.add(r * nr + n);
-                        }
-                    }
-                } else if !whole {
-                    for r in 0..rows {
-                        let to = out.p.add((row0 + r) * job.ldc + col);
-                        std::ptr::copy_nonoverlapping(spare.add(r * nr), to, cols);
-                    }
+            } else if !whole {
+                for r in 0..rows {
+                    let to = out.p.add((row0 + r) * job.ldc + col);
+                    std::ptr::copy_nonoverlapping(spare.add(r * nr), to, cols);
                 }
             }
         }

@@ -8,8 +8,8 @@ use crate::batch::{Batch, KvCache};
 use crate::config::Config;
 use crate::error::ModelError;
 use nurture_kernels::{
-    Cpu, Forward, Keys, Linear, Quantised, Rope, Weight, add, attention_forward, embed, gated_forward,
-    linear_at, linear_fast, linear_fast_at, linear_forward, rms_norm_forward, rope,
+    Cpu, Forward, Keys, Linear, LoraRows, Quantised, Rope, Weight, add, attention_forward, embed,
+    gated_forward, linear_at, linear_fast, linear_fast_at, linear_forward, lora_rows, rms_norm_forward, rope,
 };
 
 /// How the products with quantised weights take their activations.
@@ -206,6 +206,46 @@ impl Retain {
     }
 }
 
+/// Rows of a batch that one adapter serves.
+#[derive(Clone, Debug)]
+pub struct AdapterRows<'a> {
+    /// rows of the batch; rows of no group are the base's
+    pub rows: std::ops::Range<usize>,
+    /// the adapter
+    pub adapter: &'a Adapter,
+}
+
+/// Which adapters a pass goes through.
+#[derive(Clone, Copy)]
+enum Adapters<'a> {
+    /// all rows through one, or none
+    One(Option<&'a Adapter>),
+    /// groups of rows through their own
+    Mixed(&'a [AdapterRows<'a>]),
+}
+
+/// Adds the pairs of several adapters to the outputs of layer `l`'s projections of `x` `[T, d]`.
+fn add_pairs<'a>(
+    cpu: &Cpu,
+    x: &[f32],
+    d: usize,
+    l: usize,
+    groups: &[AdapterRows<'a>],
+    projections: &[Projection],
+    parts: &mut [Forward<'_>],
+) {
+    let mut rows: Vec<LoraRows<'_>> = projections
+        .iter()
+        .zip(parts)
+        .map(|(&p, part)| {
+            let pair = |g: &AdapterRows<'a>| Some((g.rows.start, g.rows.len(), g.adapter.pair(l, p)?));
+            let groups = groups.iter().filter_map(pair).collect();
+            LoraRows { groups, y: part.y }
+        })
+        .collect();
+    lora_rows(cpu, x, d, &mut rows);
+}
+
 /// The activations of a forward pass. Grows to the largest batch that it has seen.
 #[derive(Debug, Default)]
 pub struct Buffers {
@@ -294,13 +334,43 @@ impl Decoder {
         self.blocks_forward(
             cpu,
             mode,
-            adapter,
+            Adapters::One(adapter),
             batch,
             Some(cache),
             0..self.config.layers,
             Retain::Nothing,
             buffers,
         );
+        Ok(&buffers.x)
+    }
+
+    /// The same with several adapters (and none) in one batch: the products with the weights are made once for all rows.
+    /// Each token's bits are those of [`Decoder::forward`] with its adapter.
+    ///
+    /// # Errors
+    /// A token beyond the vocabulary.
+    ///
+    /// # Panics
+    /// If groups overlap or lie outside the batch.
+    pub fn forward_mixed<'b>(
+        &self,
+        cpu: &Cpu,
+        mode: Mode,
+        groups: &[AdapterRows<'_>],
+        batch: &Batch,
+        cache: &mut KvCache,
+        buffers: &'b mut Buffers,
+    ) -> Result<&'b [f32], ModelError> {
+        self.check(batch)?;
+        let adapters = match groups {
+            [] => Adapters::One(None),
+            [one] if one.rows == (0..batch.len()) => Adapters::One(Some(one.adapter)),
+            groups => Adapters::Mixed(groups),
+        };
+        buffers.kept.resize_with(1, Kept::default);
+        self.embed_forward(cpu, batch, buffers);
+        let layers = 0..self.config.layers;
+        self.blocks_forward(cpu, mode, adapters, batch, Some(cache), layers, Retain::Nothing, buffers);
         Ok(&buffers.x)
     }
 
@@ -327,7 +397,16 @@ impl Decoder {
         buffers.inputs.resize_with(inputs.max(buffers.inputs.len()), Vec::new);
         self.embed_forward(cpu, batch, buffers);
         change(&mut buffers.x);
-        self.blocks_forward(cpu, Mode::Exact, adapter, batch, None, 0..layers, retain, buffers);
+        self.blocks_forward(
+            cpu,
+            Mode::Exact,
+            Adapters::One(adapter),
+            batch,
+            None,
+            0..layers,
+            retain,
+            buffers,
+        );
         Ok(())
     }
 
@@ -341,7 +420,8 @@ impl Decoder {
         buffers: &mut Buffers,
     ) {
         std::mem::swap(&mut buffers.x, &mut buffers.inputs[l]);
-        self.blocks_forward(cpu, Mode::Exact, adapter, batch, None, l..l + 1, Retain::Nothing, buffers);
+        let adapters = Adapters::One(adapter);
+        self.blocks_forward(cpu, Mode::Exact, adapters, batch, None, l..l + 1, Retain::Nothing, buffers);
     }
 
     /// Embedded tokens to the residual stream, and the sizes of what all blocks share.
@@ -359,7 +439,7 @@ impl Decoder {
         &self,
         cpu: &Cpu,
         mode: Mode,
-        adapter: Option<&Adapter>,
+        adapters: Adapters<'_>,
         batch: &Batch,
         mut cache: Option<&mut KvCache>,
         layers: std::ops::Range<usize>,
@@ -369,13 +449,36 @@ impl Decoder {
         let (c, t, pool) = (&self.config, batch.len(), cpu.pool());
         let training = cache.is_none();
         let Buffers { kept, x, n, y, act, inputs, bytes, .. } = buffers;
-        let mut product = |input: Input, x: &[f32], parts: &mut [Forward<'_>]| match mode {
-            Mode::Exact => linear_forward(cpu, x, t, parts),
-            Mode::Fast => {
-                if parts.iter().any(|p| p.linear.weight.dtype().is_quantised()) {
-                    bytes.set(pool, x, x.len() / t.max(1), input == Input::Normed);
+        let adapter = match adapters {
+            Adapters::One(adapter) => adapter,
+            Adapters::Mixed(_) => None,
+        };
+        let mut product = |l: usize, input: Input, x: &[f32], parts: &mut [(Projection, Forward<'_>)]| {
+            let (projections, mut parts): (Vec<_>, Vec<_>) =
+                parts.iter_mut().map(|(p, f)| (*p, Forward { linear: f.linear, y: f.y, h: f.h })).unzip();
+            match mode {
+                Mode::Exact => linear_forward(cpu, x, t, &mut parts),
+                Mode::Fast => {
+                    if parts.iter().any(|p| p.linear.weight.dtype().is_quantised()) {
+                        bytes.set(pool, x, x.len() / t.max(1), input == Input::Normed);
+                    }
+                    linear_fast(cpu, x, bytes, t, &mut parts);
                 }
-                linear_fast(cpu, x, bytes, t, parts);
+            }
+            if let Adapters::Mixed(groups) = adapters {
+                add_pairs(cpu, x, x.len() / t.max(1), l, groups, &projections, &mut parts);
+            }
+            for (p, part) in projections.into_iter().zip(parts) {
+                match adapters {
+                    Adapters::One(adapter) => self.magnify(cpu, adapter, l, p, part.y),
+                    Adapters::Mixed(groups) => {
+                        let n = part.linear.weight.rows();
+                        for g in groups {
+                            let y = &mut part.y[g.rows.start * n..g.rows.end * n];
+                            self.magnify(cpu, Some(g.adapter), l, p, y);
+                        }
+                    }
+                }
             }
         };
         for (l, block) in self.blocks.iter().enumerate().take(layers.end).skip(layers.start) {
@@ -392,18 +495,15 @@ impl Decoder {
             // with norms on q and k, the projections land in `q_raw` and `k_raw`
             let (q, key) = if c.qk_norm { (&mut k.q_raw, &mut k.k_raw) } else { (&mut k.q, &mut k.k) };
             product(
+                l,
                 Input::Normed,
                 n,
                 &mut [
-                    Forward { linear: lin(Projection::Q), y: q, h: hq },
-                    Forward { linear: lin(Projection::K), y: key, h: hk },
-                    Forward { linear: lin(Projection::V), y: &mut k.v, h: hv },
+                    (Projection::Q, Forward { linear: lin(Projection::Q), y: q, h: hq }),
+                    (Projection::K, Forward { linear: lin(Projection::K), y: key, h: hk }),
+                    (Projection::V, Forward { linear: lin(Projection::V), y: &mut k.v, h: hv }),
                 ],
             );
-            let magnify = |p, y: &mut [f32]| self.magnify(cpu, adapter, l, p, y);
-            magnify(Projection::Q, q);
-            magnify(Projection::K, key);
-            magnify(Projection::V, &mut k.v);
             if let (Some(qn), Some(kn)) = (&block.q_norm, &block.k_norm) {
                 rms_norm_forward(pool, &k.q_raw, qn, c.norm_eps, &mut k.q, &mut k.inv_q);
                 rms_norm_forward(pool, &k.k_raw, kn, c.norm_eps, &mut k.k, &mut k.inv_k);
@@ -437,8 +537,8 @@ impl Decoder {
                 ),
             }
             let o = if c.post_norms { &mut k.o } else { &mut *y };
-            product(Input::Plain, &k.a, &mut [Forward { linear: lin(Projection::O), y: o, h: ho }]);
-            magnify(Projection::O, o);
+            let part = Forward { linear: lin(Projection::O), y: o, h: ho };
+            product(l, Input::Plain, &k.a, &mut [(Projection::O, part)]);
             if let Some(w) = &block.post_attn_norm {
                 rms_norm_forward(pool, &k.o, w, c.norm_eps, y, &mut k.inv_o);
             }
@@ -448,19 +548,18 @@ impl Decoder {
 
             rms_norm_forward(pool, &k.mid, &block.ffn_norm, c.norm_eps, n, &mut k.inv2);
             product(
+                l,
                 Input::Normed,
                 n,
                 &mut [
-                    Forward { linear: lin(Projection::Gate), y: &mut k.gate, h: hg },
-                    Forward { linear: lin(Projection::Up), y: &mut k.up, h: hu },
+                    (Projection::Gate, Forward { linear: lin(Projection::Gate), y: &mut k.gate, h: hg }),
+                    (Projection::Up, Forward { linear: lin(Projection::Up), y: &mut k.up, h: hu }),
                 ],
             );
-            magnify(Projection::Gate, &mut k.gate);
-            magnify(Projection::Up, &mut k.up);
             gated_forward(pool, c.activation, &k.gate, &k.up, act);
             let down = if c.post_norms { &mut k.down } else { &mut *y };
-            product(Input::Plain, act, &mut [Forward { linear: lin(Projection::Down), y: down, h: hd }]);
-            magnify(Projection::Down, down);
+            let part = Forward { linear: lin(Projection::Down), y: down, h: hd };
+            product(l, Input::Plain, act, &mut [(Projection::Down, part)]);
             if let Some(w) = &block.post_ffn_norm {
                 rms_norm_forward(pool, &k.down, w, c.norm_eps, y, &mut k.inv_down);
             }

@@ -27,7 +27,7 @@ mod training;
 pub use adapter::{Adapter, AdapterGrads, LoraSpec, PROJECTIONS, Projection};
 pub use batch::{Batch, KvCache};
 pub use config::{Config, Family, RopeScaling};
-pub use decoder::{Block, Buffers, Decoder, Mode, Projected};
+pub use decoder::{AdapterRows, Block, Buffers, Decoder, Mode, Projected};
 pub use dora::Magnitude;
 pub use error::ModelError;
 pub use keep::KeepRows;

@@ -40,21 +40,22 @@ pub struct Learning {
     pub moment_bytes: f64,
     /// whether blocks are computed again in the backward pass
     pub recompute: bool,
+    /// whether an average of the values is kept beside them
+    pub average: bool,
 }
 
 impl From<&LoraSpec> for Learning {
     /// An adapter that learns by AdamW.
     fn from(lora: &LoraSpec) -> Learning {
-        Learning { lora: Some(lora.clone()), floats: 0, moment_bytes: 8.0, recompute: false }
+        Learning { lora: Some(lora.clone()), floats: 0, moment_bytes: 8.0, recompute: false, average: false }
     }
 }
 
 /// Bytes that the vocabulary's part of a window of `tokens` tokens of general text takes: its logits beside those of
-/// the base, and the operands packed for their product.
-pub fn keep_memory(c: &Config, tokens: usize) -> [(&'static str, u64); 2] {
+/// the base.
+pub fn keep_memory(c: &Config, tokens: usize) -> [(&'static str, u64); 1] {
     let rows = keep_rows(c.vocab).min(tokens) as u64;
-    let (vocab, d) = (c.vocab as u64, c.width as u64);
-    [("logits", 4 * 2 * rows * vocab), ("packed operands", 4 * rows * (vocab + d))]
+    [("logits", 4 * 2 * rows * c.vocab as u64)]
 }
 
 /// Sizes every large buffer of training in bytes; their sum is the forecast of the peak.
@@ -80,30 +81,34 @@ pub fn memory_table(c: &Config, learning: impl Into<Learning>, s: &TrainingShape
         })
         .sum();
     let head_rows = logit_rows(c.vocab).min(s.loss_rows.max(1)) as u64;
-    // packed operands of the widest products, forward and backward
-    let widest = (2 * f + 4 * lora.rank as u64).max(q + 2 * kv + 6 * lora.rank as u64).max(d);
-    let head_packed = head_rows * (c.vocab as u64 + d);
-    // a weight's gradient packs its input once more
+    // a weight's gradient packs its input
     let own_packed = if learning.floats > 0 { t * f.max(q).max(d) } else { 0 };
     let scores =
-        s.threads as u64 * (2 * 128 * s.longest as u64 + 2 * (s.longest * c.head_dim) as u64 + 600_000);
+        s.threads as u64 * (2 * 128 * s.longest as u64 + 2 * (s.longest * c.head_dim) as u64 + 600_000 + 32 * c.vocab as u64);
     let row = |name, floats: u64| MemoryRow { name, bytes: 4 * floats };
     let own = if learning.lora.is_some() { "adapter" } else { "trained weights" };
     let moments = (trained as f64 * learning.moment_bytes) as u64;
+    let average = if learning.average { trained } else { 0 };
+    // an adapter's checkpoint is written from a copy while training goes on
+    let snapshot = if learning.lora.is_some() { 4 * (trained + average) + moments } else { 0 };
     // with recomputation: the input of each block, and one block's activations
     let kept = match learning.recompute {
         true => t * (layer + d * c.layers as u64),
         false => t * layer * c.layers as u64,
     };
-    vec![
+    let mut table = vec![
         MemoryRow { name: "base weights", bytes: s.base_bytes },
         row(own, trained + (transposes * c.layers) as u64),
         row("gradients", trained),
         MemoryRow { name: "optimiser moments", bytes: moments },
+        row("average of the weights", average),
+        MemoryRow { name: "checkpoint on its way", bytes: snapshot },
         row("kept activations", kept),
         row("stream and its gradients", t * (3 * d + f) + t * (2 * d + f + 2 * q + 2 * kv)),
-        row("packed operands", (t * widest + 2 * t * ranks).max(head_packed) + own_packed),
+        row("packed operands", t * ranks + own_packed),
         row("logits", head_rows * c.vocab as u64),
         row("panels and scores", scores),
-    ]
+    ];
+    table.retain(|row| row.bytes > 0);
+    table
 }

@@ -14,7 +14,7 @@
 use crate::said;
 use anyhow::{Context, Result, anyhow, bail};
 use nurture_formats::{GgufFile, HfFolder, ModelFile, adapter as peft, load_adapter};
-use nurture_infer::{Finish, Generator, Sampler, Sampling, StopIds};
+use nurture_infer::{Constraint, Finish, Generator, Pick, Request, Sampler, Sampling, StopIds, StopTexts};
 use nurture_model::{Adapter, Cpu, Decoder, Mode};
 use nurture_text::{
     ChatTemplate, Clock, GgufTokenizerKeys, Message, RenderOptions, Renderer, StreamDecoder, Tokenizer,
@@ -202,6 +202,8 @@ pub struct ChatOptions {
     pub system: Option<String>,
     /// How tokens are chosen.
     pub sampling: Sampling,
+    /// Texts that end an answer and do not belong to it.
+    pub stop: Vec<String>,
     /// Most tokens of an answer.
     pub max_tokens: usize,
     /// Room for the whole conversation in tokens; 0: the model's own context, at most 8,192.
@@ -213,7 +215,7 @@ pub struct ChatOptions {
 impl Default for ChatOptions {
     fn default() -> ChatOptions {
         let (sampling, mode) = (Sampling::default(), Mode::Fast);
-        ChatOptions { system: None, sampling, max_tokens: 512, context: 0, mode }
+        ChatOptions { system: None, sampling, stop: Vec::new(), max_tokens: 512, context: 0, mode }
     }
 }
 
@@ -228,6 +230,8 @@ pub struct Reply {
     pub tokens: usize,
     /// prompt tokens that had to be computed
     pub prefilled: usize,
+    /// its tokens with their log-probabilities, where the sampling asks for these
+    pub picks: Vec<Pick>,
 }
 
 /// A conversation. Keys and values of earlier turns are kept.
@@ -236,9 +240,9 @@ pub struct Chat<'m> {
     model: &'m Model,
     generator: Generator<'m>,
     sampler: Sampler,
+    stop: Vec<String>,
     max_tokens: usize,
     messages: Vec<Message>,
-    stop: StopIds,
 }
 
 impl<'m> Chat<'m> {
@@ -248,14 +252,13 @@ impl<'m> Chat<'m> {
             0 => model.decoder.config().context.min(8192),
             n => n,
         };
-        let stop = StopIds(model.tokenizer().stop_ids().to_vec());
         Chat {
             model,
             generator: Generator::new(&model.decoder, adapter, &model.cpu, options.mode, context),
             sampler: Sampler::new(options.sampling),
+            stop: options.stop,
             max_tokens: options.max_tokens,
             messages: options.system.map(|s| Message::new("system", s)).into_iter().collect(),
-            stop,
         }
     }
 
@@ -280,42 +283,69 @@ impl<'m> Chat<'m> {
 
     fn answer(&mut self, each: impl FnMut(&str) -> bool) -> Result<Reply> {
         let prompt = self.model.renderer.prompt(&self.messages)?.tokens;
-        complete(
-            self.model,
-            &mut self.generator,
-            &prompt,
-            self.max_tokens,
-            &mut self.sampler,
-            &mut self.stop,
-            each,
-        )
+        let completion = Completion {
+            prompt: &prompt,
+            most: self.max_tokens,
+            sampler: &mut self.sampler,
+            stop: &self.stop,
+            constraint: None,
+        };
+        complete(self.model, &mut self.generator, completion, each)
     }
 }
 
-/// Continues `prompt`, decoding pieces that never tear a character.
+/// What is to be written.
+pub struct Completion<'r, 'c> {
+    /// what to continue
+    pub prompt: &'r [u32],
+    /// most new tokens
+    pub most: usize,
+    /// chooses them
+    pub sampler: &'r mut Sampler,
+    /// texts that end the answer, beside the model's own stop tokens
+    pub stop: &'r [String],
+    /// what the answer must be
+    pub constraint: Option<&'c mut (dyn Constraint + 'c)>,
+}
+
+/// Continues a prompt, decoding pieces that never tear a character and never show part of a stop text.
 ///
 /// # Errors
-/// See [`Generator::generate`].
+/// See [`Generator::run`].
 pub fn complete(
     model: &Model,
     generator: &mut Generator<'_>,
-    prompt: &[u32],
-    max_tokens: usize,
-    sampler: &mut Sampler,
-    stop: &mut StopIds,
+    completion: Completion<'_, '_>,
     mut each: impl FnMut(&str) -> bool,
 ) -> Result<Reply> {
+    let Completion { prompt, most, sampler, stop, constraint } = completion;
     let mut stream = StreamDecoder::plain(model.tokenizer());
+    let mut texts = StopTexts::new(stop);
     let mut text = String::new();
-    let out = generator.generate(prompt, max_tokens, sampler, stop, |token| {
-        let piece = stream.push(token);
+    let (mut stopped, mut picks) = (false, Vec::new());
+    let keep = sampler.settings().logprobs.is_some();
+    let mut ids = StopIds(model.tokenizer().stop_ids().to_vec());
+    let request = Request { prompt, most, sampler, stop: &mut ids, constraint };
+    let out = generator.run(request, |pick| {
+        let released = texts.push(stream.push(pick.token).as_bytes());
+        if keep {
+            picks.push(pick);
+        }
+        // whole characters went in, and stop texts begin with whole ones
+        let piece = String::from_utf8_lossy(&released.bytes);
         text.push_str(&piece);
-        piece.is_empty() || each(&piece)
+        stopped = released.stopped;
+        (piece.is_empty() || each(&piece)) && !stopped
     })?;
-    let rest = stream.finish();
-    if !rest.is_empty() {
-        text.push_str(&rest);
-        each(&rest);
+    if !stopped {
+        let released = texts.push(stream.finish().as_bytes());
+        let rest = [released.bytes, texts.finish()].concat();
+        let rest = String::from_utf8_lossy(&rest);
+        if !rest.is_empty() {
+            text.push_str(&rest);
+            each(&rest);
+        }
     }
-    Ok(Reply { text, finish: out.finish, tokens: out.tokens.len(), prefilled: out.prefilled })
+    let finish = if stopped { Finish::Stop } else { out.finish };
+    Ok(Reply { text, finish, tokens: out.tokens.len(), prefilled: out.prefilled, picks })
 }

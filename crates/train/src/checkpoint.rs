@@ -2,10 +2,10 @@
 //!
 //! A file holds what trains (`p.NAME`), the optimiser's memory (`m.NAME`, `v.NAME`; of eight bits `s8.NAME`, `c8.NAME`,
 //! whose bytes stand four to a word; averages `a.NAME`) and, in its header, the state of
-//! the loop and the identity of the run; a SHA-256 over all of it stands beside them. It is written from the live
-//! tensors, without a copy, and read back tensor by tensor: for a LoRA that is tens of megabytes every few minutes, less
-//! than a hundredth of the time between two of them; for a network that trains itself it is three times its weights.
-//! Such a network's tensors stand in the order of their tiles, as flat lists.
+//! the loop and the identity of the run; a SHA-256 over all of it stands beside them. It is read back tensor by tensor.
+//! Of an adapter it is written from a copy ([`Snapshot`]: tens of megabytes) while training goes on; of a network that
+//! trains itself, where it is three times the weights, from the live tensors, and training waits. Such a network's tensors
+//! stand in the order of their tiles, as flat lists.
 
 use crate::digest::Digest;
 use crate::divergence::LossWatch;
@@ -111,8 +111,29 @@ pub(crate) struct Loaded {
     file: SafetensorsFile,
 }
 
-/// The tensors of a checkpoint: name, shape, values; sorted by name, as the file is.
-fn tensors<'l>(learner: &'l Learner<'_>) -> Vec<(String, Vec<usize>, &'l [f32])> {
+/// A tensor of a checkpoint: name, shape, values.
+pub(crate) type Stored<'a> = (String, Vec<usize>, &'a [f32]);
+
+/// A checkpoint that is still to be written, apart from the learner that goes on.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) state: State,
+    copies: Vec<(String, Vec<usize>, Vec<f32>)>,
+}
+
+impl Snapshot {
+    pub(crate) fn new(state: State, learner: &Learner<'_>) -> Snapshot {
+        let copies = tensors(learner).into_iter().map(|(name, shape, values)| (name, shape, values.to_vec()));
+        Snapshot { state, copies: copies.collect() }
+    }
+
+    pub(crate) fn tensors(&self) -> Vec<Stored<'_>> {
+        self.copies.iter().map(|(name, shape, values)| (name.clone(), shape.clone(), &values[..])).collect()
+    }
+}
+
+/// The tensors of a checkpoint, sorted by name, as the file is.
+pub(crate) fn tensors<'l>(learner: &'l Learner<'_>) -> Vec<Stored<'l>> {
     let mut out = Vec::new();
     let named = learner.pupil.tensors();
     let plain = matches!(learner.pupil, Pupil::Adapter { .. });
@@ -135,12 +156,11 @@ fn add_tensor(digest: &mut Digest, name: &str, shape: &[usize], values: &[f32]) 
 }
 
 /// Writes the checkpoint of `state.step` and removes what is older than the one before it.
-pub(crate) fn save(folder: &Path, state: &State, learner: &Learner<'_>) -> Result<(), TrainError> {
+pub(crate) fn save(folder: &Path, state: &State, tensors: &[Stored<'_>]) -> Result<(), TrainError> {
     fs::create_dir_all(folder).map_err(|e| TrainError::io(folder, "creating the folder", e))?;
     let path = folder.join(format!("step-{:06}.safetensors", state.step));
     let text =
         serde_json::to_string(state).map_err(|e| TrainError::io(&path, "writing the state", e.into()))?;
-    let tensors = tensors(learner);
     let mut digest = Digest::default();
     digest.part(text.as_bytes());
     tensors.iter().for_each(|(name, shape, values)| add_tensor(&mut digest, name, shape, values));
@@ -148,7 +168,7 @@ pub(crate) fn save(folder: &Path, state: &State, learner: &Learner<'_>) -> Resul
     let specs: Vec<TensorSpec> =
         tensors.iter().map(|(name, shape, _)| TensorSpec::new(name, DType::F32, shape.clone())).collect();
     let mut writer = safetensors::create(&path, &metadata, &specs)?;
-    for (name, _, values) in &tensors {
+    for (name, _, values) in tensors {
         writer.append_f32(name, values)?;
     }
     writer.finish()?;

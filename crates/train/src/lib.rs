@@ -29,6 +29,7 @@ mod pupil;
 mod schedule;
 mod subject;
 mod trainer;
+mod writer;
 
 pub use checkpoint::CHECKPOINTS;
 pub use config::{Init, Optimiser, RunLength, TrainConfig};

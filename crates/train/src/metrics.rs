@@ -84,6 +84,12 @@ impl MetricsFile {
         self.events.append(metrics)
     }
 
+    /// Path and file, for a thread that shall make the lines so far survive a power cut.
+    pub(crate) fn handle(&self) -> Result<(PathBuf, File), TrainError> {
+        let file = self.file.try_clone().map_err(|e| TrainError::io(&self.path, "opening", e))?;
+        Ok((self.path.clone(), file))
+    }
+
     /// Makes the lines so far survive a power cut.
     pub(crate) fn sync(&self) -> Result<(), TrainError> {
         self.file.sync_data().map_err(|e| TrainError::io(&self.path, "flushing", e))

@@ -116,6 +116,7 @@ impl Subject {
             floats: self.own(c)?.iter().map(|p| p.floats() as u64).sum(),
             moment_bytes: config.optimiser.bytes(),
             recompute: config.recompute,
+            average: config.ema > 0.0,
         })
     }
 

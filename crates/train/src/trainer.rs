@@ -1,6 +1,6 @@
 //! The loop: plan, step, metrics, checkpoint; and how it goes on after it was killed.
 
-use crate::checkpoint::{self, CHECKPOINTS, Loaded, State, Tokens};
+use crate::checkpoint::{self, CHECKPOINTS, Loaded, Snapshot, State, Tokens};
 use crate::config::TrainConfig;
 use crate::divergence::{LossWatch, OnDivergence};
 use crate::error::{TrainError, Warning};
@@ -11,6 +11,7 @@ use crate::learner::Learner;
 use crate::metrics::{METRICS, MetricsFile, StepMetrics};
 use crate::process::{peak_rss, rss};
 use crate::subject::Subject;
+use crate::writer::Writer;
 use nurture_data::{BatchPlan, TokenExample};
 use nurture_formats::save_adapter;
 use nurture_model::{Cpu, Decoder};
@@ -70,8 +71,9 @@ pub struct Trainer<'a> {
     seconds: f64,
     last_loss: f64,
     watch: LossWatch,
-    /// step of the newest checkpoint
+    /// step of the newest checkpoint, which may still be on its way to the disk
     saved: Option<u64>,
+    writer: Writer,
 }
 
 impl<'a> Trainer<'a> {
@@ -163,6 +165,7 @@ impl<'a> Trainer<'a> {
             last_loss: state.as_ref().map_or(0.0, State::last_loss),
             watch: state.as_ref().map(State::watch).unwrap_or_default(),
             saved: state.map(|s| s.step),
+            writer: Writer::default(),
         })
     }
 
@@ -214,8 +217,10 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     /// A loss or gradient that is not finite, gradients that are all zero, a climbing loss (where the settings say
-    /// so), each with the step; the disk. Nothing that was saved before is lost.
+    /// so), each with the step; the disk, where a checkpoint that was begun in an earlier step may be what failed.
+    /// Nothing that was saved before is lost.
     pub fn step(&mut self) -> Result<Option<StepMetrics>, TrainError> {
+        self.writer.look()?;
         if self.done >= self.total || self.learner.memory.is_settled() {
             return Ok(None);
         }
@@ -261,8 +266,10 @@ impl<'a> Trainer<'a> {
             self.climbing(step, mean)?;
         }
         let every = self.config.checkpoint_every;
-        if step == self.total || (every > 0 && step.is_multiple_of(every)) {
+        if step == self.total {
             self.checkpoint()?;
+        } else if every > 0 && step.is_multiple_of(every) {
+            self.begin_checkpoint()?;
         }
         Ok(Some(metrics))
     }
@@ -279,15 +286,21 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Writes a checkpoint of the steps done, unless there is one.
+    /// Writes a checkpoint of the steps done, unless there is one, and waits until it is on the disk.
     ///
     /// # Errors
     /// The disk; the older checkpoints are then untouched.
     pub fn checkpoint(&mut self) -> Result<(), TrainError> {
+        self.begin_checkpoint()?;
+        self.writer.wait()
+    }
+
+    /// The same without waiting for the disk, where an adapter trains: its values are copied, and written while the loop
+    /// goes on.
+    fn begin_checkpoint(&mut self) -> Result<(), TrainError> {
         if self.saved == Some(self.done) || self.done == 0 || self.learner.memory.is_settled() {
             return Ok(());
         }
-        self.metrics.sync()?;
         let state = State::new(
             self.identity.clone(),
             self.done,
@@ -296,7 +309,15 @@ impl<'a> Trainer<'a> {
             self.last_loss,
             &self.watch,
         );
-        checkpoint::save(&self.checkpoints, &state, &self.learner)?;
+        if self.subject.lora().is_some() {
+            // the one before it first: two copies at once are more memory than the forecast says
+            self.writer.wait()?;
+            let snapshot = Snapshot::new(state, &self.learner);
+            self.writer.begin(&self.checkpoints, snapshot, self.metrics.handle()?)?;
+        } else {
+            self.metrics.sync()?;
+            checkpoint::save(&self.checkpoints, &state, &checkpoint::tensors(&self.learner))?;
+        }
         self.saved = Some(self.done);
         Ok(())
     }

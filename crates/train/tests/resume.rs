@@ -171,6 +171,40 @@ fn a_broken_checkpoint_gives_way_to_the_one_before() {
 }
 
 #[test]
+fn a_disk_that_fails_behind_the_loop_stops_it() {
+    let (want, _) = uninterrupted(1);
+    let (dir, cpu) = (tempfile::tempdir().unwrap(), Cpu::new(1));
+    let model = tiny(&cpu);
+    let mut trainer = resume(&cpu, &model, dir.path());
+    steps(&mut trainer, 5);
+    trainer.checkpoint().unwrap();
+    // a file in the place of the folder
+    let (folder, aside) = (dir.path().join(CHECKPOINTS), dir.path().join("aside"));
+    std::fs::rename(&folder, &aside).unwrap();
+    std::fs::write(&folder, b"").unwrap();
+    steps(&mut trainer, 2);
+    // the step that begins to write does not know yet; at the latest the next checkpoint, at step 12, waits
+    let mut error = None;
+    for step in 8..=12 {
+        match trainer.step() {
+            Ok(metrics) => assert_eq!(metrics.unwrap().step, step),
+            Err(e) => {
+                error = Some(e);
+                assert!(step > 8, "step 8 waited for the disk");
+                break;
+            }
+        }
+    }
+    assert!(error.unwrap().to_string().contains(CHECKPOINTS));
+    drop(trainer);
+    std::fs::remove_file(&folder).unwrap();
+    std::fs::rename(&aside, &folder).unwrap();
+    let mut trainer = resume(&cpu, &model, dir.path());
+    assert_eq!(trainer.steps_done(), 5, "what was whole before still counts");
+    assert!(finish(&mut trainer, dir.path()) == want);
+}
+
+#[test]
 fn another_run_is_not_resumed() {
     let (dir, cpu) = (tempfile::tempdir().unwrap(), Cpu::new(1));
     let model = tiny(&cpu);

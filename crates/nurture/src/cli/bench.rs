@@ -69,6 +69,11 @@ pub(crate) const COMMAND: Command = Command {
         Arg::count("rank", 1, Text::new("train: LoRA rank (16)", "train：LoRA 的秩（16）")),
         Arg::count("batch", 1, Text::new("train: sequences of a step (4)", "train：每步的序列数（4）")),
         Arg::count(
+            "micro",
+            1,
+            Text::new("train: sequences computed at once (1)", "train：一次计算的序列数（1）"),
+        ),
+        Arg::count(
             "seq",
             2,
             Text::new("train: tokens of a sequence (512)", "train：每条序列的词元数（512）"),

@@ -31,6 +31,12 @@ pub(crate) const COMMAND: Command = Command {
         TEMPERATURE,
         TOP_P,
         TOP_K,
+        MIN_P,
+        REPEAT,
+        PRESENCE,
+        FREQUENCY,
+        BIAS,
+        STOP,
         SEED,
         MAX_TOKENS,
         CONTEXT,
@@ -72,6 +78,51 @@ pub(crate) const TOP_K: Arg = Arg::count(
     0,
     Text::new("Only so many of the likeliest tokens (0: all)", "只取最可能的若干词元（0：全部）"),
 );
+pub(crate) const MIN_P: Arg = Arg::number(
+    "min-p",
+    0.0,
+    1.0,
+    Text::new(
+        "Only tokens at least this fraction as likely as the likeliest (0: all)",
+        "只取概率不低于最可能词元此比例的词元（0：全部）",
+    ),
+);
+pub(crate) const REPEAT: Arg = Arg::number(
+    "repeat-penalty",
+    0.01,
+    100.0,
+    Text::new(
+        "Makes the last 64 tokens less likely (1: off; chat with a base model: 1.1)",
+        "降低最近 64 个词元的概率（1：关闭；与基座模型 chat 时为 1.1）",
+    ),
+);
+pub(crate) const PRESENCE: Arg = Arg::number(
+    "presence-penalty",
+    -100.0,
+    100.0,
+    Text::new(
+        "Taken off the logit of each token of the answer so far (0)",
+        "从回答中出现过的词元的对数几率中减去（0）",
+    ),
+);
+pub(crate) const FREQUENCY: Arg = Arg::number(
+    "frequency-penalty",
+    -100.0,
+    100.0,
+    Text::new("The same for each time that it came (0)", "同上，按出现次数计（0）"),
+);
+pub(crate) const BIAS: Arg = Arg::text(
+    "logit-bias",
+    "ID=X",
+    Text::new("Adds X to the logit of token ID; may be repeated", "给词元 ID 的对数几率加上 X；可重复"),
+)
+.many();
+pub(crate) const STOP: Arg = Arg::text(
+    "stop",
+    "TEXT",
+    Text::new("Ends the answer before this text; may be repeated", "在此文本之前结束回答；可重复"),
+)
+.many();
 pub(crate) const SEED: Arg =
     Arg::count("seed", 0, Text::new("The same seed gives the same text (0)", "同一种子得到同一文本（0）"));
 pub(crate) const MAX_TOKENS: Arg =
@@ -98,15 +149,35 @@ pub(crate) fn mode(args: Args<'_>) -> Mode {
     if args.switch("exact") { Mode::Exact } else { Mode::Fast }
 }
 
-/// How tokens are chosen, from the command line.
-pub(crate) fn sampling(args: Args<'_>) -> Sampling {
-    Sampling {
-        temperature: args.number("temperature").map_or(0.0, |t| t as f32),
-        top_p: args.number("top-p").map_or(0.9, |p| p as f32),
+/// How tokens are chosen, from the command line; `repeat_penalty` where it says nothing about that.
+pub(crate) fn sampling(cli: &Cli, args: Args<'_>, repeat_penalty: f32) -> anyhow::Result<Sampling> {
+    let number = |name: &str, or: f32| args.number(name).map_or(or, |x| x as f32);
+    let bias = |text: &str| {
+        let (id, x) = text.split_once('=')?;
+        let x: f32 = x.trim().parse().ok()?;
+        Some((id.trim().parse().ok()?, x)).filter(|_| !x.is_nan())
+    };
+    let biases = args.texts("logit-bias").into_iter().map(|text| {
+        bias(&text).ok_or_else(|| {
+            anyhow::anyhow!(say!(
+                cli.lang,
+                "--logit-bias {text}: a token's number, = and a number are needed, as in 11=-100",
+                "--logit-bias {text}：应写作“词元编号=数值”，例如 11=-100"
+            ))
+        })
+    });
+    Ok(Sampling {
+        temperature: number("temperature", 0.0),
+        top_p: number("top-p", 0.9),
         top_k: args.count("top-k").unwrap_or(0),
+        min_p: number("min-p", 0.0),
+        repeat_penalty: number("repeat-penalty", repeat_penalty),
+        presence_penalty: number("presence-penalty", 0.0),
+        frequency_penalty: number("frequency-penalty", 0.0),
+        logit_bias: biases.collect::<anyhow::Result<_>>()?,
         seed: args.count("seed").unwrap_or(0) as u64,
         ..Sampling::default()
-    }
+    })
 }
 
 fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
@@ -114,10 +185,8 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
     let options = ChatOptions {
         system: args.text("system").map(String::from).or_else(|| opened.system.clone()),
         // small models repeat themselves in a free chat; an adapter answers as it was examined
-        sampling: Sampling {
-            repeat_penalty: if opened.adapter.is_some() { 1.0 } else { 1.1 },
-            ..sampling(args)
-        },
+        sampling: sampling(cli, args, if opened.adapter.is_some() { 1.0 } else { 1.1 })?,
+        stop: args.texts("stop"),
         max_tokens: args.count("max-tokens").unwrap_or(512),
         context: args.count("context").unwrap_or(0),
         mode: mode(args),

@@ -4,11 +4,11 @@ use std::io::Read as _;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use nurture::engine;
-use nurture::infer::{Finish, Generator, Sampler, StopIds};
+use nurture::engine::{self, Completion};
+use nurture::infer::{Finish, Generator, Pick, Sampler, Sampling};
 use nurture::lang::Text;
-use nurture::text::Message;
-use serde_json::json;
+use nurture::text::{Message, Tokenizer};
+use serde_json::{Value, json};
 
 use super::args::{Arg, Args};
 use super::chat::{self, sampling};
@@ -43,6 +43,27 @@ pub(crate) const COMMAND: Command = Command {
         chat::TEMPERATURE,
         chat::TOP_P,
         chat::TOP_K,
+        chat::MIN_P,
+        chat::REPEAT,
+        chat::PRESENCE,
+        chat::FREQUENCY,
+        chat::BIAS,
+        chat::STOP,
+        Arg::count(
+            "logprobs",
+            0,
+            Text::new(
+                "With --json: each token's log-probability and so many likeliest tokens in its place",
+                "与 --json 同用：给出每个词元的对数概率，以及该处最可能的若干词元",
+            ),
+        ),
+        Arg::switch(
+            "prompt-logprobs",
+            Text::new(
+                "With --logprobs: those of the prompt's tokens too",
+                "与 --logprobs 同用：也给出提示词元的",
+            ),
+        ),
         chat::SEED,
         chat::MAX_TOKENS,
         chat::CONTEXT,
@@ -78,12 +99,19 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
     let as_json = args.switch("json");
     let mode = chat::mode(args);
     let mut generator = Generator::new(model.decoder(), opened.adapter.as_ref(), model.cpu(), mode, context);
-    let mut stop = StopIds(model.tokenizer().stop_ids().to_vec());
-    let mut sampler = Sampler::new(sampling(args));
+    let logprobs = args.count("logprobs").filter(|_| as_json);
+    let mut sampler = Sampler::new(Sampling { logprobs, ..sampling(cli, args, 1.0)? });
+    let stop = args.texts("stop");
     let most = args.count("max-tokens").unwrap_or(512);
     let _working = cli.interrupt.working();
     let (begin, mut first) = (Instant::now(), None);
-    let reply = engine::complete(model, &mut generator, &tokens, most, &mut sampler, &mut stop, |piece| {
+    let prompt_picks = match logprobs.filter(|_| args.switch("prompt-logprobs")) {
+        Some(top) => Some(generator.score(&tokens, top).map_err(|e| chat::explain(cli, e.into()))?),
+        None => None,
+    };
+    let completion =
+        Completion { prompt: &tokens, most, sampler: &mut sampler, stop: &stop, constraint: None };
+    let reply = engine::complete(model, &mut generator, completion, |piece| {
         first.get_or_insert_with(|| begin.elapsed().as_secs_f64());
         if !as_json {
             cli.out.piece(piece);
@@ -92,7 +120,7 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
     })
     .map_err(|e| chat::explain(cli, e))?;
     if as_json {
-        let object = json!({
+        let mut object = json!({
             "text": reply.text,
             "finish": finish_name(reply.finish),
             "prompt_tokens": tokens.len(),
@@ -104,11 +132,32 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
             "model": model.path(),
             "adapter": opened.adapter_dir,
         });
+        let figures = |picks: &[Pick]| json!({ "content": logprob_entries(model.tokenizer(), picks) });
+        if logprobs.is_some() {
+            object["logprobs"] = figures(&reply.picks);
+        }
+        if let Some(picks) = &prompt_picks {
+            object["prompt_logprobs"] = figures(picks);
+        }
         cli.out.line(&serde_json::to_string_pretty(&object)?);
     } else {
         cli.out.piece("\n");
     }
     Ok(if reply.finish == Finish::Interrupted { Exit::Interrupted } else { Exit::Done })
+}
+
+/// Tokens with their log-probabilities, in the form of OpenAI's API and with the tokens' numbers.
+fn logprob_entries(tokenizer: &Tokenizer, picks: &[Pick]) -> Vec<Value> {
+    let entry = |id: u32, logprob: f32| {
+        let bytes = tokenizer.token_bytes(id).unwrap_or_default();
+        json!({ "token": String::from_utf8_lossy(&bytes), "id": id, "bytes": bytes, "logprob": logprob })
+    };
+    let with_top = |pick: &Pick| {
+        let mut object = entry(pick.token, pick.log_probability?);
+        object["top_logprobs"] = pick.top.iter().map(|&(id, l)| entry(id, l)).collect();
+        Some(object)
+    };
+    picks.iter().filter_map(with_top).collect()
 }
 
 fn finish_name(finish: Finish) -> &'static str {

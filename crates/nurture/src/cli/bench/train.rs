@@ -12,10 +12,6 @@ use super::{Figures, peak_rss, repeats};
 use crate::cli::args::Args;
 use crate::cli::{Cli, models};
 
-/// Sequences of a micro-batch of LoRA training: few, because kept activations are most of the memory. Full training
-/// takes one at a time.
-const MICRO: usize = 2;
-
 /// `None` when Ctrl-C stopped it.
 pub(super) fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Option<Figures>> {
     let base = models::locate(cli, args.text("model").unwrap_or("smollm2-135m-instruct"))?;
@@ -34,7 +30,7 @@ pub(super) fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Option<Figures>> 
         })
         .collect();
     let full = args.text("method") == Some("full");
-    let micro = if full { 1 } else { MICRO }.min(batch);
+    let micro = get("micro", 1).clamp(1, batch);
     let recompute = args.switch("recompute");
     let how = TrainConfig {
         rate: 1e-4,
