@@ -83,14 +83,10 @@ impl Samples {
         for (prompt, tokens) in &self.prompts {
             let room = (tokens.len() + self.most).min(decoder.config().context);
             let mut generator = Generator::new(decoder, adapter, model.cpu(), Mode::Exact, room);
-            let completion = Completion {
-                prompt: tokens,
-                most: self.most,
-                sampler: &mut Sampler::new(Sampling::default()),
-                stop: &[],
-                constraint: None,
-                drafts: None,
-            };
+            let sampler = &mut Sampler::new(Sampling::default());
+            let most = self.most;
+            let completion =
+                Completion { prompt: tokens, most, sampler, stop: &[], constraint: None, drafts: None };
             let reply = complete(model, &mut generator, completion, |_| true)?;
             let sample = Sample { step, prompt: prompt.clone(), text: reply.text };
             lines += &(serde_json::to_string(&sample)? + "\n");
