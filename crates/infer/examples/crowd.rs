@@ -47,7 +47,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let prompt = (0..prompt_len).map(|_| rng.below(model.config().vocab) as u32).collect();
                 let (times, mut told) = (times.clone(), false);
                 let sink = move |event| {
-                    if let (Event::Token { .. }, false) = (event, told) {
+                    if let (Event::Token(_), false) = (event, told) {
                         told = true;
                         times.lock().unwrap().push(begin.elapsed().as_secs_f64());
                     }

@@ -2,8 +2,10 @@
 
 use crate::constraint::{Constraint, Deadline};
 use crate::drafts::Drafts;
-use crate::engine::{Past, Picked, Picker};
+use crate::engine::{Forced, Past, Picked, Picker};
 use crate::sampler::Sampler;
+use crate::sampling::Pick;
+use crate::InferError;
 use std::time::Instant;
 
 /// Most tokens of a rule for which the engine is told that no others count; a longer list costs more than it saves.
@@ -45,72 +47,82 @@ impl Ruled {
         Ruled { sampler, stops, most, rule, deadline, drafts, guess, at: 0, began: None }
     }
 
-    fn under_rule(&mut self, logits: &mut [f32], past: Past<'_>) -> Option<Picked> {
-        let room = self.most.saturating_sub(past.text.len());
-        let rule = self.rule.as_mut()?;
-        let mut picked = Picked::default();
-        let mut must = match self.deadline.due(&mut **rule, room) {
-            Some(way) => {
-                picked.last = true;
-                way
-            }
-            None => rule.forced().ok()?,
-        };
-        if must.is_empty() && !picked.last {
-            let mask = rule.mask().ok()?;
-            let pick = self.sampler.sample(logits, past.text, Some(mask))?;
-            (picked.log_probability, picked.top) = (pick.log_probability, pick.top);
-            if self.stops.contains(&pick.token) {
-                return Some(Picked { token: pick.token, ends: true, ..picked });
-            }
-            must = vec![pick.token];
-            if !rule.fits(pick.token, room.saturating_sub(1))
-                && let Some(way) = rule.ending(room)
-            {
-                picked.last = true;
-                must = way;
-            }
-        }
+    /// Follows `must` and whatever the rule leaves no choice about after it: the tokens, and whether the text is complete.
+    fn follow(&mut self, mut must: Vec<u32>, mut last: bool) -> Result<Forced, InferError> {
         let mut tokens = Vec::new();
-        while !must.is_empty() {
+        let Some(rule) = &mut self.rule else { return Ok(Forced::default()) };
+        loop {
             for token in std::mem::take(&mut must) {
                 if self.stops.contains(&token) {
-                    picked.last = true;
-                    break;
+                    return Ok(Forced { tokens, last: true });
                 }
-                rule.accept(token).ok()?;
+                rule.accept(token)?;
                 tokens.push(token);
             }
-            picked.last |= rule.done();
-            if !picked.last {
-                must = rule.forced().ok()?;
+            last |= rule.done();
+            if !last {
+                must = rule.forced()?;
+            }
+            if must.is_empty() {
+                return Ok(Forced { tokens, last });
             }
         }
-        let Some(&token) = tokens.first() else {
-            // the text may end right here
-            return self.stops.first().map(|&token| Picked { token, ends: true, ..Picked::default() });
-        };
-        Some(Picked { token, then: tokens.split_off(1), ..picked })
+    }
+
+    fn under_rule(&mut self, logits: &mut [f32], past: Past<'_>) -> Result<Picked, InferError> {
+        let room = self.most.saturating_sub(past.text.len());
+        let mut chosen = Pick::default();
+        let (mut must, mut last) = (Vec::new(), false);
+        if let Some(rule) = &mut self.rule {
+            if let Some(way) = self.deadline.due(&mut **rule, room) {
+                (must, last) = (way, true);
+            } else {
+                let tokens = past.prompt.len() + past.text.len();
+                let mask = Some(rule.mask()?);
+                let pick = self.sampler.sample(logits, past.text, mask);
+                chosen = pick.ok_or(InferError::NotFinite { tokens })?;
+                if self.stops.contains(&chosen.token) {
+                    return Ok(Picked::End);
+                }
+                must = vec![chosen.token];
+                if !rule.fits(chosen.token, room.saturating_sub(1))
+                    && let Some(way) = rule.ending(room)
+                {
+                    (must, last) = (way, true);
+                }
+            }
+        }
+        let mut forced = self.follow(must, last)?;
+        if forced.tokens.is_empty() {
+            return Ok(Picked::End); // the text may end right here
+        }
+        let token = forced.tokens.remove(0);
+        let pick = if token == chosen.token { chosen } else { Pick::bare(token) };
+        Ok(Picked::Token(pick, forced))
     }
 }
 
 impl Picker for Ruled {
-    fn pick(&mut self, logits: &mut [f32], past: Past<'_>) -> Option<Picked> {
+    fn begin(&mut self) -> Result<Forced, InferError> {
+        self.follow(Vec::new(), false)
+    }
+
+    fn pick(&mut self, logits: &mut [f32], past: Past<'_>) -> Result<Picked, InferError> {
         if self.rule.is_some() {
             return self.under_rule(logits, past);
         }
-        let pick = self.sampler.sample(logits, past.text, None)?;
-        let ends = self.stops.contains(&pick.token);
-        let (token, log_probability, top) = (pick.token, pick.log_probability, pick.top);
-        Some(Picked { token, ends, log_probability, top, ..Picked::default() })
+        let tokens = past.prompt.len() + past.text.len();
+        let pick = self.sampler.sample(logits, past.text, None).ok_or(InferError::NotFinite { tokens })?;
+        if self.stops.contains(&pick.token) {
+            return Ok(Picked::End);
+        }
+        Ok(Picked::Token(pick, Forced::default()))
     }
 
-    fn allowed(&mut self, _: Past<'_>) -> Option<Vec<u32>> {
-        let rule = self.rule.as_mut().filter(|_| self.sampler.settings().logprobs.is_none())?;
-        if let Ok([first, ..]) = rule.forced().as_deref() {
-            return Some(vec![*first]);
-        }
-        let mask = rule.mask().ok()?;
+    fn few(&mut self, _: usize) -> Option<Vec<u32>> {
+        let plain = self.sampler.settings().logprobs.is_none();
+        // what is wrong with a rule shows when it is asked again
+        let mask = self.rule.as_mut().filter(|_| plain)?.mask().ok()?;
         (mask.count() <= FEW).then(|| mask.tokens().collect())
     }
 

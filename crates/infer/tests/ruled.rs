@@ -76,8 +76,8 @@ fn said(model: &Arc<Decoder>, cpu: &Arc<Cpu>, prompt: &[u32], most: usize, picke
         engine::Request { picker: Box::new(picker), ..engine::Request::new(prompt.to_vec(), most, &[]) };
     engine
         .submit(request, move |event: Event| {
-            if let Event::Token { token, .. } = event {
-                told.lock().unwrap().push(token);
+            if let Event::Token(pick) = event {
+                told.lock().unwrap().push(pick.token);
             }
             true
         })

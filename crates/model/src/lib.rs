@@ -32,6 +32,6 @@ pub use dora::Magnitude;
 pub use error::ModelError;
 pub use keep::KeepRows;
 pub use memory::{Learning, MemoryRow, TrainingShape, keep_memory, memory_table};
-pub use nurture_kernels::{Activation, Cpu, Softening, Span};
+pub use nurture_kernels::{Activation, Cpu, KvType, Softening, Span};
 pub use parameters::{Freeze, ModelGrads, Norm, Parameter, Slot};
 pub use training::{LossRow, Noise, PassOptions, TrainBatch, TrainBuffers};

@@ -43,8 +43,8 @@ pub struct LoadOptions {
 #[derive(Debug)]
 pub struct Model {
     path: PathBuf,
-    cpu: Cpu,
-    decoder: Decoder,
+    cpu: Arc<Cpu>,
+    decoder: Arc<Decoder>,
     renderer: Renderer,
     licence: Option<String>,
 }
@@ -82,6 +82,7 @@ impl Model {
             ..RenderOptions::default()
         };
         let renderer = Renderer::new(Arc::new(tokenizer), template).with_options(render);
+        let (cpu, decoder) = (Arc::new(cpu), Arc::new(decoder));
         Ok(Model { path: path.to_path_buf(), cpu, decoder, renderer, licence })
     }
 
@@ -98,6 +99,12 @@ impl Model {
     /// The network.
     pub fn decoder(&self) -> &Decoder {
         &self.decoder
+    }
+
+    /// Network and processor, shared: what an engine for many sequences takes
+    /// ([`nurture_infer::engine::EngineHandle::start`]).
+    pub fn shared(&self) -> (Arc<Decoder>, Arc<Cpu>) {
+        (self.decoder.clone(), self.cpu.clone())
     }
 
     /// Messages to tokens.

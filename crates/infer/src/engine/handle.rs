@@ -228,7 +228,7 @@ impl Ticket {
         let (mut tokens, mut others) = (Vec::new(), Vec::new());
         while let Some(event) = self.next_event() {
             match event {
-                Event::Token { token, .. } => tokens.push(token),
+                Event::Token(pick) => tokens.push(pick.token),
                 Event::Done(finish, usage) => return Answer { tokens, finish, usage, others },
                 other => others.push(other),
             }
