@@ -3,10 +3,10 @@
 //! A sample depends on the weights after its step alone, so that a run that was killed writes the same lines again; those of
 //! steps that are to be done again are cut off first, as in `metrics.jsonl`.
 
-use crate::engine::{Model, complete};
+use crate::engine::{Completion, Model, complete};
 use anyhow::{Context as _, Result};
 use nurture_formats::write_atomic;
-use nurture_infer::{Generator, Sampler, Sampling, StopIds};
+use nurture_infer::{Generator, Sampler, Sampling};
 use nurture_model::Mode;
 use nurture_text::Message;
 use nurture_train::Learner;
@@ -83,9 +83,9 @@ impl Samples {
         for (prompt, tokens) in &self.prompts {
             let room = (tokens.len() + self.most).min(decoder.config().context);
             let mut generator = Generator::new(decoder, adapter, model.cpu(), Mode::Exact, room);
-            let mut stop = StopIds(model.tokenizer().stop_ids().to_vec());
-            let greedy = &mut Sampler::new(Sampling { temperature: 0.0, ..Sampling::default() });
-            let reply = complete(model, &mut generator, tokens, self.most, greedy, &mut stop, |_| true)?;
+            let sampler = &mut Sampler::new(Sampling { temperature: 0.0, ..Sampling::default() });
+            let asked = Completion { prompt: tokens, most: self.most, sampler, stop: &[], constraint: None };
+            let reply = complete(model, &mut generator, asked, |_| true)?;
             let sample = Sample { step, prompt: prompt.clone(), text: reply.text };
             lines += &(serde_json::to_string(&sample)? + "\n");
         }
