@@ -152,11 +152,14 @@ impl Model {
         Ok(index)
     }
 
-    /// Loads an adapter in PEFT's format and checks that it fits.
+    /// Loads an adapter in PEFT's format (a folder) or in GGUF's (a file) and checks that it fits.
     ///
     /// # Errors
     /// Anything wrong with it; another base.
     pub fn adapter(&self, dir: &Path) -> Result<Adapter> {
+        if dir.is_file() {
+            return crate::export::read_gguf_lora(self, dir);
+        }
         Ok(Adapter::load_for(&self.cpu, &self.decoder, &load_adapter(dir)?)?)
     }
 }
