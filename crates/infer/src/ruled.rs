@@ -1,11 +1,11 @@
 //! Everything that can decide over one request's tokens in the engine: sampler, rule, drafts, ends.
 
+use crate::InferError;
 use crate::constraint::{Constraint, Deadline};
 use crate::drafts::Drafts;
 use crate::engine::{Forced, Past, Picked, Picker};
 use crate::sampler::Sampler;
 use crate::sampling::Pick;
-use crate::InferError;
 use std::time::Instant;
 
 /// Most tokens of a rule for which the engine is told that no others count; a longer list costs more than it saves.

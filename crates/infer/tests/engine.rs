@@ -30,7 +30,8 @@ fn adapter(model: &Decoder, seed: u64) -> Adapter {
         let (d, n) = p.shape(model.config());
         let mut floats = |n: usize| (0..n).map(|_| (rng.uniform() - 0.5) as f32).collect::<Vec<_>>();
         // not every projection of every adapter
-        (!(l + p as usize + seed as usize).is_multiple_of(5)).then(|| (rank, 0.7, floats(rank * d), floats(n * rank)))
+        (!(l + p as usize + seed as usize).is_multiple_of(5))
+            .then(|| (rank, 0.7, floats(rank * d), floats(n * rank)))
     })
 }
 

@@ -1,9 +1,9 @@
 //! How a request turns logits into tokens: the engine's side of sampling, constraints and speculation.
 
+use crate::InferError;
 use crate::generate::{Stop, StopIds};
 use crate::sampler::Sampler;
 use crate::sampling::{Pick, Sampling};
-use crate::InferError;
 
 /// What stands before the next token.
 #[derive(Clone, Copy, Debug)]
