@@ -2,7 +2,7 @@
 
 use nurture_formats::ModelFile;
 use nurture_infer::engine::*;
-use nurture_infer::{Constraint, Generator, InferError, Pick, Sampler, Sampling, StopIds, TokenMask};
+use nurture_infer::{Constraint, Generator, InferError, Pick, Ruled, Sampler, Sampling, StopIds, TokenMask};
 use nurture_kernels::Rng;
 use nurture_model::*;
 use std::collections::HashMap;
@@ -493,10 +493,11 @@ fn a_rule_holds_and_what_it_forces_costs_one_step() {
                 sampler: &mut sampler,
                 stop: &mut stop,
                 constraint: Some(&mut rule),
+                drafts: None,
             };
             let want = generator.run(request, |_| true).unwrap();
             let mut engine = Engine::new(model.clone(), cpu.clone(), config());
-            let picker = Sampled { constraint: Some(Box::new(Rule::new())), ..Sampled::new(how, &[]) };
+            let picker = Ruled::new(Sampler::new(how), vec![], most, Some(Box::new(Rule::new())), None);
             let request = Request { picker: Box::new(picker), ..Request::new(vec![1, 2, 3], most, &[]) };
             let heard = answer(&mut engine, request);
             assert_eq!(heard.tokens(), want.tokens, "at most {most}");

@@ -159,6 +159,9 @@ unsafe fn tile_rows_any<D: Dot>(p: &Part<'_>, tile: usize, t: usize) {
             DType::Q4K => tile_rows_of::<D, { DType::Q4K as usize }>(p, tile, t),
             DType::Q5K => tile_rows_of::<D, { DType::Q5K as usize }>(p, tile, t),
             DType::Q6K => tile_rows_of::<D, { DType::Q6K as usize }>(p, tile, t),
+            DType::Q2K => tile_rows_of::<D, { DType::Q2K as usize }>(p, tile, t),
+            DType::Q3K => tile_rows_of::<D, { DType::Q3K as usize }>(p, tile, t),
+            DType::IQ4NL => tile_rows_of::<D, { DType::IQ4NL as usize }>(p, tile, t),
             DType::F32 | DType::F16 | DType::BF16 => unreachable!("float weights take the exact product"),
         }
     }
@@ -211,6 +214,7 @@ fn prefetch(p: *const u8, len: usize) {
 /// Steps of 16-bit sums that cannot overflow: a step adds at most 2 · 127 · (largest weight).
 const fn narrow_steps(dtype: DType) -> usize {
     match dtype {
+        DType::Q2K | DType::Q3K => 8,                // 3, 7
         DType::Q4_0 | DType::Q4_1 | DType::Q4K => 8, // 15
         DType::Q5_0 | DType::Q5_1 | DType::Q5K => 4, // 31
         DType::Q6K => 2,                             // 63
@@ -365,7 +369,7 @@ unsafe fn block<D: Dot, const T: usize, const M: usize, const P: usize>(
                 // the first rows bring the tile from memory; the others find it in the cache
                 prefetch(bytes.wrapping_add(run * run_bytes(dtype) + AHEAD), run_bytes(dtype));
             }
-            let (d, m, d2) = scales32::<D::L>(dtype, bytes, run);
+            let [(d, m), (d2, m2)] = scales32::<D::L>(dtype, bytes, run);
             let ints = int_sums::<D, T, M, P>(bytes, run, 0, x);
             add_scaled::<D, M>(&mut sum, ints, d, x, run);
             if dtype.halves() {
@@ -374,7 +378,14 @@ unsafe fn block<D: Dot, const T: usize, const M: usize, const P: usize>(
             }
             if dtype.has_min() {
                 for r in 0..M {
-                    sum[r] = m.fma(D::L::splat((*x.group(r, run)).sum), sum[r]);
+                    let group = &*x.group(r, run);
+                    if dtype.halves() {
+                        for (m, half) in [(m, group.halves[0]), (m2, group.halves[1])] {
+                            sum[r] = m.fma(D::L::splat(group.scale * half as f32), sum[r]);
+                        }
+                    } else {
+                        sum[r] = m.fma(D::L::splat(group.sum), sum[r]);
+                    }
                 }
             }
         }

@@ -18,6 +18,7 @@ pub mod families;
 mod keep;
 mod load;
 mod memory;
+mod merge;
 mod parameters;
 mod pissa;
 mod sink;

@@ -52,11 +52,10 @@ impl From<&LoraSpec> for Learning {
 }
 
 /// Bytes that the vocabulary's part of a window of `tokens` tokens of general text takes: its logits beside those of
-/// the base, and the operands packed for their product.
-pub fn keep_memory(c: &Config, tokens: usize) -> [(&'static str, u64); 2] {
+/// the base.
+pub fn keep_memory(c: &Config, tokens: usize) -> [(&'static str, u64); 1] {
     let rows = keep_rows(c.vocab).min(tokens) as u64;
-    let (vocab, d) = (c.vocab as u64, c.width as u64);
-    [("logits", 4 * 2 * rows * vocab), ("packed operands", 4 * rows * (vocab + d))]
+    [("logits", 4 * 2 * rows * c.vocab as u64)]
 }
 
 /// Sizes every large buffer of training in bytes; their sum is the forecast of the peak.
@@ -82,10 +81,7 @@ pub fn memory_table(c: &Config, learning: impl Into<Learning>, s: &TrainingShape
         })
         .sum();
     let head_rows = logit_rows(c.vocab).min(s.loss_rows.max(1)) as u64;
-    // packed operands of the widest products, forward and backward
-    let widest = (2 * f + 4 * lora.rank as u64).max(q + 2 * kv + 6 * lora.rank as u64).max(d);
-    let head_packed = head_rows * (c.vocab as u64 + d);
-    // a weight's gradient packs its input once more
+    // a weight's gradient packs its input
     let own_packed = if learning.floats > 0 { t * f.max(q).max(d) } else { 0 };
     let scores =
         s.threads as u64 * (2 * 128 * s.longest as u64 + 2 * (s.longest * c.head_dim) as u64 + 600_000);
@@ -109,7 +105,7 @@ pub fn memory_table(c: &Config, learning: impl Into<Learning>, s: &TrainingShape
         MemoryRow { name: "checkpoint on its way", bytes: snapshot },
         row("kept activations", kept),
         row("stream and its gradients", t * (3 * d + f) + t * (2 * d + f + 2 * q + 2 * kv)),
-        row("packed operands", (t * widest + 2 * t * ranks).max(head_packed) + own_packed),
+        row("packed operands", t * ranks + own_packed),
         row("logits", head_rows * c.vocab as u64),
         row("panels and scores", scores),
     ];

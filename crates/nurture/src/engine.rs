@@ -13,8 +13,12 @@
 
 use crate::said;
 use anyhow::{Context, Result, anyhow, bail};
+use nurture_data::{SourceSpec, load_training};
 use nurture_formats::{GgufFile, HfFolder, ModelFile, adapter as peft, load_adapter};
-use nurture_infer::{Constraint, Finish, Generator, Pick, Request, Sampler, Sampling, StopIds, StopTexts};
+use nurture_infer::{
+    Constraint, Drafts, Finish, Generator, Grammars, Ngrams, Pick, Request, Sampler, Sampling, StopIds,
+    StopTexts,
+};
 use nurture_model::{Adapter, Cpu, Decoder, Mode};
 use nurture_text::{
     ChatTemplate, Clock, GgufTokenizerKeys, Message, RenderOptions, Renderer, StreamDecoder, Tokenizer,
@@ -118,11 +122,44 @@ impl Model {
         self.licence.as_deref()
     }
 
-    /// Loads an adapter in PEFT's format and checks that it fits.
+    /// What makes constraints (schemas, regular expressions, grammars) for this model's vocabulary; serves any number of texts.
+    ///
+    /// # Errors
+    /// A vocabulary without a stop token.
+    pub fn grammars(&self) -> Result<Grammars> {
+        let tokenizer = self.renderer.tokenizer();
+        let bytes =
+            |id: u32| tokenizer.token_bytes(id).filter(|b| !tokenizer.is_special(id) && !b.is_empty());
+        let tokens = (0..tokenizer.vocab_size() as u32).map(bytes).collect();
+        let stops = tokenizer.stop_ids().to_vec();
+        let tokenizer = Arc::clone(self.renderer.tokenizer());
+        Ok(Grammars::new(tokens, &stops, move |text| tokenizer.encode(text, false).unwrap_or_default())?)
+    }
+
+    /// The conversations of training data (as `path` of a recipe's source names them), where drafts find how this model has learnt
+    /// to go on.
+    ///
+    /// # Errors
+    /// Data that cannot be read or rendered.
+    pub fn conversations(&self, files: &[PathBuf]) -> Result<Ngrams> {
+        let sources: Vec<SourceSpec> = files.iter().map(SourceSpec::new).collect();
+        let loaded = load_training(&sources, &Default::default())?;
+        let mut index = Ngrams::default();
+        for example in &loaded.examples {
+            index.extend(&crate::pipeline::render(self, example)?.tokens);
+            index.end();
+        }
+        Ok(index)
+    }
+
+    /// Loads an adapter in PEFT's format (a folder) or in GGUF's (a file) and checks that it fits.
     ///
     /// # Errors
     /// Anything wrong with it; another base.
     pub fn adapter(&self, dir: &Path) -> Result<Adapter> {
+        if dir.is_file() {
+            return crate::export::read_gguf_lora(self, dir);
+        }
         Ok(Adapter::load_for(&self.cpu, &self.decoder, &load_adapter(dir)?)?)
     }
 }
@@ -217,12 +254,17 @@ pub struct ChatOptions {
     pub context: usize,
     /// How products take their activations.
     pub mode: Mode,
+    /// Whether what comes next is looked up where the text went on before (faster, the same text).
+    pub drafts: bool,
+    /// Other texts to look it up in.
+    pub corpus: Option<Arc<Ngrams>>,
 }
 
 impl Default for ChatOptions {
     fn default() -> ChatOptions {
         let (sampling, mode) = (Sampling::default(), Mode::Fast);
-        ChatOptions { system: None, sampling, stop: Vec::new(), max_tokens: 512, context: 0, mode }
+        let (stop, corpus) = (Vec::new(), None);
+        ChatOptions { system: None, sampling, stop, max_tokens: 512, context: 0, mode, drafts: true, corpus }
     }
 }
 
@@ -249,6 +291,7 @@ pub struct Chat<'m> {
     sampler: Sampler,
     stop: Vec<String>,
     max_tokens: usize,
+    drafts: Option<Drafts>,
     messages: Vec<Message>,
 }
 
@@ -265,6 +308,7 @@ impl<'m> Chat<'m> {
             sampler: Sampler::new(options.sampling),
             stop: options.stop,
             max_tokens: options.max_tokens,
+            drafts: options.drafts.then(|| Drafts::new(options.corpus)),
             messages: options.system.map(|s| Message::new("system", s)).into_iter().collect(),
         }
     }
@@ -296,6 +340,7 @@ impl<'m> Chat<'m> {
             sampler: &mut self.sampler,
             stop: &self.stop,
             constraint: None,
+            drafts: self.drafts.as_mut(),
         };
         complete(self.model, &mut self.generator, completion, each)
     }
@@ -313,6 +358,8 @@ pub struct Completion<'r, 'c> {
     pub stop: &'r [String],
     /// what the answer must be
     pub constraint: Option<&'c mut (dyn Constraint + 'c)>,
+    /// proposes what may come next
+    pub drafts: Option<&'r mut Drafts>,
 }
 
 /// Continues a prompt, decoding pieces that never tear a character and never show part of a stop text.
@@ -325,14 +372,14 @@ pub fn complete(
     completion: Completion<'_, '_>,
     mut each: impl FnMut(&str) -> bool,
 ) -> Result<Reply> {
-    let Completion { prompt, most, sampler, stop, constraint } = completion;
+    let Completion { prompt, most, sampler, stop, constraint, drafts } = completion;
     let mut stream = StreamDecoder::plain(model.tokenizer());
     let mut texts = StopTexts::new(stop);
     let mut text = String::new();
     let (mut stopped, mut picks) = (false, Vec::new());
     let keep = sampler.settings().logprobs.is_some();
     let mut ids = StopIds(model.tokenizer().stop_ids().to_vec());
-    let request = Request { prompt, most, sampler, stop: &mut ids, constraint };
+    let request = Request { prompt, most, sampler, stop: &mut ids, constraint, drafts };
     let out = generator.run(request, |pick| {
         let released = texts.push(stream.push(pick.token).as_bytes());
         if keep {

@@ -1,10 +1,9 @@
 //! How a request turns logits into tokens: the engine's side of sampling, constraints and speculation.
 
-use crate::constraint::Constraint;
+use crate::InferError;
 use crate::generate::{Stop, StopIds};
 use crate::sampler::Sampler;
 use crate::sampling::{Pick, Sampling};
-use crate::{InferError, TokenMask};
 
 /// What stands before the next token.
 #[derive(Clone, Copy, Debug)]
@@ -63,79 +62,34 @@ pub trait Picker: Send {
     }
 }
 
-/// Where a rule allows at most one token in this many, only their logits are computed.
-const FEW: usize = 64;
-
-/// A sampler, what ends the text, and what it must be: [`Generator::run`](crate::Generator::run) in an engine.
+/// A sampler with what ends the text. [`Ruled`](crate::Ruled) has rules and drafts beside them.
 pub struct Sampled {
     /// chooses
     pub sampler: Sampler,
     /// ends the text
     pub stop: Box<dyn Stop + Send>,
-    /// what the text must be
-    pub constraint: Option<Box<dyn Constraint + Send>>,
 }
 
 impl Sampled {
     /// A sampler with tokens that end the text.
     pub fn new(how: Sampling, stops: &[u32]) -> Sampled {
-        let stop = Box::new(StopIds(stops.to_vec()));
-        Sampled { sampler: Sampler::new(how), stop, constraint: None }
-    }
-
-    /// What the rule leaves no choice about.
-    fn forced(&mut self) -> Result<Forced, InferError> {
-        let mut out = Forced::default();
-        let Some(rule) = &mut self.constraint else { return Ok(out) };
-        loop {
-            out.last = rule.done();
-            let next = if out.last { Vec::new() } else { rule.forced()? };
-            if next.is_empty() {
-                return Ok(out);
-            }
-            for token in next {
-                if self.stop.ends(token) {
-                    out.last = true;
-                    return Ok(out);
-                }
-                rule.accept(token)?;
-                out.tokens.push(token);
-            }
-        }
+        Sampled { sampler: Sampler::new(how), stop: Box::new(StopIds(stops.to_vec())) }
     }
 }
 
 impl std::fmt::Debug for Sampled {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Sampled({:?}, constraint: {})", self.sampler.settings(), self.constraint.is_some())
+        write!(f, "Sampled({:?})", self.sampler.settings())
     }
 }
 
 impl Picker for Sampled {
-    fn begin(&mut self) -> Result<Forced, InferError> {
-        self.forced()
-    }
-
     fn pick(&mut self, logits: &mut [f32], past: Past<'_>) -> Result<Picked, InferError> {
-        let mask: Option<&TokenMask> = match &mut self.constraint {
-            Some(rule) => Some(rule.mask()?),
-            None => None,
-        };
         let tokens = past.prompt.len() + past.text.len();
-        let pick = self.sampler.sample(logits, past.text, mask).ok_or(InferError::NotFinite { tokens })?;
-        if self.stop.ends(pick.token) {
-            return Ok(Picked::End);
+        let pick = self.sampler.sample(logits, past.text, None).ok_or(InferError::NotFinite { tokens })?;
+        match self.stop.ends(pick.token) {
+            true => Ok(Picked::End),
+            false => Ok(Picked::Token(pick, Forced::default())),
         }
-        if let Some(rule) = &mut self.constraint {
-            rule.accept(pick.token)?;
-        }
-        Ok(Picked::Token(pick, self.forced()?))
-    }
-
-    fn few(&mut self, vocab: usize) -> Option<Vec<u32>> {
-        let plain = self.sampler.settings().logprobs.is_none();
-        // what is wrong with a rule shows when it is asked again
-        let mask = self.constraint.as_mut().filter(|_| plain)?.mask().ok()?;
-        (mask.count() <= vocab / FEW).then(|| mask.tokens().collect())
     }
 }

@@ -85,7 +85,7 @@ pub(crate) const COMMAND: Command = Command {
         Arg::word(
             "optimiser",
             "NAME",
-            &["adamw", "adamw8bit", "muon"],
+            &["adamw", "adamw8bit", "muon", "schedule_free"],
             Text::new("train: how gradients become steps (adamw)", "train：梯度怎样变成更新（adamw）"),
         ),
         Arg::switch(

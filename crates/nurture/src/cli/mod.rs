@@ -8,6 +8,7 @@ mod args;
 mod bench;
 mod chat;
 mod doctor;
+mod export;
 mod generate;
 mod help;
 mod interrupt;
@@ -15,6 +16,7 @@ mod list;
 mod models;
 mod output;
 mod pull;
+mod quantize;
 mod run;
 mod show;
 #[cfg(test)]
@@ -50,6 +52,8 @@ pub(crate) const COMMANDS: &[Command] = &[
     watch::COMMAND,
     chat::COMMAND,
     generate::COMMAND,
+    export::COMMAND,
+    quantize::COMMAND,
     pull::COMMAND,
     list::COMMAND,
     show::COMMAND,
