@@ -5,7 +5,7 @@ use nurture::kernels::cross_entropy;
 use nurture::model::{Batch, Buffers, KvCache, Mode};
 
 const WINDOW: usize = 512;
-const WINDOWS: usize = 12;
+const WINDOWS: usize = 24;
 /// Most that fast mode may change of the perplexity.
 const BOUND: f64 = 1e-3;
 
@@ -46,7 +46,7 @@ fn perplexity_stays(file: &str) {
     let model = Model::load(&path, &LoadOptions { template: Some("plain".into()), ..LoadOptions::default() })
         .unwrap();
     let text = std::fs::read_to_string(text).unwrap();
-    let ids = model.tokenizer().encode(&text[..text.floor_char_boundary(60_000)], false).unwrap();
+    let ids = model.tokenizer().encode(&text[..text.floor_char_boundary(120_000)], false).unwrap();
     assert!(ids.len() >= WINDOW * WINDOWS, "{} tokens", ids.len());
     let [exact, fast] = [Mode::Exact, Mode::Fast].map(|mode| nll(&model, mode, &ids).exp());
     let change = fast / exact - 1.0;

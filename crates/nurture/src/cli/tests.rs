@@ -15,19 +15,20 @@ const FROZEN: &[(&str, &str)] = &[
     ("watch", "RUN! --once"),
     (
         "chat",
-        "MODEL! --adapter --system --temperature --top-p --top-k --seed --max-tokens --context --exact --threads --template",
+        "MODEL! --adapter --system --temperature --top-p --top-k --min-p --repeat-penalty --presence-penalty --frequency-penalty --logit-bias* --stop* --seed --max-tokens --context --exact --draft-from* --no-drafts --threads --template",
     ),
     (
         "generate",
-        "MODEL! --prompt! --raw --json --adapter --system --temperature --top-p --top-k --seed --max-tokens \
-         --context --exact --threads --template",
+        "MODEL! --prompt! --raw --json --schema --regex --grammar --adapter --system --temperature --top-p --top-k --min-p --repeat-penalty --presence-penalty --frequency-penalty --logit-bias* --stop* --logprobs --prompt-logprobs --seed --max-tokens --context --exact --draft-from* --no-drafts --threads --template",
     ),
+    ("export", "MODEL! OUT! --to! --adapter --type --dialect --shard --verify --threads --template"),
+    ("quantize", "MODEL! OUT! --type! --force --threads --template"),
     ("pull", "NAME! --verify"),
     ("list", ""),
     ("show", "WHAT! FILE --model --n --set* --template"),
     (
         "bench",
-        "WHAT! --model --prompt --gen --mode --method --optimiser --recompute --rank --batch --seq --repeat --quick --threads --json",
+        "WHAT! --model --prompt --gen --mode --parallel --adapters --kv --method --optimiser --recompute --rank --batch --micro --seq --repeat --quick --threads --json",
     ),
     ("doctor", "--network"),
     ("help", "TOPIC KEY"),
