@@ -19,5 +19,6 @@ pub use nurture_hub as hub;
 pub use nurture_infer as infer;
 pub use nurture_kernels as kernels;
 pub use nurture_model as model;
+pub use nurture_serve as serve;
 pub use nurture_text as text;
 pub use nurture_train as train;

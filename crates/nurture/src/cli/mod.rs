@@ -16,6 +16,7 @@ mod models;
 mod output;
 mod pull;
 mod run;
+mod serve;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -50,6 +51,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     watch::COMMAND,
     chat::COMMAND,
     generate::COMMAND,
+    serve::COMMAND,
     pull::COMMAND,
     list::COMMAND,
     show::COMMAND,
