@@ -8,12 +8,15 @@ use axum::extract::{FromRequest, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::IntoResponse;
+use http_body_util::BodyExt as _;
 use serde_json::json;
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const URI_BYTES: usize = 8 << 10;
+/// Time for a body that is too large to be thrown away.
+const LINGER: Duration = Duration::from_secs(5);
 /// Texts of more bytes are worked on beside the threads that serve connections.
 const LONG_TEXT: usize = 4 << 10;
 
@@ -30,9 +33,7 @@ pub(crate) struct Caller {
 pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// Routes that need no key: whether it lives, and the page itself, which holds no data.
-fn is_public(path: &str) -> bool {
-    path == "/" || path.starts_with("/health/") || path.starts_with("/page/")
-}
+const PUBLIC: &[&str] = &["/", "/health/live", "/health/ready", "/page/style.css", "/page/app.mjs"];
 
 /// The door.
 pub(crate) async fn door(State(service): State<Service>, mut request: Request, next: Next) -> Response<Body> {
@@ -91,7 +92,7 @@ fn admit(service: &Service, request: &Request) -> Result<Caller, ApiError> {
     match tenant {
         Some(tenant) => Ok(Caller { tenant, admin }),
         None if admin => Ok(Caller { tenant: u64::MAX, admin }),
-        None if config.keys.is_empty() || is_public(uri.path()) => Ok(Caller::default()),
+        None if config.keys.is_empty() || PUBLIC.contains(&uri.path()) => Ok(Caller::default()),
         None => Err(ApiError::unauthorized()),
     }
 }
@@ -156,6 +157,8 @@ impl FromRequest<Service> for Json {
         let length =
             request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
         if length.is_some_and(|n| n > config.body as u64) {
+            // a client that is still writing would not hear a connection that is closed at once
+            _ = tokio::time::timeout(LINGER, discard(request.into_body(), config.body * 4)).await;
             return Err(too_large());
         }
         let body = tokio::time::timeout(config.body_time, to_bytes(request.into_body(), config.body)).await;
@@ -174,6 +177,17 @@ impl FromRequest<Service> for Json {
             ),
             Ok(Ok(bytes)) => Fields::parse(&bytes).map(Json),
         }
+    }
+}
+
+/// Reads what nobody wants, at most so many bytes.
+async fn discard(mut body: Body, mut most: usize) {
+    while let Some(Ok(frame)) = body.frame().await {
+        let bytes = frame.data_ref().map_or(0, |d| d.len());
+        most = match most.checked_sub(bytes) {
+            Some(left) => left,
+            None => return,
+        };
     }
 }
 

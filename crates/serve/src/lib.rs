@@ -24,6 +24,7 @@ mod http;
 mod keys;
 mod metrics;
 mod models;
+mod page;
 mod picker;
 mod reply;
 mod routes;

@@ -2,7 +2,7 @@
 
 use crate::error::ApiError;
 use crate::service::Service;
-use crate::{admin, chat, classify, completions, embeddings, health, http, tokens};
+use crate::{admin, chat, classify, completions, embeddings, health, http, page, tokens};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
@@ -24,6 +24,7 @@ pub fn router(service: Service) -> Router {
         .route("/metrics", get(health::metrics))
         .route("/admin/adapters", get(admin::list).post(admin::load))
         .route("/admin/adapters/{name}", delete(admin::unload))
+        .merge(page::routes())
         .fallback(|| async { ApiError::not_found("unknown_route", "there is nothing at this address") })
         .method_not_allowed_fallback(|| async {
             let message = "this address does not take this method";
