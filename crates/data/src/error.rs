@@ -43,8 +43,8 @@ pub enum DataError {
     },
     /// The extension says nothing and neither does the content.
     #[error(
-        "{file}: cannot tell its format from the name or the first character; set format = \"jsonl\", \"json\", \
-         \"csv\", \"tsv\" or \"text\""
+        "{file}: cannot tell its format from the name or the first character; give its name one of the endings .jsonl, \
+         .json, .csv, .tsv or .txt"
     )]
     UnknownFormat {
         /// The file as it is named in ids.
@@ -53,7 +53,7 @@ pub enum DataError {
     /// One row is larger than the cap, which usually means an unclosed quote or a missing line end.
     #[error(
         "{file}:{line}: the row that starts here is longer than {cap} bytes; look for an unclosed quote or missing \
-         line ends, or raise max_row_bytes"
+         line ends"
     )]
     RowTooLong {
         /// The file as it is named in ids.
@@ -65,8 +65,8 @@ pub enum DataError {
     },
     /// A quote that never closes, or text behind a closing quote.
     #[error(
-        "{file}:{line}: {problem}; write a quote inside a quoted field twice (\"\"), or set quote = false if quotes \
-         are plain characters in this file"
+        "{file}:{line}: {problem}; write a quote inside a quoted field twice (\"\"); a file in which quotes are plain \
+         characters is better saved as jsonl"
     )]
     Quote {
         /// The file as it is named in ids.

@@ -35,7 +35,9 @@ pub enum PlanError {
     },
     /// A sequence that fits no pack.
     #[error(
-        "example {index} has {tokens} tokens, but a pack holds {pack_tokens}; raise pack_tokens or lower max_tokens"
+        "example {} has {tokens} tokens, but only {pack_tokens} are worked on at once; raise train.micro_tokens, or lower \
+         train.max_len",
+        index + 1
     )]
     TooLong {
         /// Index of the example.

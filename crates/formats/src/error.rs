@@ -58,7 +58,7 @@ pub enum FormatError {
     },
     /// The tensor exists, but its element type cannot be read.
     #[error(
-        "{}: tensor \"{name}\" is stored as {dtype}, which is not supported; use a file with one of F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K",
+        "{}: tensor \"{name}\" is stored as {dtype}, which is not supported; use a file with one of F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL",
         file.display()
     )]
     UnsupportedType {

@@ -1,5 +1,12 @@
 //! Decisions: which of a set of answers does the model give? Many prompts at once, their common beginning computed
-//! once, only the tokens that can follow looked at.
+//! once and kept from call to call, only the tokens that can follow looked at.
+//!
+//! Three figures, from cheap to dear:
+//!
+//! * [`Chooser::choose`]: the answer that *greedy decoding* gives when it can give nothing else;
+//! * [`Chooser::best`]: the *most likely* answer of all, and as many runners-up as wanted; probabilities are normalised among the
+//!   tokens that the tree allows;
+//! * [`Chooser::score`]: `ln p` of every answer over the *whole vocabulary*, each of its tokens counted.
 
 use crate::InferError;
 use crate::trie::Trie;
@@ -8,6 +15,9 @@ use nurture_model::{Adapter, Batch, Buffers, Cpu, Decoder, KvCache, Mode};
 
 /// New tokens that go through the network at once.
 const TOKENS_AT_ONCE: usize = 768;
+
+/// Rows of the cache beyond what a call needs.
+const ROOM: usize = 1024;
 
 /// A greedy decision.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,11 +48,33 @@ impl Scores {
 /// Decides for many prompts.
 #[derive(Debug)]
 pub struct Chooser<'m> {
-    model: &'m Decoder,
-    adapter: Option<&'m Adapter>,
-    cpu: &'m Cpu,
-    mode: Mode,
-    buffers: Buffers,
+    pub(crate) model: &'m Decoder,
+    pub(crate) adapter: Option<&'m Adapter>,
+    pub(crate) cpu: &'m Cpu,
+    pub(crate) mode: Mode,
+    pub(crate) buffers: Buffers,
+    /// keys and values, and the tokens of its first rows: the common beginning of the last prompts
+    kept: Option<(KvCache, Vec<u32>)>,
+}
+
+/// One tree for all prompts, or one for each.
+pub(crate) struct Trees<'t>(pub(crate) &'t [Trie]);
+
+impl<'t> Trees<'t> {
+    /// The number of a prompt's tree.
+    pub(crate) fn number(&self, prompt: usize) -> usize {
+        if self.0.len() == 1 { 0 } else { prompt }
+    }
+
+    /// A prompt's tree.
+    pub(crate) fn at(&self, prompt: usize) -> &'t Trie {
+        &self.0[self.number(prompt)]
+    }
+
+    /// Most tokens that a tree has.
+    pub(crate) fn tokens(&self) -> usize {
+        self.0.iter().map(|t| t.nodes.len()).max().unwrap_or(0)
+    }
 }
 
 /// A prompt on its way through the tree.
@@ -60,7 +92,7 @@ struct Walker {
 impl<'m> Chooser<'m> {
     /// A chooser.
     pub fn new(model: &'m Decoder, adapter: Option<&'m Adapter>, cpu: &'m Cpu, mode: Mode) -> Chooser<'m> {
-        Chooser { model, adapter, cpu, mode, buffers: Buffers::new() }
+        Chooser { model, adapter, cpu, mode, buffers: Buffers::new(), kept: None }
     }
 
     /// For each prompt the answer that greedy decoding gives among those of its tree (`tries[i]` for `prompts[i]`, or
@@ -74,7 +106,8 @@ impl<'m> Chooser<'m> {
         tries: &[Trie],
         mut done: impl FnMut(usize),
     ) -> Result<Vec<Choice>, InferError> {
-        let trie = |i: usize| if tries.len() == 1 { &tries[0] } else { &tries[i] };
+        let trees = Trees(tries);
+        let trie = |i: usize| trees.at(i);
         let depth = tries.iter().map(Trie::depth).max().unwrap_or(0);
         let mut choices: Vec<Option<Choice>> = vec![None; prompts.len()];
         self.in_groups(prompts, depth, |this, cache, prefix, group| {
@@ -172,8 +205,9 @@ impl<'m> Chooser<'m> {
         tries: &[Trie],
         mut done: impl FnMut(usize),
     ) -> Result<Vec<Scores>, InferError> {
-        let trie = |i: usize| if tries.len() == 1 { &tries[0] } else { &tries[i] };
-        let nodes = tries.iter().map(|t| t.nodes.len()).max().unwrap_or(0);
+        let trees = Trees(tries);
+        let trie = |i: usize| trees.at(i);
+        let nodes = trees.tokens();
         let mut out = vec![Scores { log_likelihoods: Vec::new() }; prompts.len()];
         self.in_groups(prompts, nodes, |this, cache, prefix, group| {
             for &(i, row) in group {
@@ -242,7 +276,7 @@ impl<'m> Chooser<'m> {
 
     /// Computes the common beginning of all prompts once, then hands out groups of prompts `(index, first row)` with
     /// room for `extra` tokens each.
-    fn in_groups(
+    pub(crate) fn in_groups(
         &mut self,
         prompts: &[Vec<u32>],
         extra: usize,
@@ -264,12 +298,19 @@ impl<'m> Chooser<'m> {
         let longest = prompts.iter().map(|p| p.len() - prefix + extra).max().unwrap_or(0);
         let rows =
             prefix + longest.max(TOKENS_AT_ONCE + TOKENS_AT_ONCE * extra / 8).min(64 * 1024).max(longest);
-        let mut cache = KvCache::new(self.model.config(), rows);
-        for (i, chunk) in first[..prefix].chunks(256).enumerate() {
-            let at = i * 256;
+        let (mut cache, mut past) = match self.kept.take() {
+            Some((cache, past)) if cache.rows() >= rows => (cache, past),
+            // room for a longer beginning, so that the next call need not start anew
+            _ => (KvCache::new(self.model.config(), rows + ROOM), Vec::new()),
+        };
+        let rows = cache.rows();
+        past.truncate(past.iter().zip(&first[..prefix]).take_while(|(a, b)| a == b).count());
+        for chunk in first[past.len()..prefix].chunks(256) {
+            let at = past.len();
             let mut batch = Batch::default();
             batch.push(chunk, at, vec![(0, at + chunk.len())], 0);
             self.model.forward(self.cpu, self.mode, self.adapter, &batch, &mut cache, &mut self.buffers)?;
+            past.extend_from_slice(chunk);
         }
         let mut group: Vec<(usize, usize)> = Vec::new();
         let (mut row, mut tokens) = (prefix, 0);
@@ -284,6 +325,8 @@ impl<'m> Chooser<'m> {
             row += need;
             tokens += p.len() - prefix;
         }
-        work(self, &mut cache, prefix, &group)
+        work(self, &mut cache, prefix, &group)?;
+        self.kept = Some((cache, past));
+        Ok(())
     }
 }

@@ -25,4 +25,53 @@ pub trait Constraint {
 
     /// Whether the text is complete and nothing may follow.
     fn done(&mut self) -> bool;
+
+    /// Whether the text can still come to its end within `room` tokens after `token`. Asked before a chosen token is accepted; may
+    /// answer yes without looking where a token rarely makes the way longer.
+    fn fits(&mut self, token: u32, room: usize) -> bool {
+        let _ = (token, room);
+        true
+    }
+
+    /// Some short way from here to a text that may end, of at most `within` tokens, if one is found.
+    fn ending(&mut self, within: usize) -> Option<Vec<u32>> {
+        let _ = within;
+        None
+    }
+}
+
+/// Watches that a constrained text comes to its end within its room.
+///
+/// The way to the end is looked for seldom while there is much room, and at every token when it is scarce; where it takes all
+/// that is left, it is taken.
+#[derive(Debug)]
+pub(crate) struct Deadline {
+    /// the next look is due where no more room than this is left
+    look: usize,
+    /// length of the way from the beginning
+    whole: Option<usize>,
+}
+
+/// Tokens left over when the way is taken.
+const SLACK: usize = 4;
+
+impl Deadline {
+    pub(crate) fn new() -> Deadline {
+        Deadline { look: usize::MAX, whole: None }
+    }
+
+    /// The tokens that end the text, if there is room for nothing else. `room` is the number of tokens that may still come.
+    pub(crate) fn due(&mut self, rule: &mut dyn Constraint, room: usize) -> Option<Vec<u32>> {
+        if room > self.look {
+            return None;
+        }
+        let way = rule.ending(room)?;
+        let whole = *self.whole.get_or_insert(way.len());
+        if way.len() + SLACK >= room {
+            return Some(way);
+        }
+        // one token seldom makes the way more than a few longer
+        self.look = room - 1 - room.saturating_sub(way.len() + whole + 16) / 4;
+        None
+    }
 }

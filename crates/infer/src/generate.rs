@@ -1,10 +1,12 @@
 //! One sequence at a time: prompt in, tokens out, keys and values kept for the next turn.
 
 use crate::InferError;
-use crate::constraint::Constraint;
+use crate::constraint::{Constraint, Deadline};
+use crate::drafts::Drafts;
 use crate::sampler::Sampler;
 use crate::sampling::Pick;
 use nurture_model::{Adapter, Batch, Buffers, Cpu, Decoder, KvCache, Mode};
+use std::time::Instant;
 
 /// Tokens of a prompt that go through the network at once; bounds the activations' memory.
 const CHUNK: usize = 256;
@@ -64,6 +66,8 @@ pub struct Request<'r, 'c> {
     pub stop: &'r mut dyn Stop,
     /// what the text must be
     pub constraint: Option<&'c mut (dyn Constraint + 'c)>,
+    /// proposes tokens that are checked many at once; not used beside a constraint
+    pub drafts: Option<&'r mut Drafts>,
 }
 
 /// A sequence in the making.
@@ -181,7 +185,9 @@ impl<'m> Generator<'m> {
         stop: &mut dyn Stop,
         mut each: impl FnMut(u32) -> bool,
     ) -> Result<Generated, InferError> {
-        self.run(Request { prompt, most, sampler, stop, constraint: None }, |pick| each(pick.token))
+        self.run(Request { prompt, most, sampler, stop, constraint: None, drafts: None }, |pick| {
+            each(pick.token)
+        })
     }
 
     /// Does what `request` says. `each` receives every token as it comes and answers whether to go on.
@@ -191,79 +197,179 @@ impl<'m> Generator<'m> {
     pub fn run(
         &mut self,
         request: Request<'_, '_>,
-        mut each: impl FnMut(Pick) -> bool,
+        each: impl FnMut(Pick) -> bool,
     ) -> Result<Generated, InferError> {
-        let Request { prompt, most, sampler, stop, mut constraint } = request;
+        let Request { prompt, most, sampler, stop, constraint, drafts } = request;
         self.check(prompt)?;
-        let mut all = prompt.to_vec();
-        let mut prefilled = None;
+        let rows = self.cache.rows();
+        let mut text = Text {
+            all: prompt.to_vec(),
+            prompt: prompt.len(),
+            most,
+            rows,
+            stop,
+            constraint,
+            ends: false,
+            each,
+        };
+        let (mut prefilled, mut deadline, mut drafts) = (None, Deadline::new(), drafts);
         let finish = 'text: loop {
             // what must come needs no look at the network
-            let mut forced = Vec::new();
-            if let Some(rule) = &mut constraint {
+            let room = text.room();
+            if let Some(rule) = &mut text.constraint {
                 if rule.done() {
                     break Finish::Stop;
                 }
-                forced = rule.forced()?;
+                let ending = deadline.due(&mut **rule, room);
+                text.ends = ending.is_some();
+                let must = match ending {
+                    Some(way) => way,
+                    None => rule.forced()?,
+                };
+                if text.ends || !must.is_empty() {
+                    if let Some(finish) = text.take_all(must)? {
+                        break finish;
+                    }
+                    continue;
+                }
             }
-            let free = forced.is_empty();
-            let picks = if free {
-                if all.len() - prompt.len() == most {
-                    break Finish::Length;
+            if room == 0 {
+                break if text.written().len() == most { Finish::Length } else { Finish::Context };
+            }
+            // the prompt goes through the network alone
+            let draft = match &mut drafts {
+                Some(drafts) if prefilled.is_some() && text.constraint.is_none() => {
+                    drafts.propose(&text.all, room - 1)
                 }
-                let computed = self.advance(&all, 1)?;
-                prefilled.get_or_insert(computed);
-                vec![self.choose(sampler, &all[prompt.len()..], &mut constraint, all.len())?]
-            } else {
-                forced.into_iter().map(Pick::bare).collect()
+                _ => Vec::new(),
             };
-            for pick in picks {
-                if all.len() - prompt.len() == most {
-                    break 'text Finish::Length;
-                }
+            let begin = Instant::now();
+            let with = [&text.all[..], &draft].concat();
+            let computed = self.advance(&with, 1 + draft.len())?;
+            let first = prefilled.is_none();
+            prefilled.get_or_insert(computed);
+            if !draft.is_empty() {
+                self.head();
+            }
+            let mut kept = 0;
+            let finish = loop {
+                let pick = self.choose(sampler, &mut text, kept, !draft.is_empty())?;
                 let token = pick.token;
-                if stop.ends(token) {
-                    break 'text Finish::Stop;
+                if let Some(finish) = text.take_free(pick)? {
+                    break Some(finish);
                 }
-                if let Some(rule) = &mut constraint {
-                    rule.accept(token)?;
+                if draft.get(kept) != Some(&token) {
+                    break None;
                 }
-                all.push(token);
-                if !each(pick) {
-                    break 'text Finish::Interrupted;
-                }
-                if all.len() == self.cache.rows() {
-                    break 'text Finish::Context;
-                }
+                kept += 1;
+            };
+            if let (Some(drafts), false) = (&mut drafts, first) {
+                drafts.outcome(draft.len(), kept, begin.elapsed().as_secs_f64());
+            }
+            if let Some(finish) = finish {
+                break 'text finish;
             }
         };
-        let prefilled = prefilled.unwrap_or(0);
-        Ok(Generated { tokens: all.split_off(prompt.len()), finish, prefilled })
+        let tokens = text.all.split_off(prompt.len());
+        Ok(Generated { tokens, finish, prefilled: prefilled.unwrap_or(0) })
     }
 
-    /// The token after the last row of `hidden`.
-    fn choose(
+    /// The token after row `row` of `hidden`, whose logits are there already or not.
+    fn choose<E: FnMut(Pick) -> bool>(
         &mut self,
         sampler: &mut Sampler,
-        history: &[u32],
-        constraint: &mut Option<&mut (dyn Constraint + '_)>,
-        tokens: usize,
+        text: &mut Text<'_, '_, E>,
+        row: usize,
+        ready: bool,
     ) -> Result<Pick, InferError> {
-        let vocab = self.model.config().vocab;
-        let mask = match constraint {
+        let (width, vocab) = (self.model.config().width, self.model.config().vocab);
+        let history = &text.all[text.prompt..];
+        let mask = match &mut text.constraint {
             Some(rule) => Some(rule.mask()?),
             None => None,
         };
         let few = mask.map_or(usize::MAX, |m| m.count());
-        let pick = if few <= vocab / FEW && sampler.settings().logprobs.is_none() {
+        let pick = if few <= vocab / FEW && sampler.settings().logprobs.is_none() && !ready {
             let ids: Vec<u32> = mask.into_iter().flat_map(|m| m.tokens()).collect();
             let mut logits = vec![0f32; ids.len()];
-            self.model.logits_at(self.cpu, self.mode, &self.hidden, &ids, &mut logits);
+            let x = &self.hidden[row * width..][..width];
+            self.model.logits_at(self.cpu, self.mode, x, &ids, &mut logits);
             sampler.sample_among(&ids, &mut logits, history)
         } else {
-            self.head();
-            sampler.sample(&mut self.logits, history, mask)
+            if !ready {
+                self.head();
+            }
+            sampler.sample(&mut self.logits[row * vocab..][..vocab], history, mask)
         };
-        pick.ok_or(InferError::NotFinite { tokens })
+        pick.ok_or(InferError::NotFinite { tokens: text.all.len() })
+    }
+}
+
+/// A text as it grows.
+struct Text<'r, 'c, E> {
+    /// prompt and what followed
+    all: Vec<u32>,
+    prompt: usize,
+    most: usize,
+    /// tokens that the cache can hold
+    rows: usize,
+    stop: &'r mut dyn Stop,
+    constraint: Option<&'c mut (dyn Constraint + 'c)>,
+    /// only the way to its end is left
+    ends: bool,
+    each: E,
+}
+
+impl<E: FnMut(Pick) -> bool> Text<'_, '_, E> {
+    fn written(&self) -> &[u32] {
+        &self.all[self.prompt..]
+    }
+
+    /// Tokens that may still come.
+    fn room(&self) -> usize {
+        (self.most + self.prompt).min(self.rows).saturating_sub(self.all.len())
+    }
+
+    /// A token came; says whether the text is at its end.
+    fn take(&mut self, pick: Pick) -> Result<Option<Finish>, InferError> {
+        if self.written().len() == self.most {
+            return Ok(Some(Finish::Length));
+        }
+        if self.stop.ends(pick.token) {
+            return Ok(Some(Finish::Stop));
+        }
+        if let Some(rule) = &mut self.constraint {
+            rule.accept(pick.token)?;
+        }
+        self.all.push(pick.token);
+        if !(self.each)(pick) {
+            return Ok(Some(Finish::Interrupted));
+        }
+        let done = self.ends || self.constraint.as_mut().is_some_and(|rule| rule.done());
+        Ok((self.all.len() == self.rows && !done).then_some(Finish::Context))
+    }
+
+    /// Takes tokens that the constraint forces.
+    fn take_all(&mut self, tokens: Vec<u32>) -> Result<Option<Finish>, InferError> {
+        for token in tokens {
+            if let Some(finish) = self.take(Pick::bare(token))? {
+                return Ok(Some(finish));
+            }
+        }
+        Ok(self.ends.then_some(Finish::Stop))
+    }
+
+    /// Takes a chosen token, or ends the text where after it the constraint could no longer be met.
+    fn take_free(&mut self, pick: Pick) -> Result<Option<Finish>, InferError> {
+        let room = self.room();
+        if let Some(rule) = &mut self.constraint
+            && !self.stop.ends(pick.token)
+            && !rule.fits(pick.token, room.saturating_sub(1))
+            && let Some(way) = rule.ending(room)
+        {
+            self.ends = true;
+            return self.take_all(way);
+        }
+        self.take(pick)
     }
 }

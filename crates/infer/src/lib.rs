@@ -1,22 +1,36 @@
-//! Generation and decisions over token ids. Text, templates and HTTP are the callers' business: what a token means is
+//! Sampling, generation, speculation and decisions over token ids. Text, templates and HTTP are the callers' business: what a token means is
 //! hidden behind [`Stop`] and the [`Trie`] of allowed answers.
 
+mod best_first;
+mod calibrate;
 mod choose;
 mod constraint;
+mod drafts;
 pub mod engine;
 mod generate;
+#[cfg(feature = "grammar")]
+mod grammar;
 mod mask;
+mod ngrams;
 mod row;
+mod ruled;
 mod sampler;
 mod sampling;
 mod score;
 mod stop;
 mod trie;
 
+pub use best_first::Decision;
+pub use calibrate::Temperature;
 pub use choose::{Choice, Chooser, Scores};
 pub use constraint::Constraint;
+pub use drafts::{DraftFigures, Drafts};
 pub use generate::{Finish, Generated, Generator, Request, Stop, StopIds};
+#[cfg(feature = "grammar")]
+pub use grammar::{Grammar, Grammars, MAX_GRAMMAR_BYTES, Rule};
 pub use mask::TokenMask;
+pub use ngrams::Ngrams;
+pub use ruled::Ruled;
 pub use sampler::Sampler;
 pub use sampling::{Pick, Sampling};
 pub use stop::{Released, StopTexts};
@@ -56,6 +70,12 @@ pub enum InferError {
         first: usize,
         /// index of the other
         second: usize,
+    },
+    /// A rule that cannot be made or followed.
+    #[error("the constraint: {why}")]
+    Constraint {
+        /// what its machinery says
+        why: String,
     },
     /// An answer without a token.
     #[error("answer {0} has no token")]

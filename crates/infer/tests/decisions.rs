@@ -81,6 +81,74 @@ fn the_walk_equals_greedy_decoding_under_the_constraint() {
     }
 }
 
+/// Probability of each answer, at each place among the tokens that the answers allow there, all computed apart.
+fn allowed_probabilities(cpu: &Cpu, model: &Decoder, prompt: &[u32], answers: &[Vec<u32>]) -> Vec<f64> {
+    answers
+        .iter()
+        .map(|answer| {
+            let rows = plain(cpu, model, &[prompt, answer].concat());
+            (0..answer.len())
+                .map(|i| {
+                    let mut allowed: Vec<u32> =
+                        answers.iter().filter(|a| a.starts_with(&answer[..i])).map(|a| a[i]).collect();
+                    allowed.sort();
+                    allowed.dedup();
+                    let row = &rows[prompt.len() + i - 1];
+                    row[answer[i] as usize].exp()
+                        / allowed.iter().map(|&t| row[t as usize].exp()).sum::<f64>()
+                })
+                .product()
+        })
+        .collect()
+}
+
+#[test]
+fn the_best_answer_is_the_best_of_all() {
+    let cpu = Cpu::new(2);
+    let model = model(&cpu);
+    let mut rng = Rng::new(9);
+    let mut other = 0;
+    let mut chooser = Chooser::new(&model, None, &cpu, Mode::Exact);
+    for round in 0..6 {
+        // random trees: answers of 1 to 5 tokens over few tokens share many beginnings; the last token ends them
+        let mut answers: Vec<Vec<u32>> = (0..14)
+            .map(|_| (0..rng.below(5)).map(|_| 20 + rng.below(4) as u32).chain([3]).collect())
+            .collect();
+        answers.sort();
+        answers.dedup();
+        let trie = Trie::new(&answers).unwrap();
+        // one prompt alone opens several nodes at once
+        let some = prompts(&mut rng, [1, 2, 40][round % 3], [0, 20][round / 3]);
+        let tries = std::slice::from_ref(&trie);
+        let best = chooser.best(&some, tries, 0.0, |_| ()).unwrap();
+        let all = chooser.best(&some, tries, 1.1, |_| ()).unwrap();
+        let most = chooser.best(&some, tries, 0.8, |_| ()).unwrap();
+        let greedy = chooser.choose(&some, tries, |_| ()).unwrap();
+        for (i, prompt) in some.iter().enumerate() {
+            let want = allowed_probabilities(&cpu, &model, prompt, &answers);
+            assert!((want.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+            let top = want.iter().copied().fold(0.0, f64::max);
+            assert!((best[i].log_probability() - top.ln()).abs() < 1e-4);
+            assert!((want[best[i].answer()] / top - 1.0).abs() < 1e-4);
+            assert_eq!(best[i].ranking.len(), 1);
+            assert!((best[i].rest - (1.0 - top)).abs() < 1e-4);
+            assert!(want[greedy[i].answer] <= top * 1.0001);
+            assert!((greedy[i].log_probability - want[greedy[i].answer].ln()).abs() < 1e-4);
+            other += usize::from(greedy[i].answer != best[i].answer());
+            // all of them, in order
+            assert_eq!(all[i].ranking.len(), answers.len());
+            assert!(all[i].rest < 1e-9 && all[i].ranking.is_sorted_by(|a, b| a.1 >= b.1));
+            for &(a, l) in &all[i].ranking {
+                assert!((l - want[a].ln()).abs() < 1e-4, "answer {a}: {l}, {}", want[a].ln());
+            }
+            let held: f64 = most[i].ranking.iter().map(|r| r.1.exp()).sum();
+            assert!(held >= 0.8 && (held + most[i].rest - 1.0).abs() < 1e-4);
+            assert!(held - most[i].ranking.last().unwrap().1.exp() < 0.8, "no more than needed");
+        }
+    }
+    assert!(other > 0, "greedy decoding is not always the best answer");
+}
+
 #[test]
 fn scores_are_the_likelihoods_of_the_separate_sequences() {
     let cpu = Cpu::new(2);
@@ -126,6 +194,54 @@ fn a_prompt_is_scored_as_the_whole_sequence_is() {
         }
     }
     assert!(Generator::new(&model, None, &cpu, Mode::Exact, 4).score(&[1, 99_999], 0).is_err());
+}
+
+#[test]
+fn drafts_change_nothing_but_the_passes() {
+    let cpu = Cpu::new(2);
+    let model = model(&cpu);
+    let mut rng = Rng::new(12);
+    let mut passes = DraftFigures::default();
+    for (round, mode) in [Mode::Exact, Mode::Fast].into_iter().cycle().take(16).enumerate() {
+        let prompt: Vec<u32> = (0..4 + rng.below(30)).map(|_| rng.below(160) as u32).collect();
+        let how = Sampling {
+            temperature: [0.0, 0.05, 1.0][round % 3],
+            repeat_penalty: [1.0, 1.2][round % 2],
+            logprobs: (round % 4 == 0).then_some(2),
+            seed: round as u64,
+            ..Sampling::default()
+        };
+        let write = |drafts: Option<&mut Drafts>, stop: Vec<u32>, most: usize| {
+            let mut g = Generator::new(&model, None, &cpu, mode, 100);
+            let (mut sampler, mut stop) = (Sampler::new(how.clone()), StopIds(stop));
+            let mut picks = Vec::new();
+            let (sampler, stop) = (&mut sampler, &mut stop);
+            let request = Request { prompt: &prompt, most, sampler, stop, constraint: None, drafts };
+            let out = g
+                .run(request, |p| {
+                    picks.push(p);
+                    true
+                })
+                .unwrap();
+            (out, picks)
+        };
+        let plain = write(None, vec![], 80);
+        // the text itself as the corpus: much of it is drafted; another text: little is
+        let corpus =
+            std::sync::Arc::new(Ngrams::new([&[&prompt[..], &plain.0.tokens].concat()[..], &[1, 2, 3]]));
+        let mut drafts = Drafts::new(Some(corpus));
+        assert_eq!(write(Some(&mut drafts), vec![], 80), plain);
+        assert_eq!(write(Some(&mut Drafts::new(None)), vec![], 80), plain);
+        passes.accepted += drafts.figures().accepted;
+        passes.passes += drafts.figures().passes;
+        // ends of every kind come where they came
+        let stop = vec![plain.0.tokens[plain.0.tokens.len() / 2]];
+        assert_eq!(write(Some(&mut drafts.clone()), stop.clone(), 80), write(None, stop, 80));
+        assert_eq!(write(Some(&mut drafts.clone()), vec![], 200), write(None, vec![], 200));
+        assert_eq!(write(Some(&mut drafts), vec![], 33), write(None, vec![], 33));
+    }
+    // how many depends on the clock
+    assert!(passes.accepted > 20, "{passes:?}");
 }
 
 #[test]

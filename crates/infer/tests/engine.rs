@@ -2,7 +2,7 @@
 
 use nurture_formats::ModelFile;
 use nurture_infer::engine::*;
-use nurture_infer::{Generator, Sampler, Sampling, StopIds};
+use nurture_infer::{Constraint, Generator, InferError, Pick, Ruled, Sampler, Sampling, StopIds, TokenMask};
 use nurture_kernels::Rng;
 use nurture_model::*;
 use std::collections::HashMap;
@@ -30,7 +30,8 @@ fn adapter(model: &Decoder, seed: u64) -> Adapter {
         let (d, n) = p.shape(model.config());
         let mut floats = |n: usize| (0..n).map(|_| (rng.uniform() - 0.5) as f32).collect::<Vec<_>>();
         // not every projection of every adapter
-        ((l + p as usize + seed as usize) % 5 != 0).then(|| (rank, 0.7, floats(rank * d), floats(n * rank)))
+        (!(l + p as usize + seed as usize).is_multiple_of(5))
+            .then(|| (rank, 0.7, floats(rank * d), floats(n * rank)))
     })
 }
 
@@ -53,7 +54,7 @@ fn digest(logits: &[f32]) -> u64 {
 }
 
 impl Picker for Watched {
-    fn pick(&mut self, logits: &mut [f32], past: Past<'_>) -> Option<Picked> {
+    fn pick(&mut self, logits: &mut [f32], past: Past<'_>) -> Result<Picked, InferError> {
         self.seen.lock().unwrap().push(digest(logits));
         self.inner.pick(logits, past)
     }
@@ -72,7 +73,7 @@ struct Recipe {
 impl Recipe {
     fn request(&self, seen: &Seen) -> Request {
         let how = Sampling { temperature: 0.8, top_p: 0.95, seed: self.seed, ..Sampling::default() };
-        let inner = Sampled { sampler: Sampler::new(how), stops: vec![5] };
+        let inner = Sampled::new(how, &[5]);
         Request {
             picker: Box::new(Watched { inner, seen: seen.clone() }),
             adapter: self.adapter.clone(),
@@ -96,7 +97,7 @@ impl Heard {
 
     fn tokens(&self) -> Vec<u32> {
         let token = |e: &Event| match e {
-            Event::Token { token, .. } => Some(*token),
+            Event::Token(pick) => Some(pick.token),
             _ => None,
         };
         self.0.lock().unwrap().iter().filter_map(token).collect()
@@ -123,9 +124,12 @@ fn answer(engine: &mut Engine, request: Request) -> Heard {
 
 #[test]
 fn the_same_bits_in_any_company() {
-    for (family, mode) in
-        [("qwen3", Mode::Exact), ("gemma3", Mode::Exact), ("qwen2", Mode::Fast), ("llama", Mode::Exact)]
-    {
+    for (family, mode, kv) in [
+        ("qwen3", Mode::Exact, KvType::F32),
+        ("gemma3", Mode::Exact, KvType::Q8),
+        ("qwen2", Mode::Fast, KvType::F16),
+        ("llama", Mode::Exact, KvType::F32),
+    ] {
         let (model, cpu) = load(family);
         let adapters: Vec<_> = (0..3).map(|i| Loaded::new(format!("a{i}"), adapter(&model, i))).collect();
         let mut rng = Rng::new(11);
@@ -142,7 +146,7 @@ fn the_same_bits_in_any_company() {
         let alone: Vec<_> = recipes
             .iter()
             .map(|r| {
-                let plain = EngineConfig { mode, sharing: false, ..config() };
+                let plain = EngineConfig { mode, kv, sharing: false, ..config() };
                 let mut engine = Engine::new(model.clone(), cpu.clone(), plain);
                 let seen = Seen::default();
                 let heard = answer(&mut engine, r.request(&seen));
@@ -155,6 +159,7 @@ fn the_same_bits_in_any_company() {
         let narrow = EngineConfig { step_tokens: 1, step_time: Duration::ZERO, ..roomy.clone() };
         let bare = EngineConfig { sharing: false, running: 5, ..roomy.clone() };
         for (name, config) in [("roomy", roomy), ("tight", tight), ("narrow", narrow), ("bare", bare)] {
+            let config = EngineConfig { kv, ..config };
             let mut engine = Engine::new(model.clone(), cpu.clone(), config);
             let mut order: Vec<usize> = (0..recipes.len()).collect();
             for i in (1..order.len()).rev() {
@@ -400,7 +405,7 @@ struct Guesses {
 }
 
 impl Picker for Guesses {
-    fn pick(&mut self, logits: &mut [f32], past: Past<'_>) -> Option<Picked> {
+    fn pick(&mut self, logits: &mut [f32], past: Past<'_>) -> Result<Picked, InferError> {
         self.inner.pick(logits, past)
     }
 
@@ -420,7 +425,7 @@ fn guesses_change_the_pace_and_nothing_else() {
     let steps = plain.stats().steps;
     for wrong in [0, 3, 10] {
         let mut engine = Engine::new(model.clone(), cpu.clone(), config());
-        let inner = Sampled { sampler: Sampler::new(how.clone()), stops: vec![] };
+        let inner = Sampled::new(how.clone(), &[]);
         let picker = Guesses { inner, text: want.clone(), rng: Rng::new(1), wrong };
         let request = Request { picker: Box::new(picker), ..Request::new(prompt.clone(), 60, &[]) };
         let heard = answer(&mut engine, request);
@@ -434,37 +439,74 @@ fn guesses_change_the_pace_and_nothing_else() {
     }
 }
 
-struct Forced;
+/// Begins with 7 7, then one of three tokens, then forty nines, then three of a hundred.
+#[derive(Clone)]
+struct Rule {
+    text: Vec<u32>,
+    mask: TokenMask,
+}
 
-impl Picker for Forced {
-    fn pick(&mut self, logits: &mut [f32], past: Past<'_>) -> Option<Picked> {
-        let finite = logits.iter().filter(|l| l.is_finite()).count();
-        assert_eq!(finite, if past.text.is_empty() { 3 } else { 100 });
-        let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]))? as u32;
-        let then = if past.text.is_empty() { vec![9; 40] } else { vec![] };
-        Some(Picked { token: best, then, last: past.text.len() > 45, ..Picked::default() })
+impl Rule {
+    fn new() -> Rule {
+        Rule { text: Vec::new(), mask: TokenMask::default() }
+    }
+}
+
+impl Constraint for Rule {
+    fn forced(&mut self) -> Result<Vec<u32>, InferError> {
+        Ok(match self.text.len() {
+            0 => vec![7, 7],
+            3 => vec![9; 40],
+            _ => vec![],
+        })
     }
 
-    fn allowed(&mut self, past: Past<'_>) -> Option<Vec<u32>> {
-        Some(if past.text.is_empty() { vec![70, 3, 8] } else { (20..120).collect() })
+    fn mask(&mut self) -> Result<&TokenMask, InferError> {
+        self.mask = TokenMask::none(160);
+        let allowed = if self.text.len() == 2 { vec![70, 3] } else { (20..120).collect() };
+        allowed.into_iter().for_each(|t| self.mask.allow(t));
+        Ok(&self.mask)
+    }
+
+    fn accept(&mut self, token: u32) -> Result<(), InferError> {
+        self.text.push(token);
+        Ok(())
+    }
+
+    fn done(&mut self) -> bool {
+        self.text.len() == 46
     }
 }
 
 #[test]
-fn a_restriction_holds_and_forced_tokens_cost_one_step() {
+fn a_rule_holds_and_what_it_forces_costs_one_step() {
     let (model, cpu) = load("qwen3");
-    let mut engine = Engine::new(model, cpu, config());
-    let request = Request { picker: Box::new(Forced), ..Request::new(vec![1, 2, 3], 200, &[]) };
-    let heard = answer(&mut engine, request);
-    let said = heard.tokens();
-    assert!([70, 3, 8].contains(&said[0]) && said[1..41] == [9; 40]);
-    assert!(said[41..].iter().all(|t| (20..120).contains(t)));
-    assert_eq!((said.len(), heard.done().unwrap().0), (47, Finish::Stop));
-    assert!(engine.stats().steps <= 9, "{} steps", engine.stats().steps);
-    // cut in the middle of forced tokens
-    let request = Request { picker: Box::new(Forced), ..Request::new(vec![1, 2, 3], 10, &[]) };
-    let heard = answer(&mut engine, request);
-    assert_eq!((heard.tokens(), heard.done().unwrap().0), (said[..10].to_vec(), Finish::Length));
+    for most in [200, 46, 45, 10, 2, 1] {
+        for temperature in [0.0, 1.0] {
+            let how = Sampling { temperature, seed: 3, ..Sampling::default() };
+            let mut generator = Generator::new(&model, None, &cpu, Mode::Exact, CONTEXT);
+            let (mut sampler, mut stop, mut rule) =
+                (Sampler::new(how.clone()), StopIds::default(), Rule::new());
+            let request = nurture_infer::Request {
+                prompt: &[1, 2, 3],
+                most,
+                sampler: &mut sampler,
+                stop: &mut stop,
+                constraint: Some(&mut rule),
+                drafts: None,
+            };
+            let want = generator.run(request, |_| true).unwrap();
+            let mut engine = Engine::new(model.clone(), cpu.clone(), config());
+            let picker = Ruled::new(Sampler::new(how), vec![], most, Some(Box::new(Rule::new())), None);
+            let request = Request { picker: Box::new(picker), ..Request::new(vec![1, 2, 3], most, &[]) };
+            let heard = answer(&mut engine, request);
+            assert_eq!(heard.tokens(), want.tokens, "at most {most}");
+            let finish =
+                if want.finish == nurture_infer::Finish::Stop { Finish::Stop } else { Finish::Length };
+            assert_eq!(heard.done().unwrap().0, finish, "at most {most}");
+            assert!(engine.stats().steps <= 6, "{} steps", engine.stats().steps);
+        }
+    }
 }
 
 #[test]
@@ -499,7 +541,7 @@ fn scores_and_hidden_states_are_those_of_the_plain_pass() {
                 let lse = row.iter().map(|&l| f64::from(l).exp()).sum::<f64>().ln();
                 assert_eq!(score.token, prompt[i + 1]);
                 let want = f64::from(row[score.token as usize]) - lse;
-                assert!((f64::from(score.log_probability) - want).abs() < 1e-4);
+                assert!((f64::from(score.log_probability.unwrap()) - want).abs() < 1e-4);
                 let best = row.iter().copied().fold(f32::MIN, f32::max);
                 assert!(score.top.len() == 2 && row[score.top[0].0 as usize] == best);
                 assert!(score.top[0].1 >= score.top[1].1);
@@ -520,19 +562,17 @@ fn scores_and_hidden_states_are_those_of_the_plain_pass() {
 struct Breaks;
 
 impl Picker for Breaks {
-    fn pick(&mut self, _: &mut [f32], past: Past<'_>) -> Option<Picked> {
+    fn pick(&mut self, _: &mut [f32], past: Past<'_>) -> Result<Picked, InferError> {
         assert!(past.text.len() < 3, "wanted");
-        (past.text.len() < 2)
-            .then_some(Picked { token: 4, ..Picked::default() })
-            .or(Some(Picked { token: 4, ..Picked::default() }))
+        Ok(Picked::Token(Pick::bare(4), Forced::default()))
     }
 }
 
 struct Lost;
 
 impl Picker for Lost {
-    fn pick(&mut self, _: &mut [f32], _: Past<'_>) -> Option<Picked> {
-        Some(Picked { token: 1 << 20, ..Picked::default() })
+    fn pick(&mut self, _: &mut [f32], _: Past<'_>) -> Result<Picked, InferError> {
+        Ok(Picked::Token(Pick::bare(1 << 20), Forced::default()))
     }
 }
 
@@ -601,7 +641,7 @@ fn a_replaced_adapter_serves_those_who_came_before() {
         [1, 2].map(|seed| answer(&mut lone, with(Loaded::new("x", adapter(&model, seed)))).tokens());
     let old = engine.load_adapter("pupil", adapter(&model, 1)).unwrap();
     let running = engine.submit(with(engine.adapter("pupil").unwrap())).unwrap();
-    assert!(matches!(running.next_event(), Some(Event::Token { .. })));
+    assert!(matches!(running.next_event(), Some(Event::Token(_))));
     let new = engine.load_adapter("pupil", adapter(&model, 2)).unwrap();
     assert!(new.generation() > old.generation());
     assert_eq!(engine.adapter("pupil").unwrap().generation(), new.generation());

@@ -36,8 +36,14 @@ fn main() {
         fma_rate(cpu.pool(), std::time::Duration::from_millis(300)) / 1e9
     );
     // (outputs of each part, width): qkv, o, gate and up, down, head
-    let shapes: [(&[usize], usize); 5] =
-        [(&[576, 192, 192], 576), (&[576], 576), (&[1536, 1536], 576), (&[576], 1536), (&[49152], 576)];
+    let shapes: [(&[usize], usize); 6] = [
+        (&[576, 192, 192], 576),
+        (&[576], 576),
+        (&[1536, 1536], 576),
+        (&[576], 1536),
+        (&[49152], 576),
+        (&[262144], 640),
+    ];
     for (ns, d) in shapes {
         let weights: Vec<Weight> = ns
             .iter()

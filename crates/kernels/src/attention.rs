@@ -7,6 +7,7 @@
 //! Orders of summation: a score sums over `head_dim` in order; the softmax's sum runs in 16 partial sums by key
 //! position modulo 16; the output sums over keys in order. None depends on the blocks.
 
+use crate::kv::{Held, KvLayer};
 use crate::lanes::{LANES, lanes_fn};
 use crate::math::exp;
 use crate::pool::{Pool, Shares};
@@ -58,6 +59,8 @@ pub enum Keys<'a> {
     /// `[panel][K][head_dim][32]`: a cache that [`store_keys`] fills, with the keys of 32 rows side by side, as the
     /// products want them
     Panels(&'a [f32]),
+    /// a cache's, with the values beside them
+    Held(&'a KvLayer),
 }
 
 /// Floats of the panels of `rows` keys of `width` values.
@@ -295,7 +298,7 @@ unsafe fn soften<L: Micro>(s: &mut [f32], from: usize, to: usize, scale: f32) ->
     }
 }
 
-/// [`scores`] with keys that lie in panels already.
+/// [`scores`] with keys of `(K, head)` that lie in panels already.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 unsafe fn scores_in_place<L: Micro>(
@@ -305,9 +308,9 @@ unsafe fn scores_in_place<L: Micro>(
     ld: usize,
     rows: usize,
     d: usize,
-    // the head's part of the first panel
-    panels: *const f32,
-    panel_floats: usize,
+    held: Held<'_>,
+    head: (usize, usize),
+    wide: *mut f32,
     out: *mut f32,
     width: usize,
 ) {
@@ -320,6 +323,8 @@ unsafe fn scores_in_place<L: Micro>(
             let skip = row.saturating_sub(first);
             let to = col + (first + skip - row);
             let direct = skip == 0 && to + nr <= width;
+            // SAFETY: the panel exists; the caller's `wide` holds a piece.
+            let (keys, ldb) = unsafe { held.keys::<L>(head, d, first, nr, wide) };
             let mut r = 0;
             while r < rows {
                 let mr = L::MR.min(rows - r);
@@ -331,8 +336,8 @@ unsafe fn scores_in_place<L: Micro>(
                         a: left.add(r * ld),
                         ka: 1,
                         ra: ld,
-                        b: panels.add(first / KEY_PANEL * panel_floats + first % KEY_PANEL),
-                        ldb: KEY_PANEL,
+                        b: keys,
+                        ldb,
                         c: if direct { line } else { spare.as_mut_ptr() },
                         ldc: if direct { width } else { nr },
                         add: false,
@@ -405,32 +410,37 @@ unsafe fn forward_token_lanes<L: Micro>(
     head: usize,
     heads: (usize, usize),
     q: &[f32],
-    panels: &[f32],
-    v: &[f32],
+    held: Held<'_>,
     o: *mut f32,
-    sc: &mut [f32],
+    buffer: &mut [f32],
 ) {
     let (d, group) = (s.head_dim, s.heads / s.kv_heads);
-    let (ldq, ldk) = (s.heads * d, s.kv_heads * d);
+    let ldq = s.heads * d;
     let (rows, width) = (heads.1 - heads.0, b.width());
+    let (spare, sc) = buffer.split_at_mut(held.spare(d));
+    let spare = spare.as_mut_ptr();
     let at = (span.row + b.i0) * ldq + (head * group + heads.0) * d;
     // SAFETY: shapes were checked by `attention_forward`; this task alone writes these heads.
     unsafe {
-        let panel = panels.as_ptr().add(head * d * KEY_PANEL);
-        let (left, floats) = (q.as_ptr().add(at), KEY_PANEL * ldk);
-        scores_in_place::<L>(span, b, left, d, rows, d, panel, floats, sc.as_mut_ptr(), width);
+        let (left, which) = (q.as_ptr().add(at), (s.kv_heads, head));
+        scores_in_place::<L>(span, b, left, d, rows, d, held, which, spare, sc.as_mut_ptr(), width);
         let mut sums = [0f32; TASK_ROWS];
         let (from, to) = b.visible(s, b.i0);
         for (row, sum) in sc.chunks_exact_mut(width).zip(&mut sums) {
             *sum = soften::<L>(row, from, to, s.scale).1;
         }
         let o = o.add(at);
-        for (col, row, count) in stretches(span, b.lo, b.hi) {
-            let (a, from) = (sc.as_ptr().add(col), v.as_ptr().add(row * ldk + head * d));
+        let pieces = stretches(span, b.lo, b.hi).flat_map(|(col, row, count)| {
+            let most = held.at_once();
+            (0..count).step_by(most).map(move |i| (col + i, row + i, most.min(count - i)))
+        });
+        for (col, row, count) in pieces {
+            let (from, ldv) = held.values::<L>(which, d, row, count, spare);
+            let a = sc.as_ptr().add(col);
             let add = col > 0;
             let (mut r, wide) = (0, 4 * LANES);
             if L::NV < 2 || !d.is_multiple_of(wide) {
-                mix::<L>(rows, d, count, a, 1, width, from, ldk, o, d, add);
+                mix::<L>(rows, d, count, a, 1, width, from, ldv, o, d, add);
                 r = rows;
             }
             while r < rows {
@@ -439,9 +449,9 @@ unsafe fn forward_token_lanes<L: Micro>(
                 for x in (0..d).step_by(wide) {
                     let (from, o) = (from.add(x), o.add(x));
                     match here {
-                        1 => mix_few::<L, 1>(count, a, width, from, ldk, o, d, add),
-                        2 => mix_few::<L, 2>(count, a, width, from, ldk, o, d, add),
-                        _ => mix_few::<L, 3>(count, a, width, from, ldk, o, d, add),
+                        1 => mix_few::<L, 1>(count, a, width, from, ldv, o, d, add),
+                        2 => mix_few::<L, 2>(count, a, width, from, ldv, o, d, add),
+                        _ => mix_few::<L, 3>(count, a, width, from, ldv, o, d, add),
                     }
                 }
                 r += here;
@@ -460,8 +470,8 @@ lanes_fn! {
     /// # Safety
     /// See `attention_forward`; the block is one token.
     unsafe fn forward_token(
-        s: &AttentionShape, span: &Span, b: &Block, head: usize, heads: (usize, usize), q: &[f32], panels: &[f32],
-        v: &[f32], o: *mut f32, sc: &mut [f32]
+        s: &AttentionShape, span: &Span, b: &Block, head: usize, heads: (usize, usize), q: &[f32], held: Held<'_>,
+        o: *mut f32, buffer: &mut [f32]
     ) = forward_token_lanes
 }
 
@@ -473,8 +483,7 @@ unsafe fn forward_block_lanes<L: Micro>(
     b: &Block,
     head: usize,
     q: &[f32],
-    k: Keys<'_>,
-    v: &[f32],
+    source: Source<'_>,
     o: *mut f32,
     lse: *mut f32,
     buffer: &mut [f32],
@@ -482,22 +491,21 @@ unsafe fn forward_block_lanes<L: Micro>(
     let (d, group, nr) = (s.head_dim, s.heads / s.kv_heads, L::NV * LANES);
     let (ldq, ldk) = (s.heads * d, s.kv_heads * d);
     let (rows, width) = (b.i1 - b.i0, b.width());
-    let packed = if matches!(k, Keys::Rows(_)) { width * d } else { 0 };
-    let (panels, sc) = buffer.split_at_mut(packed);
-    if let Keys::Rows(k) = k {
+    let (panels, sc) = buffer.split_at_mut(source.extra(width, d));
+    if let Source::Rows(k, _) = source {
         pack_transposed(span, b, k, ldk, head * d, d, nr, panels);
     }
+    let which = (s.kv_heads, head);
     for g in 0..group {
         let at = (span.row + b.i0) * ldq + (head * group + g) * d;
         // SAFETY: shapes were checked by `attention_forward`; this task alone writes these tokens' heads.
         unsafe {
             let left = q.as_ptr().add(at);
-            match k {
-                Keys::Rows(_) => scores::<L>(left, ldq, rows, d, panels, sc.as_mut_ptr(), width),
-                Keys::Panels(k) => {
-                    let panel = k.as_ptr().add(head * d * KEY_PANEL);
-                    let (floats, sc) = (KEY_PANEL * ldk, sc.as_mut_ptr());
-                    scores_in_place::<L>(span, b, left, ldq, rows, d, panel, floats, sc, width);
+            match source {
+                Source::Rows(..) => scores::<L>(left, ldq, rows, d, panels, sc.as_mut_ptr(), width),
+                Source::Held(held) => {
+                    let (wide, sc) = (panels.as_mut_ptr(), sc.as_mut_ptr());
+                    scores_in_place::<L>(span, b, left, ldq, rows, d, held, which, wide, sc, width);
                 }
             }
             let mut sums = [0f32; TASK_ROWS];
@@ -509,9 +517,17 @@ unsafe fn forward_block_lanes<L: Micro>(
                     *lse.add((span.row + b.i0 + i) * s.heads + head * group + g) = max + sum.ln();
                 }
             }
-            for (col, row, count) in stretches(span, b.lo, b.hi) {
-                let (a, from) = (sc.as_ptr().add(col), v.as_ptr().add(row * ldk + head * d));
-                mix::<L>(rows, d, count, a, 1, width, from, ldk, o.add(at), ldq, col > 0);
+            let pieces = stretches(span, b.lo, b.hi).flat_map(|(col, row, count)| {
+                let most = source.at_once();
+                (0..count).step_by(most).map(move |i| (col + i, row + i, most.min(count - i)))
+            });
+            for (col, row, count) in pieces {
+                let (from, ldv) = match source {
+                    Source::Rows(_, v) => (v.as_ptr().add(row * ldk + head * d), ldk),
+                    Source::Held(held) => held.values::<L>(which, d, row, count, panels.as_mut_ptr()),
+                };
+                let a = sc.as_ptr().add(col);
+                mix::<L>(rows, d, count, a, 1, width, from, ldv, o.add(at), ldq, col > 0);
             }
             for (i, sum) in sums.iter().enumerate().take(rows) {
                 let inv = 1.0 / sum;
@@ -527,9 +543,37 @@ lanes_fn! {
     /// # Safety
     /// See `attention_forward`; `buffer` holds packed keys and scores.
     unsafe fn forward_block(
-        s: &AttentionShape, span: &Span, b: &Block, head: usize, q: &[f32], k: Keys<'_>, v: &[f32], o: *mut f32, lse: *mut f32,
-        buffer: &mut [f32]
+        s: &AttentionShape, span: &Span, b: &Block, head: usize, q: &[f32], source: Source<'_>, o: *mut f32,
+        lse: *mut f32, buffer: &mut [f32]
     ) = forward_block_lanes
+}
+
+/// Where a block's keys and values come from.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    /// rows of both, keys to be packed
+    Rows(&'a [f32], &'a [f32]),
+    /// a cache
+    Held(Held<'a>),
+}
+
+impl Source<'_> {
+    /// Floats beside the scores: packed keys, or a widened piece.
+    fn extra(&self, width: usize, d: usize) -> usize {
+        match self {
+            Source::Rows(..) => width * d,
+            Source::Held(held) => held.spare(d),
+        }
+    }
+
+    /// Rows of values that can be had at once.
+    #[inline(always)]
+    fn at_once(&self) -> usize {
+        match self {
+            Source::Rows(..) => usize::MAX,
+            Source::Held(held) => held.at_once(),
+        }
+    }
 }
 
 fn check(s: &AttentionShape, spans: &[Span], t: usize, rows: usize) {
@@ -560,7 +604,7 @@ fn check_trees(trees: &[&[Span]], rows: usize) {
 
 /// `o = softmax(scale · q kᵀ + mask) v` for the tokens of all `spans`.
 ///
-/// `q`, `o` `[T, H · head_dim]`; `k` see [`Keys`]; `v` `[rows, K · head_dim]`; `lse` `[T, H]` (log of the softmax's sum, for the backward
+/// `q`, `o` `[T, H · head_dim]`; `k` see [`Keys`]; `v` `[rows, K · head_dim]` (empty with [`Keys::Held`]); `lse` `[T, H]` (log of the softmax's sum, for the backward
 /// pass) or empty. Rows of tokens that no span has are left as they are.
 ///
 /// # Panics
@@ -578,13 +622,20 @@ pub fn attention_forward(
 ) {
     let (ldq, ldk) = (s.heads * s.head_dim, s.kv_heads * s.head_dim);
     let t = q.len() / ldq;
-    let keys_fit = match k {
-        Keys::Rows(k) => k.len() == v.len(),
-        Keys::Panels(k) => k.len() == key_panels_len(v.len() / ldk, ldk),
+    let (keys_fit, rows, source) = match k {
+        Keys::Rows(k) => (k.len() == v.len(), v.len() / ldk, Source::Rows(k, v)),
+        Keys::Panels(k) => {
+            let fit = k.len() == key_panels_len(v.len() / ldk, ldk);
+            (fit, v.len() / ldk, Source::Held(Held::F32 { k, v }))
+        }
+        Keys::Held(layer) => {
+            let fit = v.is_empty() && layer.shape() == (s.kv_heads, s.head_dim);
+            (fit, layer.rows(), Source::Held(layer.held()))
+        }
     };
     assert!(q.len() == t * ldq && o.len() == q.len() && keys_fit, "attention shapes");
     assert!(lse.is_empty() || lse.len() == t * s.heads, "attention shapes");
-    check(s, spans, t, v.len() / ldk);
+    check(s, spans, t, rows);
     let step = tokens_per_block(s);
     // the blocks with most keys first: threads finish together
     let mut tasks: Vec<(usize, usize, usize)> = Vec::new();
@@ -602,12 +653,13 @@ pub fn attention_forward(
     pool.run(tasks.len() * pieces, |n| {
         let ((i, i0, head), piece) = (tasks[n / pieces], n % pieces);
         let block = Block::new(s, &spans[i], i0);
-        match k {
-            Keys::Panels(k) if block.i1 - block.i0 == 1 && !keep => {
+        match source {
+            Source::Held(held) if block.i1 - block.i0 == 1 && !keep => {
                 let heads = (piece * group / pieces, (piece + 1) * group / pieces);
-                return with_panels((heads.1 - heads.0) * block.width(), |sc| {
+                let floats = held.spare(s.head_dim) + (heads.1 - heads.0) * block.width();
+                return with_panels(floats, |buffer| {
                     // SAFETY: shapes are checked above; a task alone writes its heads of the token.
-                    unsafe { forward_token(s, &spans[i], &block, head, heads, q, k, v, os.ptr(), sc) }
+                    unsafe { forward_token(s, &spans[i], &block, head, heads, q, held, os.ptr(), buffer) }
                 });
             }
             // longer blocks share their packed keys: one piece does them whole
@@ -615,10 +667,10 @@ pub fn attention_forward(
             _ => {}
         }
         let lse = if keep { ls.ptr() } else { std::ptr::null_mut() };
-        let packed = if matches!(k, Keys::Rows(_)) { s.head_dim } else { 0 };
-        with_panels((packed + block.i1 - block.i0) * block.width(), |buffer| {
+        let floats = source.extra(block.width(), s.head_dim) + (block.i1 - block.i0) * block.width();
+        with_panels(floats, |buffer| {
             // SAFETY: shapes are checked above; a task alone writes its tokens' heads.
-            unsafe { forward_block(s, &spans[i], &block, head, q, k, v, os.ptr(), lse, buffer) };
+            unsafe { forward_block(s, &spans[i], &block, head, q, source, os.ptr(), lse, buffer) };
         });
     });
 }

@@ -17,10 +17,13 @@ pub enum DType {
     Q4K,
     Q5K,
     Q6K,
+    Q2K,
+    Q3K,
+    IQ4NL,
 }
 
 /// name, ggml id, values a block, bytes a block
-const TABLE: [(DType, &str, u32, usize, usize); 11] = [
+const TABLE: [(DType, &str, u32, usize, usize); 14] = [
     (DType::F32, "F32", 0, 1, 4),
     (DType::F16, "F16", 1, 1, 2),
     (DType::BF16, "BF16", 30, 1, 2),
@@ -32,6 +35,9 @@ const TABLE: [(DType, &str, u32, usize, usize); 11] = [
     (DType::Q4K, "Q4_K", 12, 256, 144),
     (DType::Q5K, "Q5_K", 13, 256, 176),
     (DType::Q6K, "Q6_K", 14, 256, 210),
+    (DType::Q2K, "Q2_K", 10, 256, 84),
+    (DType::Q3K, "Q3_K", 11, 256, 110),
+    (DType::IQ4NL, "IQ4_NL", 20, 32, 18),
 ];
 
 impl DType {
@@ -45,19 +51,19 @@ impl DType {
         TABLE[n].0
     }
 
-    /// Whether stored quants are signed bytes.
+    /// Whether quants are signed bytes (IQ4_NL: the bytes that its nibbles stand for).
     pub(crate) const fn signed(self) -> bool {
-        matches!(self, DType::Q8_0)
+        matches!(self, DType::Q8_0 | DType::IQ4NL)
     }
 
     /// Whether a block has a minimum beside its scale.
     pub(crate) const fn has_min(self) -> bool {
-        matches!(self, DType::Q4_1 | DType::Q5_1 | DType::Q4K | DType::Q5K)
+        matches!(self, DType::Q4_1 | DType::Q5_1 | DType::Q4K | DType::Q5K | DType::Q2K)
     }
 
-    /// Whether a run of 32 columns has two scales.
+    /// Whether a run of 32 columns has two scales (and two minima, if any).
     pub(crate) const fn halves(self) -> bool {
-        matches!(self, DType::Q6K)
+        matches!(self, DType::Q6K | DType::Q2K | DType::Q3K)
     }
 
     fn row(self) -> &'static (DType, &'static str, u32, usize, usize) {

@@ -10,7 +10,7 @@ use crate::dtype::DType;
 use crate::lanes::{LANES, Lanes};
 use crate::linear::{Cpu, Forward, check_parts, linear_at, linear_forward, lora_h};
 use crate::pool::Shares;
-use crate::quantise::{FINE, Group, Quantised};
+use crate::quantise::{FINE, Group, Quantised, SIDE};
 use crate::weight::{RUN, TILE_ROWS, Weight, offset, quads32, run_bytes, scales32};
 
 /// Bytes of weights that a task reads at least.
@@ -159,6 +159,9 @@ unsafe fn tile_rows_any<D: Dot>(p: &Part<'_>, tile: usize, t: usize) {
             DType::Q4K => tile_rows_of::<D, { DType::Q4K as usize }>(p, tile, t),
             DType::Q5K => tile_rows_of::<D, { DType::Q5K as usize }>(p, tile, t),
             DType::Q6K => tile_rows_of::<D, { DType::Q6K as usize }>(p, tile, t),
+            DType::Q2K => tile_rows_of::<D, { DType::Q2K as usize }>(p, tile, t),
+            DType::Q3K => tile_rows_of::<D, { DType::Q3K as usize }>(p, tile, t),
+            DType::IQ4NL => tile_rows_of::<D, { DType::IQ4NL as usize }>(p, tile, t),
             DType::F32 | DType::F16 | DType::BF16 => unreachable!("float weights take the exact product"),
         }
     }
@@ -211,10 +214,43 @@ fn prefetch(p: *const u8, len: usize) {
 /// Steps of 16-bit sums that cannot overflow: a step adds at most 2 · 127 · (largest weight).
 const fn narrow_steps(dtype: DType) -> usize {
     match dtype {
+        DType::Q2K | DType::Q3K => 8,                // 3, 7
         DType::Q4_0 | DType::Q4_1 | DType::Q4K => 8, // 15
         DType::Q5_0 | DType::Q5_1 | DType::Q5K => 4, // 31
         DType::Q6K => 2,                             // 63
         _ => 1,                                      // 128
+    }
+}
+
+/// Where up to twelve rows of activations begin: blocks of [`SIDE`] rows.
+struct Rows {
+    bytes: [*const i8; 3],
+    groups: [*const Group; 3],
+}
+
+impl Rows {
+    /// Rows `row .. row + count`; from four on, `row` is the first of a block.
+    #[inline(always)]
+    fn new(x: &Quantised, row: usize, count: usize) -> Rows {
+        // blocks that are not there are never read
+        let block = |i: usize| if i * SIDE < count { row + i * SIDE } else { row };
+        Rows {
+            bytes: std::array::from_fn(|i| x.bytes_from(block(i)).as_ptr()),
+            groups: std::array::from_fn(|i| x.groups_from(block(i)).as_ptr()),
+        }
+    }
+
+    /// The bytes of row `r` in run `run`, with `P` planes.
+    #[inline(always)]
+    unsafe fn bytes<const P: usize>(&self, r: usize, run: usize) -> *const i8 {
+        // SAFETY: the caller's rows and runs exist.
+        unsafe { self.bytes[r / SIDE].add((run * SIDE + r % SIDE) * P * RUN) }
+    }
+
+    #[inline(always)]
+    unsafe fn group(&self, r: usize, run: usize) -> *const Group {
+        // SAFETY: as above.
+        unsafe { self.groups[r / SIDE].add(run * SIDE + r % SIDE) }
     }
 }
 
@@ -225,9 +261,7 @@ unsafe fn int_sums<D: Dot, const T: usize, const M: usize, const P: usize>(
     tile: *const u8,
     run: usize,
     first: usize,
-    x: *const i8,
-    groups: *const Group,
-    runs: usize,
+    x: &Rows,
 ) -> [Ints<D>; M] {
     let dtype = const { DType::nth(T) };
     let off = if dtype.signed() { D::SIGNED_OFFSET } else { offset(dtype) };
@@ -237,7 +271,7 @@ unsafe fn int_sums<D: Dot, const T: usize, const M: usize, const P: usize>(
     unsafe {
         let mut ints = [D::L::int_splat(0); M];
         let less = |r: usize| {
-            let s = (*groups.add(r * runs + run)).halves;
+            let s = (*x.group(r, run)).halves;
             -off * if dtype.halves() { s[first / 4] } else { s[0] + s[1] }
         };
         if P == 1 && off > 0 {
@@ -259,7 +293,7 @@ unsafe fn int_sums<D: Dot, const T: usize, const M: usize, const P: usize>(
                 for g in first + c * chunk..first + (c + 1) * chunk {
                     let quads = quads32::<D::L>(dtype, tile, run, g);
                     for r in 0..M {
-                        let x = x.add(((r * P + plane) * runs + run) * RUN + 4 * g);
+                        let x = x.bytes::<P>(r, run).add(plane * RUN + 4 * g);
                         let x = x.cast::<i32>().read_unaligned();
                         part[r] = match dtype.signed() {
                             true => D::step_signed(part[r], quads, x),
@@ -287,13 +321,13 @@ unsafe fn add_scaled<D: Dot, const M: usize>(
     sum: &mut [D::L; M],
     ints: [Ints<D>; M],
     d: D::L,
-    groups: *const Group,
-    runs: usize,
+    x: &Rows,
+    run: usize,
 ) {
     for r in 0..M {
         // SAFETY: as in `block`.
         unsafe {
-            let both = d.mul(D::L::splat((*groups.add(r * runs)).scale));
+            let both = d.mul(D::L::splat((*x.group(r, run)).scale));
             sum[r] = D::L::int_to_f32(ints[r]).fma(both, sum[r]);
         }
     }
@@ -325,8 +359,7 @@ unsafe fn block<D: Dot, const T: usize, const M: usize, const P: usize>(
     // SAFETY: the tile has `runs` runs, each row of the input as many groups of 32 bytes; outputs are the caller's
     // promise.
     unsafe {
-        let x: *const i8 = p.x.bytes_from(row).as_ptr();
-        let groups: *const Group = p.x.groups_from(row).as_ptr();
+        let x = &Rows::new(p.x, row, M);
         let mut sum = [D::L::splat(0.0); M];
         if let Some(bias) = p.bias {
             sum = [D::L::load_part(bias[first..].as_ptr(), here, 0.0); M];
@@ -336,16 +369,23 @@ unsafe fn block<D: Dot, const T: usize, const M: usize, const P: usize>(
                 // the first rows bring the tile from memory; the others find it in the cache
                 prefetch(bytes.wrapping_add(run * run_bytes(dtype) + AHEAD), run_bytes(dtype));
             }
-            let (d, m, d2) = scales32::<D::L>(dtype, bytes, run);
-            let ints = int_sums::<D, T, M, P>(bytes, run, 0, x, groups, runs);
-            add_scaled::<D, M>(&mut sum, ints, d, groups.add(run), runs);
+            let [(d, m), (d2, m2)] = scales32::<D::L>(dtype, bytes, run);
+            let ints = int_sums::<D, T, M, P>(bytes, run, 0, x);
+            add_scaled::<D, M>(&mut sum, ints, d, x, run);
             if dtype.halves() {
-                let ints = int_sums::<D, T, M, P>(bytes, run, 4, x, groups, runs);
-                add_scaled::<D, M>(&mut sum, ints, d2, groups.add(run), runs);
+                let ints = int_sums::<D, T, M, P>(bytes, run, 4, x);
+                add_scaled::<D, M>(&mut sum, ints, d2, x, run);
             }
             if dtype.has_min() {
                 for r in 0..M {
-                    sum[r] = m.fma(D::L::splat((*groups.add(r * runs + run)).sum), sum[r]);
+                    let group = &*x.group(r, run);
+                    if dtype.halves() {
+                        for (m, half) in [(m, group.halves[0]), (m2, group.halves[1])] {
+                            sum[r] = m.fma(D::L::splat(group.scale * half as f32), sum[r]);
+                        }
+                    } else {
+                        sum[r] = m.fma(D::L::splat(group.sum), sum[r]);
+                    }
                 }
             }
         }

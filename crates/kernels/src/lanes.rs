@@ -128,6 +128,8 @@ pub(crate) trait Lanes: Copy + 'static {
     unsafe fn int_sar<const N: u32>(a: Self::Int) -> Self::Int;
     /// shift by a count that is known only at run time (0..32)
     unsafe fn int_shr_by(a: Self::Int, n: u32) -> Self::Int;
+    /// each byte (below 16) replaced by the entry of the table at that place
+    unsafe fn int_lookup(table: &[i8; 16], a: Self::Int) -> Self::Int;
 
     /// Sum over the lanes in one fixed tree: halves are added until one is left.
     #[inline(always)]
@@ -316,6 +318,10 @@ impl Lanes for Scalar {
     #[inline(always)]
     unsafe fn int_shr_by(a: Self::Int, n: u32) -> Self::Int {
         std::array::from_fn(|i| ((a[i] as u32) >> n) as i32)
+    }
+    #[inline(always)]
+    unsafe fn int_lookup(table: &[i8; 16], a: Self::Int) -> Self::Int {
+        a.map(|v| i32::from_le_bytes(v.to_le_bytes().map(|b| table[b as usize & 15] as u8)))
     }
     #[inline(always)]
     unsafe fn load_int(p: *const u8) -> Self::Int {
@@ -513,6 +519,13 @@ mod x86 {
             }
         }
         #[inline(always)]
+        unsafe fn int_lookup(table: &[i8; 16], a: Self::Int) -> Self::Int {
+            unsafe {
+                let t = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
+                (_mm256_shuffle_epi8(t, a.0), _mm256_shuffle_epi8(t, a.1))
+            }
+        }
+        #[inline(always)]
         unsafe fn load_int(p: *const u8) -> Self::Int {
             unsafe { (_mm256_loadu_si256(p.cast()), _mm256_loadu_si256(p.add(32).cast())) }
         }
@@ -669,6 +682,13 @@ mod x86 {
         #[inline(always)]
         unsafe fn int_shr_by(a: Self::Int, n: u32) -> Self::Int {
             unsafe { _mm512_srl_epi32(a, _mm_cvtsi32_si128(n as i32)) }
+        }
+        #[inline(always)]
+        unsafe fn int_lookup(table: &[i8; 16], a: Self::Int) -> Self::Int {
+            unsafe {
+                let t = _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast()));
+                _mm512_shuffle_epi8(t, a)
+            }
         }
         #[inline(always)]
         unsafe fn load_int(p: *const u8) -> Self::Int {

@@ -26,6 +26,7 @@ mod dot8;
 mod dweight;
 mod elementwise;
 mod fast;
+mod kv;
 mod lanes;
 mod linear;
 mod lora_rows;
@@ -57,6 +58,7 @@ pub use dweight::{
 };
 pub use elementwise::{Activation, Rope, add, add_assign, embed, gated_backward, gated_forward, rope};
 pub use fast::{linear_fast, linear_fast_at};
+pub use kv::{KvLayer, KvType};
 pub use lanes::{Isa, detect_isa, force_isa, isa};
 pub use linear::{Backward, Cpu, Forward, Linear, LoraPair, linear_at, linear_backward, linear_forward};
 pub use lora_rows::{LoraRows, lora_rows};

@@ -408,7 +408,7 @@ unsafe fn row_tiles<L: Lanes, const T: usize, const N: usize>(
             dots[i].acc[0] = L::load(acc[i][0].as_ptr());
         }
         for run in 0..w.runs() {
-            let mut scales = [(L::splat(0.0), L::splat(0.0), L::splat(0.0)); N];
+            let mut scales = [[(L::splat(0.0), L::splat(0.0)); 2]; N];
             for i in 0..N {
                 scales[i] = scales32::<L>(const { DType::nth(T) }, bytes[i], run);
                 dots[i].x[0] = x.add(run * RUN);
@@ -416,8 +416,7 @@ unsafe fn row_tiles<L: Lanes, const T: usize, const N: usize>(
             macro_rules! quads {
                 ($($g:literal)*) => {$(
                     for i in 0..N {
-                        let (d, m, d2) = scales[i];
-                        let d = if $g < 4 { d } else { d2 };
+                        let (d, m) = scales[i][$g / 4];
                         decode_quad::<L, T, $g>((bytes[i], run), d, m, &mut dots[i]);
                     }
                 )*};
@@ -449,6 +448,9 @@ unsafe fn row_tiles_any<L: Lanes, const N: usize>(
             DType::Q4K => row_tiles::<L, { DType::Q4K as usize }, N>(x, w, tile, acc),
             DType::Q5K => row_tiles::<L, { DType::Q5K as usize }, N>(x, w, tile, acc),
             DType::Q6K => row_tiles::<L, { DType::Q6K as usize }, N>(x, w, tile, acc),
+            DType::Q2K => row_tiles::<L, { DType::Q2K as usize }, N>(x, w, tile, acc),
+            DType::Q3K => row_tiles::<L, { DType::Q3K as usize }, N>(x, w, tile, acc),
+            DType::IQ4NL => row_tiles::<L, { DType::IQ4NL as usize }, N>(x, w, tile, acc),
             DType::F32 | DType::F16 | DType::BF16 => return false,
         }
         true

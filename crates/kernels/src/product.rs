@@ -1,8 +1,7 @@
 //! Products of matrices: panels, register tiles, parallel tasks.
 //!
 //! `C[m, n] = Σ_terms Σ_k A_t[m, k] · B_t[k, n]`, each element one chain of fused multiply-adds over the terms
-//! and `k` in order. The left operand is read where it lies; the right one is packed by each task into panels
-//! (`[k][NR]`), where a stored weight is decoded on the way.
+//! and `k` in order. The left operand is read where it lies; the right one is packed by each task into panels (`[k][NR]`), where a stored weight is decoded on the way.
 
 use crate::lanes::{LANES, Lanes, Scalar, lanes_fn};
 use crate::pool::Pool;
@@ -11,6 +10,16 @@ use std::cell::RefCell;
 
 /// Floats of a task's panels: they should stay in the second-level cache.
 const PANEL_FLOATS: usize = 64 * 1024;
+
+/// Inner elements that are packed as a whole. More (a head with a large vocabulary, backward) go piece by piece: their panels
+/// would leave the caches. Below that, sweeping the output several times costs more than it saves.
+const WHOLE: usize = 8192;
+
+/// Inner elements of a piece.
+const DEPTH: usize = 2 * CHAIN;
+
+/// Terms this narrow are not worth a sweep of their own over the output.
+const NARROW: usize = 64;
 
 /// Longest chain of a product with a transposed weight (the backward pass). Its inner index runs over the outputs of
 /// a projection, or over the whole vocabulary: one chain that long rounds ten times worse than the rest of the pass.
@@ -219,9 +228,10 @@ pub(crate) enum Right<'a> {
 }
 
 impl Right<'_> {
-    /// Packs `k` rows of columns `n0 ..` into panels of `nr` columns: `panels` panels of `[k][nr]`, each
-    /// `stride` floats from the one before. Columns beyond the matrix become 0.
-    fn pack(&self, k: usize, n0: usize, nr: usize, panels: usize, stride: usize, out: &mut [f32]) {
+    /// Packs rows `k0 .. k0 + k` of columns `n0 ..` into panels of `nr` columns: `panels` panels of `[k][nr]`, one
+    /// behind the other. Columns beyond the matrix become 0. `k0` is a multiple of 32, `n0` too.
+    fn pack(&self, k0: usize, k: usize, n0: usize, nr: usize, panels: usize, out: &mut [f32]) {
+        let stride = k * nr;
         match *self {
             Right::Weight(w) => {
                 let mut run = [0f32; RUN * LANES];
@@ -229,20 +239,27 @@ impl Right<'_> {
                     for v in 0..nr / LANES {
                         let tile = (n0 + p * nr) / LANES + v;
                         let base = p * stride + v * LANES;
-                        for j in 0..w.runs() {
+                        for j in 0..k.div_ceil(RUN) {
                             let here = RUN.min(k - j * RUN);
+                            let from = k0 / RUN + j;
                             if tile < w.tiles() && here == RUN {
                                 let to = &mut out[base + j * RUN * nr..][..(RUN - 1) * nr + LANES];
                                 // SAFETY: run `j` is inside the tile; `to` holds 32 vectors at stride `nr`.
                                 unsafe {
-                                    decode_run(w.dtype(), w.tile(tile).as_ptr(), j, to.as_mut_ptr(), nr)
+                                    decode_run(w.dtype(), w.tile(tile).as_ptr(), from, to.as_mut_ptr(), nr)
                                 };
                                 continue;
                             }
                             if tile < w.tiles() {
                                 // SAFETY: run `j` is inside the tile; `run` holds 512 values.
                                 unsafe {
-                                    decode_run(w.dtype(), w.tile(tile).as_ptr(), j, run.as_mut_ptr(), LANES)
+                                    decode_run(
+                                        w.dtype(),
+                                        w.tile(tile).as_ptr(),
+                                        from,
+                                        run.as_mut_ptr(),
+                                        LANES,
+                                    )
                                 };
                             } else {
                                 run.fill(0.0);
@@ -255,14 +272,17 @@ impl Right<'_> {
                 }
             }
             Right::WeightT(w) => {
-                // n0 is a multiple of 32; a run of 32 columns of the weight fills 32 / nr panels
+                // a run of 32 columns of the weight fills 32 / nr panels
                 let mut run = [0f32; RUN * LANES];
                 for col in (n0..n0 + panels * nr).step_by(RUN) {
                     let j = col / RUN;
                     for t in 0..k.div_ceil(LANES) {
                         if j < w.runs() {
                             // SAFETY: as above.
-                            unsafe { decode_run(w.dtype(), w.tile(t).as_ptr(), j, run.as_mut_ptr(), LANES) };
+                            unsafe {
+                                let tile = w.tile(k0 / LANES + t).as_ptr();
+                                decode_run(w.dtype(), tile, j, run.as_mut_ptr(), LANES)
+                            };
                         } else {
                             run.fill(0.0);
                         }
@@ -283,7 +303,7 @@ impl Right<'_> {
                     let col = n0 + p * nr;
                     let here = nr.min(cols.saturating_sub(col));
                     for (kk, out) in out[p * stride..][..k * nr].chunks_exact_mut(nr).enumerate() {
-                        out[..here].copy_from_slice(&data[kk * ld + col..][..here]);
+                        out[..here].copy_from_slice(&data[(k0 + kk) * ld + col..][..here]);
                         out[here..].fill(0.0);
                     }
                 }
@@ -305,7 +325,7 @@ fn transpose_run(run: &[f32], cols: usize, rows: usize, out: &mut [f32]) {
 }
 
 /// A left operand, read where it lies: element `(m, k)` at `m * row + k * step`. A register tile walks along up to 12 rows, each
-/// line of which stays in the first-level cache for 16 steps; packing them first would cost more than it saves.
+/// line of which stays in the first-level cache for 16 steps: packing them first would cost more than it saves.
 #[derive(Clone, Copy)]
 pub(crate) struct Left<'a> {
     data: &'a [f32],
@@ -385,10 +405,51 @@ struct OutPtr {
 
 struct Plan {
     out: OutPtr,
-    cols_per_task: usize,
+    /// groups of columns, counted in [`MAX_NR`]
+    groups: Blocks,
+    /// inner elements whose panels a task holds at once
+    depth: usize,
     blocks_per_task: usize,
     first_task: usize,
-    col_tasks: usize,
+}
+
+/// Inner elements of one term, packed together.
+#[derive(Clone, Copy)]
+struct Piece {
+    term: usize,
+    k0: usize,
+    k: usize,
+    /// where its panels begin in the buffer
+    at: usize,
+}
+
+/// Most terms that a packing holds at once.
+const PIECES: usize = 8;
+
+/// The next pieces from `(term, k0)` on whose panels fit `depth` inner elements together, and where to go on.
+fn pieces(
+    job: &Job<'_>,
+    cols: usize,
+    depth: usize,
+    mut from: (usize, usize),
+) -> ([Piece; PIECES], usize, (usize, usize)) {
+    let mut out = [Piece { term: 0, k0: 0, k: 0, at: 0 }; PIECES];
+    let (mut count, mut used) = (0, 0);
+    while let Some(term) = job.terms.get(from.0) {
+        let packed = term.direct(job).is_none();
+        let left = term.k - from.1;
+        // a narrow term (a LoRA pair's) goes along with what is there
+        let room = if left <= NARROW { left } else { depth.saturating_sub(used) / CHAIN * CHAIN };
+        let k = if packed && left > depth - used.min(depth) { left.min(room) } else { left };
+        if count == PIECES || (k == 0 && left > 0) {
+            break;
+        }
+        out[count] = Piece { term: from.0, k0: from.1, k, at: used * cols };
+        count += 1;
+        used += if packed { k } else { 0 };
+        from = if k == left { (from.0 + 1, 0) } else { (from.0, from.1 + k) };
+    }
+    (out, count, from)
 }
 
 struct Plans(Vec<Plan>);
@@ -415,15 +476,18 @@ pub(crate) fn run_jobs(pool: &Pool, jobs: &mut [Job<'_>]) {
                 for t in &job.terms {
                     assert!(t.left.holds(m, t.k), "left operand too short");
                 }
-                let fit = (PANEL_FLOATS / k.max(1)).max(1) / MAX_NR * MAX_NR;
-                let even = n.div_ceil(pool.threads() * 2).next_multiple_of(MAX_NR);
-                let cols_per_task = fit.clamp(MAX_NR, 512).min(even.max(MAX_NR));
-                let col_tasks = n.div_ceil(cols_per_task);
+                let depth = if k <= WHOLE { k.max(1) } else { DEPTH };
+                let units = n.div_ceil(MAX_NR);
+                let most = (PANEL_FLOATS / depth / MAX_NR)
+                    .clamp(1, 16)
+                    .min(units.div_ceil(pool.threads() * 2).max(1));
+                let even = units.div_ceil(most).next_multiple_of(pool.threads());
+                let groups = Blocks::new(units, units.div_ceil(even.clamp(1, units.max(1))));
                 // few column groups: split the rows too, but keep enough of them to pay for the decoding
-                let row_tasks = (pool.threads() * 4).div_ceil(col_tasks).min((m / 256).max(1));
+                let row_tasks = (pool.threads() * 4).div_ceil(groups.count.max(1)).min((m / 256).max(1));
                 let blocks_per_task = job.blocks.count.div_ceil(row_tasks).max(1);
-                let plan = Plan { out, cols_per_task, blocks_per_task, first_task: tasks, col_tasks };
-                tasks += col_tasks * job.blocks.count.div_ceil(blocks_per_task);
+                let plan = Plan { out, groups, depth, blocks_per_task, first_task: tasks };
+                tasks += groups.count * job.blocks.count.div_ceil(blocks_per_task);
                 plan
             })
             .collect(),
@@ -434,40 +498,63 @@ pub(crate) fn run_jobs(pool: &Pool, jobs: &mut [Job<'_>]) {
         let j = plans.0.partition_point(|p| p.first_task <= task) - 1;
         let (job, plan) = (&jobs[j], &plans.0[j]);
         let local = task - plan.first_task;
-        let n0 = local % plan.col_tasks * plan.cols_per_task;
-        let n1 = (n0 + plan.cols_per_task).min(job.n);
-        let b0 = local / plan.col_tasks * plan.blocks_per_task;
+        let (unit, units) = plan.groups.get(local % plan.groups.count);
+        let (n0, n1) = (unit * MAX_NR, ((unit + units) * MAX_NR).min(job.n));
+        let b0 = local / plan.groups.count * plan.blocks_per_task;
         let b1 = (b0 + plan.blocks_per_task).min(job.blocks.count);
         let panels = (n1 - n0).div_ceil(nr);
-        let total_k: usize = job.terms.iter().filter(|t| t.direct(job).is_none()).map(|t| t.k).sum();
-        with_panels(panels * nr * total_k + MAX_NR * 16, |buffer| {
+        let cols = panels * nr;
+        with_panels(cols * (plan.depth + PIECES * NARROW) + MAX_NR * 16, |buffer| {
             let (spare, buffer) = buffer.split_at_mut(MAX_NR * 16);
-            let mut at = 0;
-            for term in job.terms.iter().filter(|t| t.direct(job).is_none()) {
-                let stride = term.k * nr;
-                term.right.pack(term.k, n0, nr, panels, stride, &mut buffer[at..at + panels * stride]);
-                at += panels * stride;
+            let mut from = (0, 0);
+            loop {
+                let first = from == (0, 0);
+                let (list, count, next) = pieces(job, cols, plan.depth, from);
+                let list = &list[..count];
+                for piece in list {
+                    let term = &job.terms[piece.term];
+                    if term.direct(job).is_none() {
+                        let to = &mut buffer[piece.at..][..piece.k * cols];
+                        term.right.pack(piece.k0, piece.k, n0, nr, panels, to);
+                    }
+                }
+                let last = next.0 == job.terms.len();
+                let sweep = Sweep { n0, n1, b0, b1, first, last };
+                // SAFETY: panels hold what the pieces say, the left operands what the shapes say (asserted above); this
+                // task alone writes columns n0..n1 of the rows of blocks b0..b1.
+                unsafe { run_task(job, &plan.out, buffer, list, spare.as_mut_ptr(), &sweep) };
+                if last || count == 0 {
+                    break;
+                }
+                from = next;
             }
-            // SAFETY: panels and packed blocks hold what the shapes say (asserted above); this task alone
-            // writes columns n0..n1 of the rows of blocks b0..b1.
-            unsafe { run_task(job, &plan.out, buffer, spare.as_mut_ptr(), n0, n1, b0, b1) };
         });
     });
 }
 
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-unsafe fn run_task_lanes<L: Micro>(
-    job: &Job<'_>,
-    out: &OutPtr,
-    buffer: &[f32],
-    spare: *mut f32,
+/// One sweep over a task's part of the output.
+struct Sweep {
     n0: usize,
     n1: usize,
     b0: usize,
     b1: usize,
+    /// whether these are the first pieces of the sum
+    first: bool,
+    /// whether they are the last
+    last: bool,
+}
+
+#[inline(always)]
+unsafe fn run_task_lanes<L: Micro>(
+    job: &Job<'_>,
+    out: &OutPtr,
+    buffer: &[f32],
+    pieces: &[Piece],
+    spare: *mut f32,
+    sweep: &Sweep,
 ) {
     let nr = L::NV * LANES;
+    let Sweep { n0, n1, b0, b1, first, last } = *sweep;
     let (panels, rows_of) = ((n1 - n0).div_ceil(nr), b1 - b0);
     // a right operand that lies in memory is gone through once: all row blocks of a panel, then the next
     let direct = job.terms.iter().all(|t| t.direct(job).is_some());
@@ -481,27 +568,29 @@ unsafe fn run_task_lanes<L: Micro>(
         unsafe {
             let c = if whole { out.p.add(row0 * job.ldc + col) } else { spare };
             let ldc = if whole { job.ldc } else { nr };
-            if !whole && job.add && !out.transposed {
+            let mut add = if out.transposed { false } else { job.add || !first };
+            if !whole && add {
                 for r in 0..rows {
                     let from = out.p.add((row0 + r) * job.ldc + col);
                     std::ptr::copy_nonoverlapping(from, spare.add(r * nr), cols);
                 }
             }
-            let mut add = job.add && !out.transposed;
-            let mut at = 0;
-            for term in &job.terms {
-                let stride = term.k * nr;
-                let direct = term.direct(job);
-                let (panel, ldb) = match direct {
-                    Some((data, ld)) => (data.add(col), ld),
-                    None => (buffer.as_ptr().add(at + p * stride), nr),
+            for piece in pieces {
+                let term = &job.terms[piece.term];
+                let (panel, ldb) = match term.direct(job) {
+                    Some((data, ld)) => (data.add(piece.k0 * ld + col), ld),
+                    None => (buffer.as_ptr().add(piece.at + p * piece.k * nr), nr),
                 };
                 let backward = matches!(term.right, Right::WeightT(_));
-                let chain = if backward { CHAIN } else { term.k.max(1) };
-                for k0 in (0..term.k).step_by(chain) {
+                let chain = if backward { CHAIN } else { piece.k.max(1) };
+                for k0 in (0..piece.k).step_by(chain) {
                     let args = TileArgs {
-                        k: chain.min(term.k - k0),
-                        a: term.left.data.as_ptr().add(row0 * term.left.row + k0 * term.left.step),
+                        k: chain.min(piece.k - k0),
+                        a: term
+                            .left
+                            .data
+                            .as_ptr()
+                            .add(row0 * term.left.row + (piece.k0 + k0) * term.left.step),
                         ka: term.left.step,
                         ra: term.left.row,
                         b: panel.add(k0 * ldb),
@@ -515,11 +604,8 @@ unsafe fn run_task_lanes<L: Micro>(
                     add = true;
                 }
                 add = true;
-                if direct.is_none() {
-                    at += (n1 - n0).div_ceil(nr) * stride;
-                }
             }
-            if job.scale != 1.0 {
+            if last && job.scale != 1.0 {
                 for r in 0..rows {
                     std::slice::from_raw_parts_mut(c.add(r * ldc), cols)
                         .iter_mut()
@@ -547,6 +633,6 @@ lanes_fn! {
     /// # Safety
     /// See `run_jobs`.
     unsafe fn run_task(
-        job: &Job<'_>, out: &OutPtr, buffer: &[f32], spare: *mut f32, n0: usize, n1: usize, b0: usize, b1: usize
+        job: &Job<'_>, out: &OutPtr, buffer: &[f32], pieces: &[Piece], spare: *mut f32, sweep: &Sweep
     ) = run_task_lanes
 }

@@ -27,11 +27,15 @@ pub struct Quantised {
     cols: usize,
     /// whether there is a second plane
     fine: bool,
-    /// `[rows][planes][runs][32]`, columns beyond the last are 0
+    /// `[rows / 4][runs][4][planes][32]`, columns beyond the last are 0: what a product takes of several rows at a time lies
+    /// at fixed distances
     q: Vec<i8>,
-    /// `[rows][runs]`
+    /// `[rows / 4][runs][4]`
     groups: Vec<Group>,
 }
+
+/// Rows whose bytes of a run stand side by side.
+pub(crate) const SIDE: usize = 4;
 
 /// Rows below which one thread does it alone: waking others costs more.
 const ALONE: usize = 4;
@@ -56,23 +60,29 @@ impl Quantised {
         self.fine
     }
 
-    /// Bytes of a row: its planes, one after the other.
-    fn row_bytes(&self) -> usize {
-        self.runs() * RUN * if self.fine { 2 } else { 1 }
+    fn planes(&self) -> usize {
+        if self.fine { 2 } else { 1 }
     }
 
-    /// Bytes of rows `row ..`.
+    /// Bytes of a block of [`SIDE`] rows.
+    pub(crate) fn block_bytes(&self) -> usize {
+        self.runs() * SIDE * self.planes() * RUN
+    }
+
+    /// Bytes of row `row` in the first run; those of run `j` lie `SIDE · planes · 32 · j` further.
     pub(crate) fn bytes_from(&self, row: usize) -> &[i8] {
-        &self.q[row * self.row_bytes()..]
+        &self.q[row / SIDE * self.block_bytes() + row % SIDE * self.planes() * RUN..]
     }
 
+    /// Its constants in the first run; those of run `j` lie `SIDE · j` further.
     pub(crate) fn groups_from(&self, row: usize) -> &[Group] {
-        &self.groups[row * self.runs()..]
+        &self.groups[row / SIDE * self.runs() * SIDE + row % SIDE..]
     }
 
     fn fit(&mut self, rows: usize, cols: usize, fine: bool) {
         (self.rows, self.cols, self.fine) = (rows, cols, fine);
-        let (bytes, groups) = (rows * self.row_bytes(), rows * self.runs());
+        let blocks = rows.div_ceil(SIDE);
+        let (bytes, groups) = (blocks * self.block_bytes(), blocks * self.runs() * SIDE);
         if self.q.len() < bytes {
             self.q.resize(bytes, 0);
         }
@@ -90,15 +100,22 @@ impl Quantised {
         assert!(cols > 0 && x.len().is_multiple_of(cols), "rows of activations");
         let rows = x.len() / cols;
         self.fit(rows, cols, fine);
-        let (runs, bytes) = (self.runs(), self.row_bytes());
+        let (planes, bytes, runs) = (self.planes(), self.block_bytes(), self.runs());
         let (q, groups) = (Shares::new(&mut self.q), Shares::new(&mut self.groups));
-        let step = if rows <= ALONE { rows } else { 16 };
-        pool.run(rows.div_ceil(step.max(1)), |i| {
+        let step = if rows <= ALONE { SIDE } else { 16 };
+        pool.run(rows.div_ceil(step), |i| {
             for row in i * step..((i + 1) * step).min(rows) {
-                // SAFETY: each row belongs to one task.
+                let (block, side) = (row / SIDE, row % SIDE);
+                // SAFETY: each block belongs to one task (a step is whole blocks), and its slices are used one at a time.
                 unsafe {
-                    let (q, groups) = (q.at(row * bytes, bytes), groups.at(row * runs, runs));
-                    quantise(&x[row * cols..][..cols], q, groups);
+                    let q = q.at(block * bytes, bytes);
+                    let groups = groups.at(block * runs * SIDE, runs * SIDE);
+                    quantise(
+                        &x[row * cols..][..cols],
+                        &mut q[side * planes * RUN..],
+                        &mut groups[side..],
+                        fine,
+                    );
                 }
             }
         });
@@ -109,11 +126,12 @@ impl Quantised {
         let mut out = Vec::with_capacity(self.rows * self.cols);
         for row in 0..self.rows {
             let (q, groups) = (self.bytes_from(row), self.groups_from(row));
+            let at = |c: usize| c / RUN * SIDE * self.planes() * RUN + c % RUN;
             let value = |c: usize| match self.fine {
-                true => FINE as f64 * q[c] as f64 + q[self.runs() * RUN + c] as f64,
-                false => q[c] as f64,
+                true => FINE as f64 * q[at(c)] as f64 + q[at(c) + RUN] as f64,
+                false => q[at(c)] as f64,
             };
-            out.extend((0..self.cols).map(|c| (groups[c / RUN].scale as f64 * value(c)) as f32));
+            out.extend((0..self.cols).map(|c| (groups[c / RUN * SIDE].scale as f64 * value(c)) as f32));
         }
         out
     }
@@ -123,10 +141,9 @@ impl Quantised {
 pub(crate) const FINE: i32 = 254;
 
 #[inline(always)]
-unsafe fn quantise_lanes<L: Lanes>(x: &[f32], q: &mut [i8], groups: &mut [Group]) {
-    let plane = groups.len() * RUN;
-    let fine = q.len() > plane;
-    for (j, group) in groups.iter_mut().enumerate() {
+unsafe fn quantise_lanes<L: Lanes>(x: &[f32], q: &mut [i8], groups: &mut [Group], fine: bool) {
+    let apart = SIDE * RUN * if fine { 2 } else { 1 };
+    for (j, group) in groups.iter_mut().step_by(SIDE).enumerate() {
         let part = &x[j * RUN..((j + 1) * RUN).min(x.len())];
         let mut padded = [0f32; RUN];
         let mut p = part.as_ptr();
@@ -134,8 +151,8 @@ unsafe fn quantise_lanes<L: Lanes>(x: &[f32], q: &mut [i8], groups: &mut [Group]
             padded[..part.len()].copy_from_slice(part);
             p = padded.as_ptr();
         }
-        let q = &mut q[j * RUN..];
-        // SAFETY: 32 values at `p`; 32 bytes in `q`, and in the second plane where there is one.
+        let q = &mut q[j * apart..][..if fine { 2 * RUN } else { RUN }];
+        // SAFETY: 32 values at `p`; 32 bytes in `q`, and 32 more where there is a second plane.
         unsafe {
             let (a, b, none) = (L::load(p), L::load(p.add(LANES)), L::splat(0.0));
             let (abs_a, abs_b) = (a.max(none.sub(a)), b.max(none.sub(b)));
@@ -154,8 +171,8 @@ unsafe fn quantise_lanes<L: Lanes>(x: &[f32], q: &mut [i8], groups: &mut [Group]
             if fine {
                 let rest = |x: L, q: L::Int| x.sub(L::int_to_f32(q)).mul(L::splat(FINE as f32)).round_int();
                 let (ra, rb) = (rest(a, qa), rest(b, qb));
-                L::store_i8(ra, q.as_mut_ptr().add(plane));
-                L::store_i8(rb, q.as_mut_ptr().add(plane + LANES));
+                L::store_i8(ra, q.as_mut_ptr().add(RUN));
+                L::store_i8(rb, q.as_mut_ptr().add(RUN + LANES));
                 scale = step / FINE as f32;
                 let sums = [L::int_sum(ra), L::int_sum(rb)];
                 halves = [0, 1].map(|i| (FINE.wrapping_mul(halves[i])).wrapping_add(sums[i]));
@@ -167,6 +184,6 @@ unsafe fn quantise_lanes<L: Lanes>(x: &[f32], q: &mut [i8], groups: &mut [Group]
 
 lanes_fn! {
     /// # Safety
-    /// `groups` holds the runs of `x`, `q` one plane or two.
-    pub(crate) unsafe fn quantise(x: &[f32], q: &mut [i8], groups: &mut [Group]) = quantise_lanes
+    /// The instruction set is there.
+    unsafe fn quantise(x: &[f32], q: &mut [i8], groups: &mut [Group], fine: bool) = quantise_lanes
 }

@@ -19,6 +19,9 @@
 //! | Q4_K | d x16, dmin x16, scales `[8][16]` (u8), mins `[8][16]`, nibbles `[32][16][4]` |
 //! | Q5_K | as Q4_K, with fifth bits `[8][16][4]` (bit s = sub-block s) before the nibbles |
 //! | Q6_K | d x16, scales `[16][16]` (i8), low nibbles `[32][16][4]`, high bits `[16][16][4]` |
+//! | Q2_K | d x16, dmin x16, `[16][16]` bytes (low nibble scale, high nibble min), pairs of bits `[16][16][4]` |
+//! | Q3_K | d x16, scales `[16][16]` (i8), third bits `[8][16][4]` (bit s = run s), pairs of bits `[16][16][4]` |
+//! | IQ4_NL | as Q4_0; a nibble is a place in [`NONLINEAR`] |
 
 use crate::dtype::DType;
 use crate::lanes::{LANES, Lanes, lanes_fn};
@@ -26,6 +29,10 @@ use crate::pool::{Pool, Shares};
 
 /// Rows of a tile.
 pub const TILE_ROWS: usize = LANES;
+
+/// What the nibbles of IQ4_NL stand for (a constant of the format).
+pub(crate) const NONLINEAR: [i8; 16] =
+    [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
 /// Columns that are decoded at once.
 pub(crate) const RUN: usize = 32;
@@ -58,7 +65,8 @@ fn tile_block_bytes(dtype: DType) -> usize {
     match dtype {
         DType::F32 | DType::F16 | DType::BF16 => RUN * LANES * dtype.block_bytes(),
         // the packed 6-bit scales and mins (12 bytes a row) become bytes (16 a row)
-        DType::Q4K | DType::Q5K => LANES * (dtype.block_bytes() + 4),
+        // and so do those of Q3_K
+        DType::Q4K | DType::Q5K | DType::Q3K => LANES * (dtype.block_bytes() + 4),
         _ => LANES * dtype.block_bytes(),
     }
 }
@@ -265,7 +273,7 @@ fn scale(from: &[u8], lane: usize, out: &mut [u8]) {
 /// Puts one row's block (GGUF layout) into its lane of a tile's block.
 fn weave_block(dtype: DType, block: &[u8], lane: usize, out: &mut [u8]) {
     match dtype {
-        DType::Q8_0 | DType::Q4_0 => {
+        DType::Q8_0 | DType::Q4_0 | DType::IQ4NL => {
             scale(block, lane, out);
             quads(&block[2..], lane, &mut out[32..]);
         }
@@ -310,6 +318,23 @@ fn weave_block(dtype: DType, block: &[u8], lane: usize, out: &mut [u8]) {
             spread(&block[192..208], lane, &mut out[32..]);
             quads(&block[..128], lane, &mut out[288..]);
             quads(&block[128..192], lane, &mut out[288 + 128 * LANES..]);
+        }
+        DType::Q2K => {
+            scale(&block[80..], lane, out);
+            scale(&block[82..], lane, &mut out[32..]);
+            spread(&block[..16], lane, &mut out[64..]);
+            quads(&block[16..80], lane, &mut out[320..]);
+        }
+        DType::Q3K => {
+            scale(&block[108..], lane, out);
+            let packed = &block[96..108];
+            for s in 0..16 {
+                let low = packed[s % 8] >> (s / 8 * 4) & 15;
+                let high = packed[8 + s % 4] >> (s / 4 * 2) & 3;
+                out[32 + s * LANES + lane] = (low | high << 4).wrapping_sub(32);
+            }
+            quads(&block[..32], lane, &mut out[288..]);
+            quads(&block[32..96], lane, &mut out[288 + 32 * LANES..]);
         }
         DType::F32 | DType::F16 | DType::BF16 => {}
     }
@@ -369,6 +394,9 @@ pub(crate) unsafe fn decode32<L: Lanes>(dtype: DType, tile: *const u8, run: usiz
             DType::Q4K => decode_quants::<L, { DType::Q4K as usize }>(tile, run, sink),
             DType::Q5K => decode_quants::<L, { DType::Q5K as usize }>(tile, run, sink),
             DType::Q6K => decode_quants::<L, { DType::Q6K as usize }>(tile, run, sink),
+            DType::Q2K => decode_quants::<L, { DType::Q2K as usize }>(tile, run, sink),
+            DType::Q3K => decode_quants::<L, { DType::Q3K as usize }>(tile, run, sink),
+            DType::IQ4NL => decode_quants::<L, { DType::IQ4NL as usize }>(tile, run, sink),
         }
     }
 }
@@ -382,17 +410,17 @@ unsafe fn decode_quants<L: Lanes, const T: usize>(tile: *const u8, run: usize, s
     let dtype = const { DType::nth(T) };
     // SAFETY: the caller's promise.
     unsafe {
-        let (d, m, d2) = scales32::<L>(dtype, tile, run);
+        let [(d, m), (d2, m2)] = scales32::<L>(dtype, tile, run);
         // written out: a loop would find nibbles and scales anew in each round
         let at = (tile, run);
         decode_quad::<L, T, 0>(at, d, m, sink);
         decode_quad::<L, T, 1>(at, d, m, sink);
         decode_quad::<L, T, 2>(at, d, m, sink);
         decode_quad::<L, T, 3>(at, d, m, sink);
-        decode_quad::<L, T, 4>(at, d2, m, sink);
-        decode_quad::<L, T, 5>(at, d2, m, sink);
-        decode_quad::<L, T, 6>(at, d2, m, sink);
-        decode_quad::<L, T, 7>(at, d2, m, sink);
+        decode_quad::<L, T, 4>(at, d2, m2, sink);
+        decode_quad::<L, T, 5>(at, d2, m2, sink);
+        decode_quad::<L, T, 6>(at, d2, m2, sink);
+        decode_quad::<L, T, 7>(at, d2, m2, sink);
     }
 }
 
@@ -448,17 +476,18 @@ pub(crate) fn offset(dtype: DType) -> i32 {
         DType::Q4_0 => 8,
         DType::Q5_0 => 16,
         DType::Q6K => 32,
+        DType::Q3K => 4,
         _ => 0,
     }
 }
 
-/// `(d, m, d2)` of a run of a quantised tile: a value is `d (q - offset) + m`. `d2` takes the place of `d` in the second
-/// sixteen columns (Q6_K; elsewhere it is `d`).
+/// `(d, m)` of the first and of the second sixteen columns of a run of a quantised tile: a value is
+/// `d (q - offset) + m`. The two are the same where a run has one scale.
 ///
 /// # Safety
 /// As [`decode32`]; `dtype` is quantised.
 #[inline(always)]
-pub(crate) unsafe fn scales32<L: Lanes>(dtype: DType, tile: *const u8, run: usize) -> (L, L, L) {
+pub(crate) unsafe fn scales32<L: Lanes>(dtype: DType, tile: *const u8, run: usize) -> [(L, L); 2] {
     // SAFETY: all offsets lie inside the block's layout given at the head of the file.
     unsafe {
         let bytes = tile_block_bytes(dtype);
@@ -466,30 +495,41 @@ pub(crate) unsafe fn scales32<L: Lanes>(dtype: DType, tile: *const u8, run: usiz
             DType::Q4_1 | DType::Q5_1 => {
                 let p = tile.add(run * bytes);
                 let d = L::load_f16(p);
-                (d, L::load_f16(p.add(32)), d)
+                [(d, L::load_f16(p.add(32))); 2]
             }
             DType::Q4K | DType::Q5K => {
                 let (p, s) = (tile.add(run / 8 * bytes), run % 8);
                 let d = L::load_f16(p).mul(L::int_to_f32(L::load_u8(p.add(64 + s * LANES))));
                 let m = L::load_f16(p.add(32)).mul(L::int_to_f32(L::load_u8(p.add(192 + s * LANES))));
-                (d, L::splat(0.0).sub(m), d)
+                [(d, L::splat(0.0).sub(m)); 2]
             }
-            DType::Q6K => {
+            DType::Q6K | DType::Q3K => {
                 let (p, s) = (tile.add(run / 8 * bytes), run % 8);
                 let d = L::load_f16(p);
                 let scales = p.add(32 + 2 * s * LANES);
                 let d1 = d.mul(L::int_to_f32(L::load_i8(scales)));
-                (d1, L::splat(0.0), d.mul(L::int_to_f32(L::load_i8(scales.add(LANES)))))
+                let none = L::splat(0.0);
+                [(d1, none), (d.mul(L::int_to_f32(L::load_i8(scales.add(LANES)))), none)]
+            }
+            DType::Q2K => {
+                let (p, s) = (tile.add(run / 8 * bytes), run % 8);
+                let (d, min) = (L::load_f16(p), L::load_f16(p.add(32)));
+                let half = |i: usize| {
+                    let both = L::load_u8(p.add(64 + (2 * s + i) * LANES));
+                    let m = min.mul(L::int_to_f32(L::int_shr::<4>(both)));
+                    (d.mul(L::int_to_f32(L::int_and(both, L::int_splat(15)))), L::splat(0.0).sub(m))
+                };
+                [half(0), half(1)]
             }
             _ => {
                 let d = L::load_f16(tile.add(run * bytes));
-                (d, L::splat(0.0), d)
+                [(d, L::splat(0.0)); 2]
             }
         }
     }
 }
 
-/// The stored quants of columns `32 run + 4 g ..` of a quantised tile: four bytes a lane, unsigned (signed for Q8_0).
+/// The stored quants of columns `32 run + 4 g ..` of a quantised tile: four bytes a lane, unsigned (signed for Q8_0 and IQ4_NL).
 ///
 /// # Safety
 /// As [`scales32`]; `g < 8`.
@@ -508,6 +548,9 @@ pub(crate) unsafe fn quads32<L: Lanes>(dtype: DType, tile: *const u8, run: usize
         match dtype {
             DType::Q8_0 => L::load_int(tile.add(run * bytes + 32 + g * QUAD)),
             DType::Q4_0 => nibbles(tile.add(run * bytes + 32 + g % 4 * QUAD), g >= 4),
+            DType::IQ4NL => {
+                L::int_lookup(&NONLINEAR, nibbles(tile.add(run * bytes + 32 + g % 4 * QUAD), g >= 4))
+            }
             DType::Q4_1 => nibbles(tile.add(run * bytes + 64 + g % 4 * QUAD), g >= 4),
             DType::Q5_0 | DType::Q5_1 => {
                 let bits = tile.add(run * bytes + if dtype == DType::Q5_0 { 32 } else { 64 });
@@ -522,6 +565,18 @@ pub(crate) unsafe fn quads32<L: Lanes>(dtype: DType, tile: *const u8, run: usize
                 let (bits, s) = (tile.add(run / 8 * bytes + 320), run % 8);
                 let fifth = L::int_and(L::int_shr_by(L::load_int(bits.add(g * QUAD)), s as u32), one);
                 L::int_or(nibbles(bits.add((8 + s / 2 * 8 + g) * QUAD), s % 2 == 1), L::int_shl::<4>(fifth))
+            }
+            DType::Q2K => {
+                let (p, s) = (tile.add(run / 8 * bytes + 320), run % 8);
+                let pairs = L::load_int(p.add((s / 4 * 8 + g) * QUAD));
+                L::int_and(L::int_shr_by(pairs, 2 * (s % 4) as u32), L::int_splat(0x0303_0303))
+            }
+            DType::Q3K => {
+                let (p, s) = (tile.add(run / 8 * bytes + 288), run % 8);
+                let third = L::int_and(L::int_shr_by(L::load_int(p.add(g * QUAD)), s as u32), one);
+                let pairs = L::load_int(p.add((8 + s / 4 * 8 + g) * QUAD));
+                let low = L::int_and(L::int_shr_by(pairs, 2 * (s % 4) as u32), L::int_splat(0x0303_0303));
+                L::int_or(low, L::int_shl::<2>(third))
             }
             _ => {
                 // Q6_K, 128 columns a half; quarter q of a half takes its low bits from bytes (q % 2) * 32 ..

@@ -15,6 +15,8 @@ fn random_rows(rng: &mut Rng, dtype: DType, rows: usize, cols: usize) -> Vec<u8>
         let at: &[usize] = match dtype {
             DType::Q4_1 | DType::Q5_1 | DType::Q4K | DType::Q5K => &[0, 2],
             DType::Q6K => &[208],
+            DType::Q2K => &[80, 82],
+            DType::Q3K => &[108],
             _ => &[0],
         };
         for &a in at {
@@ -182,10 +184,15 @@ fn the_largest_sums_do_not_overflow() {
             let (n, d) = (16, 256);
             let mut raw = vec![byte; n * dtype.bytes_of(d).unwrap()];
             for block in raw.chunks_exact_mut(dtype.block_bytes()) {
-                let at = if dtype == DType::Q6K { 208 } else { 0 };
+                let at = match dtype {
+                    DType::Q6K => 208,
+                    DType::Q3K => 108,
+                    DType::Q2K => 80,
+                    _ => 0,
+                };
                 block[at..at + 2].copy_from_slice(&half::f16::from_f32(0.5).to_le_bytes());
-                if matches!(dtype, DType::Q4_1 | DType::Q5_1 | DType::Q4K | DType::Q5K) {
-                    block[2..4].copy_from_slice(&half::f16::from_f32(-0.25).to_le_bytes());
+                if matches!(dtype, DType::Q4_1 | DType::Q5_1 | DType::Q4K | DType::Q5K | DType::Q2K) {
+                    block[at + 2..at + 4].copy_from_slice(&half::f16::from_f32(-0.25).to_le_bytes());
                 }
             }
             for x in [1.0f32, -1.0] {

@@ -20,9 +20,11 @@ fn random_rows(rng: &mut Rng, dtype: DType, rows: usize, cols: usize) -> Vec<u8>
         out.extend((0..bb).map(|_| rng.next_u64() as u8));
         let small = |rng: &mut Rng| half::f16::from_f64((rng.uniform() - 0.3) * 0.02).to_le_bytes();
         let at: &[usize] = match dtype {
-            DType::F16 | DType::Q4_0 | DType::Q5_0 | DType::Q8_0 => &[0],
+            DType::F16 | DType::Q4_0 | DType::Q5_0 | DType::Q8_0 | DType::IQ4NL => &[0],
             DType::Q4_1 | DType::Q5_1 | DType::Q4K | DType::Q5K => &[0, 2],
             DType::Q6K => &[208],
+            DType::Q2K => &[80, 82],
+            DType::Q3K => &[108],
             DType::F32 | DType::BF16 => &[],
         };
         for &a in at {
@@ -79,6 +81,22 @@ fn value(dtype: DType, row: &[u8], col: usize) -> f64 {
             let q = if s.is_multiple_of(2) { q & 15 } else { q >> 4 };
             let h = (b[16 + j % 32] >> s & 1) * 16;
             f16(b) * six(s).0 as f64 * (q + h) as f64 - f16(&b[2..]) * six(s).1 as f64
+        }
+        DType::Q2K => {
+            let q = b[16 + j / 128 * 32 + j % 32] >> (j % 128 / 32 * 2) & 3;
+            let s = b[j / 16];
+            f16(&b[80..]) * (s & 15) as f64 * q as f64 - f16(&b[82..]) * (s >> 4) as f64
+        }
+        DType::Q3K => {
+            let q = (b[32 + j / 128 * 32 + j % 32] >> (j % 128 / 32 * 2) & 3) as f64;
+            let q = if b[j % 32] >> (j / 32) & 1 == 1 { q } else { q - 4.0 };
+            let (s, p) = (j / 16, &b[96..108]);
+            let scale = (p[s % 8] >> (s / 8 * 4) & 15) | (p[8 + s % 4] >> (s / 4 * 2) & 3) << 4;
+            f16(&b[108..]) * (scale as f64 - 32.0) * q
+        }
+        DType::IQ4NL => {
+            let table = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+            f16(b) * table[nibble(&b[2..]) as usize] as f64
         }
         DType::Q6K => {
             let (half, l, quarter) = (j / 128, j % 32, j % 128 / 32);

@@ -10,9 +10,11 @@ use std::sync::Mutex;
 fn scales(dtype: DType) -> &'static [usize] {
     match dtype {
         DType::F32 | DType::BF16 => &[],
-        DType::F16 | DType::Q4_0 | DType::Q5_0 | DType::Q8_0 => &[0],
+        DType::F16 | DType::Q4_0 | DType::Q5_0 | DType::Q8_0 | DType::IQ4NL => &[0],
         DType::Q4_1 | DType::Q5_1 | DType::Q4K | DType::Q5K => &[0, 2],
         DType::Q6K => &[208],
+        DType::Q2K => &[80, 82],
+        DType::Q3K => &[108],
     }
 }
 
@@ -67,6 +69,29 @@ fn large_finite_values_are_not_called_broken() {
     let _guard = hold();
     let weight = Weight::from_f32(3, 40, &[f32::MAX; 120]);
     assert_eq!(weight.first_row_not_finite(&Pool::new(1)), None);
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    (0..text.len() / 2).map(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).unwrap()).collect()
+}
+
+/// Bit for bit what the `gguf` package decodes (`tools/goldens/quants.py`); -0 counts as 0.
+#[test]
+fn every_quantised_type_is_decoded_as_the_format_defines() {
+    let _guard = hold();
+    let goldens: Vec<Vec<&str>> =
+        include_str!("goldens/quants.txt").lines().map(|l| l.split(' ').collect()).collect();
+    for dtype in DType::all().filter(|d| d.is_quantised()) {
+        let line = goldens.iter().find(|l| l[0] == dtype.name()).expect("a golden for each type");
+        let (raw, values) = (hex(line[1]), hex(line[2]));
+        let want: Vec<f32> = values.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        let weight = read(dtype, 1, want.len(), &raw);
+        let mut got = vec![f32::NAN; want.len()];
+        weight.row_into(0, &mut got);
+        let same = |a: f32, b: f32| (a + 0.0).to_bits() == (b + 0.0).to_bits();
+        let wrong = got.iter().zip(&want).position(|(a, b)| !same(*a, *b));
+        assert_eq!(wrong, None, "{dtype}: {got:?} for {want:?}");
+    }
 }
 
 #[test]

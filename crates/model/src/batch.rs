@@ -1,7 +1,7 @@
 //! What one forward pass works on: tokens, where they stand, and where their keys lie.
 
 use crate::config::Config;
-use nurture_kernels::{Span, key_panels_len, store_keys};
+use nurture_kernels::{KEY_PANEL, KvLayer, KvType, Span};
 
 /// New tokens of one or more sequences.
 #[derive(Clone, Debug, Default)]
@@ -62,22 +62,31 @@ impl Batch {
 pub struct KvCache {
     rows: usize,
     width: usize,
-    /// `[layers]`, in panels ([`nurture_kernels::Keys`])
-    pub(crate) k: Vec<Vec<f32>>,
-    /// `[layers][rows, K · head_dim]`
-    pub(crate) v: Vec<Vec<f32>>,
+    /// bytes of the keys and values of a token in all layers
+    token_bytes: usize,
+    pub(crate) layers: Vec<KvLayer>,
 }
 
 impl KvCache {
-    /// Room for `rows` tokens. Memory is taken as rows are first written.
+    /// Room for `rows` tokens in float32. Memory is taken as rows are first written.
     pub fn new(config: &Config, rows: usize) -> KvCache {
-        let width = config.kv_width();
+        KvCache::of(KvType::F32, config, rows)
+    }
+
+    /// The same with numbers stored as `kind` says.
+    pub fn of(kind: KvType, config: &Config, rows: usize) -> KvCache {
+        let layer = || KvLayer::new(kind, rows, config.kv_heads, config.head_dim);
         KvCache {
             rows,
-            width,
-            k: (0..config.layers).map(|_| vec![0f32; key_panels_len(rows, width)]).collect(),
-            v: (0..config.layers).map(|_| vec![0f32; rows * width]).collect(),
+            width: config.kv_width(),
+            token_bytes: KvCache::token_bytes(kind, config),
+            layers: (0..config.layers).map(|_| layer()).collect(),
         }
+    }
+
+    /// Bytes of the keys and values of one token.
+    pub fn token_bytes(kind: KvType, config: &Config) -> usize {
+        2 * config.layers * kind.row_bytes(config.kv_heads, config.head_dim)
     }
 
     /// Tokens that fit.
@@ -87,7 +96,7 @@ impl KvCache {
 
     /// Bytes when full.
     pub fn bytes(&self) -> usize {
-        self.k.len() * (key_panels_len(self.rows, self.width) + self.rows * self.width) * 4
+        self.rows.next_multiple_of(KEY_PANEL) * self.token_bytes
     }
 
     /// Copies the new rows of a layer to where their spans say they live.
@@ -101,8 +110,7 @@ impl KvCache {
                 let from = (span.row + at + skip - before.min(at + skip)) * w;
                 let n = (count - skip) * w;
                 if n > 0 {
-                    store_keys(&mut self.k[layer], w, row + skip, &k[from..from + n]);
-                    self.v[layer][(row + skip) * w..][..n].copy_from_slice(&v[from..from + n]);
+                    self.layers[layer].store(row + skip, &k[from..from + n], &v[from..from + n]);
                 }
                 at += count;
             }

@@ -519,8 +519,8 @@ impl Decoder {
                         &shape,
                         &batch.spans,
                         &k.q,
-                        Keys::Panels(&cache.k[l]),
-                        &cache.v[l],
+                        Keys::Held(&cache.layers[l]),
+                        &[],
                         &mut k.a,
                         &mut [],
                     );

@@ -30,6 +30,11 @@ impl Magnitude {
         &self.m
     }
 
+    /// `m / ‖W + s B A‖` `[N]`: the factor of each tuned row.
+    pub fn factors(&self) -> &[f32] {
+        &self.factor
+    }
+
     fn renew(&mut self, cpu: &Cpu, weight: &Weight, pair: &LoraPair) {
         let (r, n, d) = (pair.rank(), weight.rows(), weight.cols());
         // [R, N]

@@ -83,8 +83,8 @@ pub fn memory_table(c: &Config, learning: impl Into<Learning>, s: &TrainingShape
     let head_rows = logit_rows(c.vocab).min(s.loss_rows.max(1)) as u64;
     // a weight's gradient packs its input
     let own_packed = if learning.floats > 0 { t * f.max(q).max(d) } else { 0 };
-    let scores = s.threads as u64
-        * (2 * 128 * s.longest as u64 + 2 * (s.longest * c.head_dim) as u64 + 600_000 + 32 * c.vocab as u64);
+    let scores =
+        s.threads as u64 * (2 * 128 * s.longest as u64 + 2 * (s.longest * c.head_dim) as u64 + 600_000);
     let row = |name, floats: u64| MemoryRow { name, bytes: 4 * floats };
     let own = if learning.lora.is_some() { "adapter" } else { "trained weights" };
     let moments = (trained as f64 * learning.moment_bytes) as u64;

@@ -109,7 +109,7 @@ impl TrainBuffers {
 }
 
 /// Most floats of a chunk of logits.
-const LOGIT_CHUNK: usize = 12 << 20;
+const LOGIT_CHUNK: usize = 32 << 20;
 
 /// Rows of a chunk of logits for a vocabulary.
 pub(crate) fn logit_rows(vocab: usize) -> usize {

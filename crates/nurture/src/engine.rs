@@ -13,8 +13,12 @@
 
 use crate::said;
 use anyhow::{Context, Result, anyhow, bail};
+use nurture_data::{SourceSpec, load_training};
 use nurture_formats::{GgufFile, HfFolder, ModelFile, adapter as peft, load_adapter};
-use nurture_infer::{Constraint, Finish, Generator, Pick, Request, Sampler, Sampling, StopIds, StopTexts};
+use nurture_infer::{
+    Constraint, Drafts, Finish, Generator, Grammars, Ngrams, Pick, Request, Sampler, Sampling, StopIds,
+    StopTexts,
+};
 use nurture_model::{Adapter, Cpu, Decoder, Mode};
 use nurture_text::{
     ChatTemplate, Clock, GgufTokenizerKeys, Message, RenderOptions, Renderer, StreamDecoder, Tokenizer,
@@ -39,8 +43,8 @@ pub struct LoadOptions {
 #[derive(Debug)]
 pub struct Model {
     path: PathBuf,
-    cpu: Cpu,
-    decoder: Decoder,
+    cpu: Arc<Cpu>,
+    decoder: Arc<Decoder>,
     renderer: Renderer,
     licence: Option<String>,
 }
@@ -78,6 +82,7 @@ impl Model {
             ..RenderOptions::default()
         };
         let renderer = Renderer::new(Arc::new(tokenizer), template).with_options(render);
+        let (cpu, decoder) = (Arc::new(cpu), Arc::new(decoder));
         Ok(Model { path: path.to_path_buf(), cpu, decoder, renderer, licence })
     }
 
@@ -94,6 +99,12 @@ impl Model {
     /// The network.
     pub fn decoder(&self) -> &Decoder {
         &self.decoder
+    }
+
+    /// Network and processor, shared: what an engine for many sequences takes
+    /// ([`nurture_infer::engine::EngineHandle::start`]).
+    pub fn shared(&self) -> (Arc<Decoder>, Arc<Cpu>) {
+        (self.decoder.clone(), self.cpu.clone())
     }
 
     /// Messages to tokens.
@@ -116,11 +127,44 @@ impl Model {
         self.licence.as_deref()
     }
 
-    /// Loads an adapter in PEFT's format and checks that it fits.
+    /// What makes constraints (schemas, regular expressions, grammars) for this model's vocabulary; serves any number of texts.
+    ///
+    /// # Errors
+    /// A vocabulary without a stop token.
+    pub fn grammars(&self) -> Result<Grammars> {
+        let tokenizer = self.renderer.tokenizer();
+        let bytes =
+            |id: u32| tokenizer.token_bytes(id).filter(|b| !tokenizer.is_special(id) && !b.is_empty());
+        let tokens = (0..tokenizer.vocab_size() as u32).map(bytes).collect();
+        let stops = tokenizer.stop_ids().to_vec();
+        let tokenizer = Arc::clone(self.renderer.tokenizer());
+        Ok(Grammars::new(tokens, &stops, move |text| tokenizer.encode(text, false).unwrap_or_default())?)
+    }
+
+    /// The conversations of training data (as `path` of a recipe's source names them), where drafts find how this model has learnt
+    /// to go on.
+    ///
+    /// # Errors
+    /// Data that cannot be read or rendered.
+    pub fn conversations(&self, files: &[PathBuf]) -> Result<Ngrams> {
+        let sources: Vec<SourceSpec> = files.iter().map(SourceSpec::new).collect();
+        let loaded = load_training(&sources, &Default::default())?;
+        let mut index = Ngrams::default();
+        for example in &loaded.examples {
+            index.extend(&crate::pipeline::render(self, example)?.tokens);
+            index.end();
+        }
+        Ok(index)
+    }
+
+    /// Loads an adapter in PEFT's format (a folder) or in GGUF's (a file) and checks that it fits.
     ///
     /// # Errors
     /// Anything wrong with it; another base.
     pub fn adapter(&self, dir: &Path) -> Result<Adapter> {
+        if dir.is_file() {
+            return crate::export::read_gguf_lora(self, dir);
+        }
         Ok(Adapter::load_for(&self.cpu, &self.decoder, &load_adapter(dir)?)?)
     }
 }
@@ -215,12 +259,17 @@ pub struct ChatOptions {
     pub context: usize,
     /// How products take their activations.
     pub mode: Mode,
+    /// Whether what comes next is looked up where the text went on before (faster, the same text).
+    pub drafts: bool,
+    /// Other texts to look it up in.
+    pub corpus: Option<Arc<Ngrams>>,
 }
 
 impl Default for ChatOptions {
     fn default() -> ChatOptions {
         let (sampling, mode) = (Sampling::default(), Mode::Fast);
-        ChatOptions { system: None, sampling, stop: Vec::new(), max_tokens: 512, context: 0, mode }
+        let (stop, corpus) = (Vec::new(), None);
+        ChatOptions { system: None, sampling, stop, max_tokens: 512, context: 0, mode, drafts: true, corpus }
     }
 }
 
@@ -247,6 +296,7 @@ pub struct Chat<'m> {
     sampler: Sampler,
     stop: Vec<String>,
     max_tokens: usize,
+    drafts: Option<Drafts>,
     messages: Vec<Message>,
 }
 
@@ -263,6 +313,7 @@ impl<'m> Chat<'m> {
             sampler: Sampler::new(options.sampling),
             stop: options.stop,
             max_tokens: options.max_tokens,
+            drafts: options.drafts.then(|| Drafts::new(options.corpus)),
             messages: options.system.map(|s| Message::new("system", s)).into_iter().collect(),
         }
     }
@@ -294,6 +345,7 @@ impl<'m> Chat<'m> {
             sampler: &mut self.sampler,
             stop: &self.stop,
             constraint: None,
+            drafts: self.drafts.as_mut(),
         };
         complete(self.model, &mut self.generator, completion, each)
     }
@@ -311,6 +363,8 @@ pub struct Completion<'r, 'c> {
     pub stop: &'r [String],
     /// what the answer must be
     pub constraint: Option<&'c mut (dyn Constraint + 'c)>,
+    /// proposes what may come next
+    pub drafts: Option<&'r mut Drafts>,
 }
 
 /// Continues a prompt, decoding pieces that never tear a character and never show part of a stop text.
@@ -323,14 +377,14 @@ pub fn complete(
     completion: Completion<'_, '_>,
     mut each: impl FnMut(&str) -> bool,
 ) -> Result<Reply> {
-    let Completion { prompt, most, sampler, stop, constraint } = completion;
+    let Completion { prompt, most, sampler, stop, constraint, drafts } = completion;
     let mut stream = StreamDecoder::plain(model.tokenizer());
     let mut texts = StopTexts::new(stop);
     let mut text = String::new();
     let (mut stopped, mut picks) = (false, Vec::new());
     let keep = sampler.settings().logprobs.is_some();
     let mut ids = StopIds(model.tokenizer().stop_ids().to_vec());
-    let request = Request { prompt, most, sampler, stop: &mut ids, constraint };
+    let request = Request { prompt, most, sampler, stop: &mut ids, constraint, drafts };
     let out = generator.run(request, |pick| {
         let released = texts.push(stream.push(pick.token).as_bytes());
         if keep {

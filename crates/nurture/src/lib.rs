@@ -5,6 +5,7 @@
 
 pub mod date;
 pub mod engine;
+pub mod export;
 pub mod lang;
 pub mod messages;
 pub mod network;
@@ -19,6 +20,7 @@ pub use nurture_hub as hub;
 pub use nurture_infer as infer;
 pub use nurture_kernels as kernels;
 pub use nurture_model as model;
+pub use nurture_quantise as quantise;
 pub use nurture_serve as serve;
 pub use nurture_text as text;
 pub use nurture_train as train;

@@ -58,7 +58,7 @@ pub fn save(dir: &Path, base: &Model, network: &Decoder, extra: &Map<String, Val
 }
 
 /// `config.json`: the base's own, or one made from what a GGUF file says.
-fn config(base: &Model) -> Result<Value> {
+pub(crate) fn config(base: &Model) -> Result<Value> {
     if base.path().is_dir() {
         let path = base.path().join(CONFIG);
         let text = std::fs::read(&path).with_context(|| path.display().to_string())?;
@@ -83,7 +83,7 @@ fn config(base: &Model) -> Result<Value> {
 }
 
 /// Tokenizer and template.
-fn text_files(base: &Model) -> Result<Vec<(&'static str, Vec<u8>)>> {
+pub(crate) fn text_files(base: &Model) -> Result<Vec<(&'static str, Vec<u8>)>> {
     if base.path().is_dir() {
         let mut out = Vec::new();
         for name in TEXT {

@@ -3,8 +3,8 @@
 use crate::error::ApiError;
 use crate::metrics::Ended;
 use crate::service::Service;
-use nurture_infer::StopTexts;
-use nurture_infer::engine::{Cancel, Event, Finish, Request, Score, Usage};
+use nurture_infer::engine::{Cancel, Event, Finish, Request, Usage};
+use nurture_infer::{Pick, StopTexts};
 use nurture_text::{StreamDecoder, Tokenizer};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -59,7 +59,7 @@ pub(crate) struct Token {
 #[derive(Debug)]
 pub(crate) enum Said {
     /// figures of the prompt's tokens from the second on
-    Scores(Vec<Score>),
+    Scores(Vec<Pick>),
     /// more text and the tokens that were taken for it
     Piece(String, Vec<Token>),
     /// it ended
@@ -131,8 +131,8 @@ impl<'t> Answers<'t> {
         match event {
             Event::Scores(scores) => said.push((i, Said::Scores(scores))),
             Event::Hidden(_) => {}
-            Event::Token { .. } if choice.ended => {}
-            Event::Token { token, log_probability, top } => {
+            Event::Token(_) if choice.ended => {}
+            Event::Token(Pick { token, log_probability, top }) => {
                 let now = Instant::now();
                 self.pauses.extend(choice.last.replace(now).map(|last| now - last));
                 choice.tokens += 1;

@@ -3,10 +3,10 @@
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::models::Served;
-use crate::picker::Chosen;
+use crate::picker::TellsAll;
 use crate::service::Service;
-use nurture_infer::engine::Request;
-use nurture_infer::{Sampler, Sampling};
+use nurture_infer::engine::{Picker, Request};
+use nurture_infer::{Ruled, Sampler, Sampling};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Instant;
@@ -38,6 +38,8 @@ pub(crate) struct Ask {
     pub(crate) stops: Vec<String>,
     pub(crate) choices: usize,
     pub(crate) most: Option<usize>,
+    /// JSON schema of the answer
+    pub(crate) rule: Option<String>,
     pub(crate) stream: bool,
     pub(crate) include_usage: bool,
     /// end-of-turn tokens do not end the text (benchmarks)
@@ -92,6 +94,7 @@ impl Ask {
             stops: stops(fields)?,
             choices: fields.count("n", 1, service.config().choices as u64)?.unwrap_or(1),
             most,
+            rule: None,
             stream,
             include_usage,
             ignore_eos: fields.switch("ignore_eos")?.unwrap_or(false),
@@ -124,12 +127,18 @@ impl Ask {
                     true => Vec::new(),
                     false => self.model.renderer.tokenizer().stop_ids().to_vec(),
                 };
-                // harnesses count on one entry for every generated token behind an echo
-                let tell_stop = scores.is_some();
+                let sampler = Sampler::new(sampling);
+                let picker: Box<dyn Picker> = match (&self.rule, scores) {
+                    (None, Some(_)) => Box::new(TellsAll { sampler, stops }),
+                    (rule, _) => {
+                        let rule = rule.as_deref().map(|schema| service.rule(schema)).transpose()?;
+                        Box::new(Ruled::new(sampler, stops, most, rule, None))
+                    }
+                };
                 requests.push(Request {
                     prompt: prompt.clone(),
                     most,
-                    picker: Box::new(Chosen { sampler: Sampler::new(sampling), stops, tell_stop }),
+                    picker,
                     adapter: self.model.adapter.clone(),
                     tenant,
                     deadline: Some(self.deadline),

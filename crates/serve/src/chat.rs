@@ -40,7 +40,7 @@ pub(crate) async fn completions(
     }
     ask.sampling.logprobs = logprobs.then_some(top.unwrap_or(0));
     let messages = messages(&mut fields)?;
-    response_format(&mut fields)?;
+    ask.rule = response_format(&mut fields)?;
     text_only(&mut fields)?;
     // a speed hint, and what only concerns tools, which are refused
     fields.harmless(&["prediction", "parallel_tool_calls"]);
@@ -64,22 +64,45 @@ pub(crate) async fn completions(
     let model = ask.model.clone();
     let size = messages.iter().map(|m| m.content.len()).sum();
     let prompt = aside(size, move || model.prompt(messages)).await??;
-    let requests = ask.requests(&service, caller.tenant, &[prompt], "messages", None)?;
+    // rules are made beside the threads that serve connections: a large schema takes its time
+    let size = if ask.rule.is_some() { usize::MAX } else { 0 };
+    let maker = service.clone();
+    let (ask, requests) = aside(size, move || {
+        let requests = ask.requests(&maker, caller.tenant, &[prompt], "messages", None);
+        (ask, requests)
+    })
+    .await?;
+    let requests = requests?;
     let job = Job::start(&service, requests, "messages")?;
     Reply::new(&service, Shape::Chat, ask, logprobs, None).send(service, job).await
 }
 
-/// `response_format`: free text is all that is known so far.
-fn response_format(fields: &mut Fields) -> Result<()> {
-    let Some(value) = fields.take("response_format") else { return Ok(()) };
+/// `response_format`: the JSON schema that the answer must satisfy, if any.
+fn response_format(fields: &mut Fields) -> Result<Option<String>> {
+    let Some(value) = fields.take("response_format") else { return Ok(None) };
     let mut format = Fields::inner(value, "response_format")?;
-    match format.text("type")?.as_deref() {
-        Some("text") => format.done(),
-        _ => Err(ApiError::unsupported(
-            "response_format",
-            "only {\"type\": \"text\"} is supported by this server",
-        )),
-    }
+    let schema = match format.text("type")?.as_deref() {
+        Some("text") => None,
+        Some("json_object") => Some(r#"{"type": "object"}"#.to_string()),
+        Some("json_schema") => {
+            let place = "response_format.json_schema";
+            let mut inner = Fields::inner(format.needed("json_schema")?, place)?;
+            // the rule always holds, strict or not; names and descriptions are for people
+            inner.harmless(&["name", "description", "strict"]);
+            let schema = inner.needed("schema")?;
+            inner.done()?;
+            if !schema.is_object() {
+                return Err(ApiError::invalid(format!("{place}.schema"), "the schema must be an object"));
+            }
+            Some(schema.to_string())
+        }
+        _ => {
+            let message = "\"response_format.type\" can be text, json_object or json_schema";
+            return Err(ApiError::invalid("response_format.type", message));
+        }
+    };
+    format.done()?;
+    Ok(schema)
 }
 
 fn text_only(fields: &mut Fields) -> Result<()> {

@@ -15,6 +15,7 @@ use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::Response;
+use nurture_infer::InferError;
 use nurture_infer::engine::{Event, Finish, Past, Picked, Picker, Request};
 use nurture_text::Message;
 use serde_json::{Value, json};
@@ -239,15 +240,15 @@ struct Look {
 }
 
 impl Picker for Look {
-    fn pick(&mut self, logits: &mut [f32], _past: Past<'_>) -> Option<Picked> {
-        let logs = log_shares(self.tokens.iter().map(|&t| f64::from(logits[t as usize])))?;
-        let token = *self.tokens.first()?;
+    fn pick(&mut self, logits: &mut [f32], past: Past<'_>) -> std::result::Result<Picked, InferError> {
+        let logs = log_shares(self.tokens.iter().map(|&t| f64::from(logits[t as usize])));
+        let logs = logs.ok_or(InferError::NotFinite { tokens: past.prompt.len() })?;
         // nobody listens any more: then nobody misses it
         _ = self.sender.send((self.place, logs));
-        Some(Picked { token, ends: true, ..Picked::default() })
+        Ok(Picked::End)
     }
 
-    fn allowed(&mut self, _past: Past<'_>) -> Option<Vec<u32>> {
+    fn few(&mut self, _vocab: usize) -> Option<Vec<u32>> {
         Some(self.tokens.clone())
     }
 }

@@ -8,7 +8,7 @@ use crate::service::Service;
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, header};
 use bytes::Bytes;
-use nurture_infer::engine::Score;
+use nurture_infer::Pick;
 use nurture_text::Tokenizer;
 use serde_json::{Map, Value, json};
 use std::convert::Infallible;
@@ -42,7 +42,7 @@ pub(crate) struct Reply {
 struct Part {
     text: String,
     tokens: Vec<Token>,
-    scores: Option<Vec<Score>>,
+    scores: Option<Vec<Pick>>,
     finish: Option<&'static str>,
 }
 
@@ -268,7 +268,7 @@ impl Reply {
             lists.put(self.tokenizer(), first, None, &[], 0);
             let mut offset = self.characters(first);
             for score in part.scores.as_deref().unwrap_or_default() {
-                lists.put(self.tokenizer(), score.token, Some(score.log_probability), &score.top, offset);
+                lists.put(self.tokenizer(), score.token, score.log_probability, &score.top, offset);
                 offset += self.characters(score.token);
             }
         }

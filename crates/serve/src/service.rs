@@ -5,6 +5,7 @@ use crate::error::ApiError;
 use crate::metrics::Metrics;
 use crate::models::{Manner, Models};
 use nurture_infer::engine::EngineHandle;
+use nurture_infer::{Constraint, Grammars, Rule};
 use nurture_model::Cpu;
 use nurture_text::Renderer;
 use serde_json::Value;
@@ -31,6 +32,8 @@ pub struct Parts {
     pub manner: Manner,
     /// longest sequence that the engine takes, prompt and answer
     pub context: usize,
+    /// makes rules for this vocabulary, where answers may be bound to schemas
+    pub grammars: Option<Grammars>,
     /// bounds
     pub config: ServeConfig,
     /// where the log goes
@@ -47,6 +50,7 @@ struct Inner {
     context: usize,
     config: ServeConfig,
     metrics: Metrics,
+    grammars: Option<Grammars>,
     log: LogSink,
     begun: Instant,
     closing: AtomicBool,
@@ -66,13 +70,14 @@ impl std::fmt::Debug for Service {
 impl Service {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Service {
-        let Parts { engine, cpu, name, renderer, manner, context, config, log } = parts;
+        let Parts { engine, cpu, name, renderer, manner, context, grammars, config, log } = parts;
         Service(Arc::new(Inner {
             models: Models::new(engine.clone(), cpu, name, renderer, manner),
             engine,
             context,
             config,
             metrics: Metrics::default(),
+            grammars,
             log,
             begun: Instant::now(),
             closing: AtomicBool::new(false),
@@ -99,6 +104,19 @@ impl Service {
     /// The names of all models, the base first.
     pub fn model_names(&self) -> Vec<String> {
         self.0.models.list().iter().map(|m| m.name.clone()).collect()
+    }
+
+    /// A rule for one answer.
+    pub(crate) fn rule(&self, schema: &str) -> Result<Box<dyn Constraint + Send>, ApiError> {
+        let Some(grammars) = &self.0.grammars else {
+            let message =
+                "this model's vocabulary knows no end of a text, so answers cannot be bound to a schema";
+            return Err(ApiError::unsupported("response_format", message));
+        };
+        match grammars.rule(Rule::JsonSchema(schema)) {
+            Ok(rule) => Ok(Box::new(rule)),
+            Err(e) => Err(ApiError::invalid("response_format", e.to_string())),
+        }
     }
 
     /// Longest sequence, prompt and answer.

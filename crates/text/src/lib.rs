@@ -18,5 +18,6 @@ pub use message::Message;
 pub use render::{Rendered, Renderer, TrainedTurn};
 pub use template::{ChatTemplate, Clock, MAX_SOURCE_BYTES, RenderOptions};
 pub use tokenizer::{
-    Encoded, GgufTokenizerKeys, HfTokenizerFiles, SpecialNames, StreamDecoder, Tokenizer, TokenizerFiles,
+    Encoded, GgufTokenizerKeys, GgufVocabulary, HfTokenizerFiles, SpecialNames, StreamDecoder, Tokenizer,
+    TokenizerFiles,
 };

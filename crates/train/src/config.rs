@@ -29,6 +29,9 @@ pub enum Optimiser {
     /// Muon (Jordan et al. 2024) for the projections of the blocks of a network that trains itself, AdamW for the rest.
     #[serde(rename = "muon")]
     Muon,
+    /// Schedule-free AdamW (Defazio et al. 2024): what is saved is an average of the way, and the rate need not fall.
+    #[serde(rename = "schedule_free")]
+    ScheduleFree,
 }
 
 /// How an adapter begins.
@@ -47,7 +50,7 @@ impl Optimiser {
     /// Bytes that it remembers for each float that trains.
     pub fn bytes(self) -> f64 {
         match self {
-            Optimiser::AdamW => 8.0,
+            Optimiser::AdamW | Optimiser::ScheduleFree => 8.0,
             // a byte each, and two scales for 256
             Optimiser::AdamW8 => 2.0 + 8.0 / 256.0,
             // projections have one moment, the rest two; a little is not worth a table
@@ -205,6 +208,15 @@ impl TrainConfig {
         range("neftune", self.neftune, 0.0, 1e3)?;
         range("ema", self.ema, 0.0, 1.0 - 1e-9)?;
         range("b_ratio", self.b_ratio, 1e-3, 1e3)?;
+        if self.optimiser == Optimiser::ScheduleFree && self.ema > 0.0 {
+            return refuse("ema", "schedule_free saves an average already; leave one of them out".into());
+        }
+        if self.optimiser == Optimiser::ScheduleFree && self.betas.0 == 0.0 {
+            return refuse(
+                "betas",
+                "0: schedule_free trains between two points, by the first of them".into(),
+            );
+        }
         range("divergence.rise", self.divergence.rise, 0.0, f64::MAX)
     }
 }

@@ -50,6 +50,23 @@ pub struct Forecast {
     pub gflops: Option<f64>,
     /// Seconds of training, where a speed is known. Nothing is ever derived from it.
     pub seconds: Option<f64>,
+    /// The machine's rate of float32 multiply-adds, GFLOP/s, where it was measured.
+    #[serde(default)]
+    pub ceiling: Option<f64>,
+    /// what the memory table was made from
+    #[serde(skip)]
+    shape: Option<TrainingShape>,
+}
+
+/// The memory table of a shape.
+fn table(
+    c: &Config,
+    subject: &Subject,
+    config: &TrainConfig,
+    shape: &TrainingShape,
+) -> Result<Vec<ForecastRow>, TrainError> {
+    let rows = memory_table(c, subject.learning(c, config)?, shape).into_iter();
+    Ok(rows.map(|row| ForecastRow { name: row.name.to_string(), bytes: row.bytes }).collect())
 }
 
 /// Forecasts a run over these examples.
@@ -93,10 +110,7 @@ pub fn forecast(
     }
     let (blocks, head) = subject.own_flop(c)?;
     flop += blocks * computed_tokens as f64 + head * loss_rows as f64;
-    let mut memory: Vec<ForecastRow> = memory_table(c, subject.learning(c, config)?, &shape)
-        .into_iter()
-        .map(|row| ForecastRow { name: row.name.to_string(), bytes: row.bytes })
-        .collect();
+    let mut memory = table(c, &subject, config, &shape)?;
     // an id and a flag a token, and the text of the example's own id with its bookkeeping
     let bytes = examples.iter().map(|e| 5 * e.tokens.len() as u64 + 128).sum();
     memory.push(ForecastRow { name: "examples".to_string(), bytes });
@@ -112,6 +126,8 @@ pub fn forecast(
         flop,
         gflops: None,
         seconds: None,
+        ceiling: None,
+        shape: Some(shape),
     })
 }
 
@@ -133,9 +149,14 @@ impl Forecast {
         let (blocks, head) = subject.own_flop(c)?;
         let seen = (self.steps * config.keep.windows as u64).min(windows.len() as u64) as usize;
         let mut used = vec![false; windows.len()];
+        // windows of a step are computed together, as many as a micro-batch holds
+        let mut most = 0;
         for step in 0..self.steps {
+            let mut together = 0;
             for at in windows_of(step, config.keep.windows, windows.len(), config.seed) {
                 let len = windows[at];
+                together = if together + len <= config.micro_tokens { together + len } else { len };
+                most = most.max(together);
                 self.tokens += len as u64;
                 self.computed_tokens += len as u64;
                 self.flop += FlopsPerToken::kept(c, len) + (blocks + head) * len as f64;
@@ -147,6 +168,14 @@ impl Forecast {
             .map(|at| FlopsPerToken::read_once(c, windows[at]))
             .sum::<f64>();
         let longest = windows.iter().copied().max().unwrap_or(0);
+        if let Some(shape) = self.shape.as_mut().filter(|s| s.tokens < most) {
+            (shape.tokens, shape.longest) = (most, shape.longest.max(longest));
+            for row in table(c, subject, config, shape)? {
+                if let Some(old) = self.memory.iter_mut().find(|old| old.name == row.name) {
+                    *old = row;
+                }
+            }
+        }
         let bytes = 4 * (seen * longest * c.width) as u64;
         self.memory.push(ForecastRow { name: "the base's outputs on general text".to_string(), bytes });
         for (name, bytes) in keep_memory(c, longest) {
@@ -171,6 +200,18 @@ impl Forecast {
             self.gflops = Some(gflops);
             self.seconds = Some(self.flop * 1e-9 / gflops);
         }
+        self
+    }
+
+    /// With seconds that each step takes beside its passes, where a speed is known.
+    pub fn with_steps_of(mut self, seconds: f64) -> Forecast {
+        self.seconds = self.seconds.map(|all| all + self.steps as f64 * seconds);
+        self
+    }
+
+    /// With the rate of multiply-adds that the machine reaches, against which speeds can be shown.
+    pub fn under(mut self, ceiling: f64) -> Forecast {
+        self.ceiling = (ceiling > 0.0 && ceiling.is_finite()).then_some(ceiling);
         self
     }
 

@@ -27,6 +27,7 @@ mod optimiser;
 mod process;
 mod pupil;
 mod schedule;
+mod schedule_free;
 mod subject;
 mod trainer;
 mod writer;

@@ -3,6 +3,7 @@
 use crate::config::{Optimiser, TrainConfig};
 use crate::muon;
 use crate::pupil::{Pupil, Tensor};
+use crate::schedule_free::Walk;
 use nurture_kernels::{AdamW, Cpu, Moments8, adamw, adamw8, tiled, untile};
 
 /// What is remembered of one tensor.
@@ -14,13 +15,16 @@ enum State {
     Adam8(Moments8),
     /// the momentum, in the order of tiles
     Muon { m: Vec<f32> },
+    /// the point that walks beside the one that trains, and the second moment
+    Free(Walk),
 }
 
 impl State {
-    fn new(kind: Optimiser, t: &Tensor) -> State {
+    fn new(kind: Optimiser, t: &Tensor, values: &[f32]) -> State {
         let zeros = || vec![0.0; t.floats];
         match kind {
             Optimiser::AdamW8 => State::Adam8(Moments8::zeros(t.floats)),
+            Optimiser::ScheduleFree => State::Free(Walk::new(values)),
             Optimiser::Muon if t.hidden => State::Muon { m: zeros() },
             Optimiser::AdamW | Optimiser::Muon => State::Adam { m: zeros(), v: zeros() },
         }
@@ -36,6 +40,8 @@ pub(crate) struct Memory {
     averages: Option<Vec<Vec<f32>>>,
     /// what of each tensor does not train: the second half of a pair that began as the strongest part of a weight
     fixed: Vec<Vec<f32>>,
+    /// decay of the first moment, on which the place of schedule-free averages depends
+    beta1: f64,
     settled: bool,
 }
 
@@ -43,11 +49,11 @@ impl Memory {
     /// States of zero for what trains, and averages that begin as the values are.
     pub(crate) fn new(config: &TrainConfig, pupil: &Pupil<'_>) -> Memory {
         let tensors = pupil.tensors();
-        let states = tensors.iter().map(|t| State::new(config.optimiser, t)).collect();
         let values = pupil.values();
+        let states = tensors.iter().zip(&values).map(|(t, v)| State::new(config.optimiser, t, v)).collect();
         let averages = (config.ema > 0.0).then(|| values.iter().map(|v| v.to_vec()).collect());
         let fixed = tensors.iter().zip(&values).map(|(t, v)| t.fixed(v)).collect();
-        Memory { tensors, states, averages, fixed, settled: false }
+        Memory { tensors, states, averages, fixed, beta1: config.betas.0, settled: false }
     }
 
     /// Everything that a checkpoint must hold beside the values: for each tensor what it is and its words of four bytes.
@@ -62,6 +68,7 @@ impl Memory {
                     vec![("s8", scales), ("c8", codes)]
                 }
                 State::Muon { m } => vec![("m", &m[..])],
+                State::Free(walk) => vec![("z", &walk.z[..]), ("v", &walk.v[..]), ("w", &walk.sum[..])],
             })
             .collect();
         for (parts, average) in out.iter_mut().zip(self.averages.iter().flatten()) {
@@ -82,6 +89,9 @@ impl Memory {
                     vec![("s8", scales), ("c8", codes)]
                 }
                 State::Muon { m } => vec![("m", &mut m[..])],
+                State::Free(walk) => {
+                    vec![("z", &mut walk.z[..]), ("v", &mut walk.v[..]), ("w", &mut walk.sum[..])]
+                }
             })
             .collect();
         for (parts, average) in out.iter_mut().zip(self.averages.iter_mut().flatten()) {
@@ -118,6 +128,10 @@ impl Memory {
                 State::Adam { m, v } => adamw(cpu.pool(), &how, p, g, m, v),
                 State::Adam8(moments) => adamw8(cpu.pool(), &how, i as u32, p, g, moments),
                 State::Muon { m } => muon_step(cpu, &how, tensor, p, g, m),
+                State::Free(walk) => {
+                    walk.step(&how, p, g);
+                    tensor.put_back(&mut walk.z, &fixed[i]);
+                }
             }
             tensor.put_back(p, &fixed[i]);
             if let Some(averages) = averages {
@@ -130,6 +144,15 @@ impl Memory {
 
     /// Puts the averages in the place of the values.
     pub(crate) fn settle(&mut self, cpu: &Cpu, pupil: &mut Pupil<'_>) {
+        if !self.settled && self.states.iter().any(|s| matches!(s, State::Free(_))) {
+            pupil.change(cpu, |i, p, _| {
+                if let State::Free(walk) = &self.states[i] {
+                    walk.settle(self.beta1, p);
+                    self.tensors[i].put_back(p, &self.fixed[i]);
+                }
+            });
+            self.settled = true;
+        }
         if let Some(averages) = self.averages.as_ref().filter(|_| !self.settled) {
             pupil.change(cpu, |i, p, _| p.copy_from_slice(&averages[i]));
             self.settled = true;

@@ -4,15 +4,12 @@
 use nurture_kernels::DType;
 
 /// id, name, values a block, bytes a block; from ggml's type table.
-const FOREIGN: [(u32, &str, usize, usize); 21] = [
-    (10, "Q2_K", 256, 84),
-    (11, "Q3_K", 256, 110),
+const FOREIGN: [(u32, &str, usize, usize); 18] = [
     (15, "Q8_K", 256, 292),
     (16, "IQ2_XXS", 256, 66),
     (17, "IQ2_XS", 256, 74),
     (18, "IQ3_XXS", 256, 98),
     (19, "IQ1_S", 256, 50),
-    (20, "IQ4_NL", 32, 18),
     (21, "IQ3_S", 256, 110),
     (22, "IQ2_S", 256, 82),
     (23, "IQ4_XS", 256, 136),

@@ -1,19 +1,17 @@
 //! One forward pass for the sequences of a step, and what is made of its rows: scores, hidden states, choices.
 
 use super::pages::PAGE;
-use super::request::{Event, Finish, Pooling, Score};
+use super::picker::Picked;
+use super::request::{Event, Finish, Pooling};
 use super::sequence::Sequence;
-use crate::InferError;
-use nurture_kernels::log_softmax;
+use crate::row::Row;
+use crate::{InferError, Pick};
 use nurture_model::{AdapterRows, Batch, Buffers, Cpu, Decoder, KvCache, Mode, ModelError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 
 /// Rows of logits that are made at once.
 const LOGIT_ROWS: usize = 32;
-
-/// A restriction to at most this part of the vocabulary is computed token by token.
-const FEW: usize = 8;
 
 /// Runs code of a request's owner; `None` where it panics.
 pub(crate) fn guarded<T>(f: impl FnOnce() -> T) -> Option<T> {
@@ -48,23 +46,13 @@ struct Chooses<'a> {
     /// its first row in `rows`, and how many
     row: usize,
     rows: usize,
-    allowed: Option<Vec<u32>>,
+    few: Option<Vec<u32>>,
     failed: bool,
-}
-
-impl Chooses<'_> {
-    /// The tokens that may come, where they are few enough to be computed one by one.
-    fn few(&self, vocab: usize) -> Option<&[u32]> {
-        let allowed = self.allowed.as_deref().filter(|a| self.rows == 1 && a.len() * FEW <= vocab)?;
-        // a token beyond the vocabulary shows when it is picked
-        allowed.iter().all(|&t| (t as usize) < vocab).then_some(allowed)
-    }
 }
 
 /// The same with its logits.
 struct Job<'a> {
     seq: &'a mut Sequence,
-    allowed: Option<Vec<u32>>,
     logits: &'a mut [f32],
     finish: Option<Finish>,
 }
@@ -116,20 +104,23 @@ impl Compute {
         let mut ended = Vec::new();
         for ((seq, n), &row) in members.into_iter().zip(&first) {
             let own = &x[row * width..][..n * width];
-            read_prompt(model, cpu, self.mode, seq, own, &mut self.logits);
+            if let Some(finish) = read_prompt(model, cpu, self.mode, seq, own, &mut self.logits) {
+                ended.push((seq.number, finish));
+                continue;
+            }
             let whole = n == seq.pending();
             seq.computed += n;
             if !whole {
                 continue;
             }
-            if seq.most == 0 {
-                ended.push((seq.number, Finish::Length));
+            if seq.most == 0 || seq.early.is_some() {
+                ended.push((seq.number, seq.early.take().unwrap_or(Finish::Length)));
                 continue;
             }
             let rows = 1 + seq.guess.len();
             let at = self.rows.len() / width;
             self.rows.extend_from_slice(&x[(row + n - 1) * width..][..rows * width]);
-            choosers.push(Chooses { seq, row: at, rows, allowed: None, failed: false });
+            choosers.push(Chooses { seq, row: at, rows, few: None, failed: false });
         }
         self.choose(model, cpu, choosers, &mut ended);
         Ok(ended)
@@ -142,14 +133,15 @@ impl Compute {
         mut choosers: Vec<Chooses<'_>>,
         ended: &mut Vec<(u64, Finish)>,
     ) {
-        for c in &mut choosers {
-            let (picker, past) = c.seq.picker_and_past();
-            match guarded(|| picker.allowed(past)) {
-                Some(allowed) => c.allowed = allowed,
+        let vocab = model.config().vocab;
+        // with a guess, more than one place is looked at
+        for c in choosers.iter_mut().filter(|c| c.rows == 1) {
+            match guarded(|| c.seq.picker.few(vocab)) {
+                // a token beyond the vocabulary is never computed, so never picked
+                Some(few) => c.few = few.filter(|few| few.iter().all(|&t| (t as usize) < vocab)),
                 None => c.failed = true,
             }
         }
-        let vocab = model.config().vocab;
         let mut rest = choosers.into_iter().peekable();
         while rest.peek().is_some() {
             let (mut part, mut rows) = (Vec::new(), 0);
@@ -165,19 +157,14 @@ impl Compute {
                 logits = more;
                 match c.failed {
                     true => ended.push((c.seq.number, Finish::Failed(PANICKED.into()))),
-                    false => jobs.push(Mutex::new(Job {
-                        seq: c.seq,
-                        allowed: c.allowed,
-                        logits: own,
-                        finish: None,
-                    })),
+                    false => jobs.push(Mutex::new(Job { seq: c.seq, logits: own, finish: None })),
                 }
             }
             let longest = self.longest;
             cpu.pool().run(jobs.len(), |i| {
                 let mut job = jobs[i].lock().unwrap_or_else(|e| e.into_inner());
                 let job = &mut *job;
-                let finish = guarded(|| pick(job.seq, &mut job.allowed, job.logits, vocab, longest));
+                let finish = guarded(|| pick(job.seq, job.logits, vocab, longest));
                 job.finish = finish.unwrap_or(Some(Finish::Failed(PANICKED.into())));
             });
             for job in jobs {
@@ -194,14 +181,14 @@ impl Compute {
             self.logits.resize(rows * vocab, 0.0);
         }
         let first = part.first().map_or(0, |c| c.row);
-        if part.iter().all(|c| c.few(vocab).is_none()) {
+        if part.iter().all(|c| c.few.is_none()) {
             let x = &self.rows[first * width..][..rows * width];
             return model.logits(cpu, self.mode, x, &mut self.logits[..rows * vocab]);
         }
         for c in part {
             let x = &self.rows[c.row * width..][..c.rows * width];
             let out = &mut self.logits[(c.row - first) * vocab..][..c.rows * vocab];
-            match c.few(vocab) {
+            match &c.few {
                 None => model.logits(cpu, self.mode, x, out),
                 Some(ids) => {
                     let mut some = vec![0f32; ids.len()];
@@ -219,37 +206,21 @@ impl Compute {
 const PANICKED: &str = "the choice of a token panicked";
 
 /// Takes tokens by their logits as long as the guess holds.
-fn pick(
-    seq: &mut Sequence,
-    allowed: &mut Option<Vec<u32>>,
-    logits: &mut [f32],
-    vocab: usize,
-    longest: usize,
-) -> Option<Finish> {
+fn pick(seq: &mut Sequence, logits: &mut [f32], vocab: usize, longest: usize) -> Option<Finish> {
     let guess = std::mem::take(&mut seq.guess);
     seq.usage.guessed.0 += guess.len();
     for (i, row) in logits.chunks_exact_mut(vocab).enumerate() {
-        let tokens = seq.tokens.len();
         let (picker, past) = seq.picker_and_past();
-        let allowed = if i == 0 { allowed.take() } else { picker.allowed(past) };
-        if let Some(mut allowed) = allowed {
-            allowed.sort_unstable();
-            let mut next = 0;
-            for id in allowed {
-                let id = (id as usize).min(vocab);
-                row[next.min(id)..id].fill(f32::NEG_INFINITY);
-                next = next.max(id + 1);
-            }
-            row[next.min(vocab)..].fill(f32::NEG_INFINITY);
-        }
-        let Some(picked) = picker.pick(row, past) else {
-            return Some(Finish::Failed(InferError::NotFinite { tokens }.to_string()));
+        let (pick, forced) = match picker.pick(row, past) {
+            Ok(Picked::Token(pick, forced)) => (pick, forced),
+            Ok(Picked::End) => return Some(Finish::Stop),
+            Err(e) => return Some(Finish::Failed(e.to_string())),
         };
-        if let Some(t) = picked.then.iter().chain([&picked.token]).find(|&&t| t as usize >= vocab) {
+        if let Some(t) = forced.tokens.iter().chain([&pick.token]).find(|&&t| t as usize >= vocab) {
             return Some(Finish::Failed(format!("token {t} is beyond the vocabulary of {vocab}")));
         }
-        let right = guess.get(i) == Some(&picked.token) && picked.then.is_empty();
-        if let Some(finish) = seq.take(picked) {
+        let right = guess.get(i) == Some(&pick.token) && forced.tokens.is_empty();
+        if let Some(finish) = seq.take(Some(pick), forced) {
             return Some(finish);
         }
         if seq.tokens.len() >= longest {
@@ -265,15 +236,23 @@ fn pick(
 }
 
 /// Scores and hidden state of the prompt's rows `x` `[n, D]`, which begin at the first token that is not computed yet.
-fn read_prompt(model: &Decoder, cpu: &Cpu, mode: Mode, seq: &mut Sequence, x: &[f32], logits: &mut Vec<f32>) {
+fn read_prompt(
+    model: &Decoder,
+    cpu: &Cpu,
+    mode: Mode,
+    seq: &mut Sequence,
+    x: &[f32],
+    logits: &mut Vec<f32>,
+) -> Option<Finish> {
     if seq.answered {
-        return;
+        return None;
     }
     let (width, vocab) = (model.config().width, model.config().vocab);
     let end = (seq.computed + x.len() / width).min(seq.prompt);
     let from = seq.seen.max(seq.computed);
     let row = |at: usize| &x[(at - seq.computed) * width..];
     if let Some(top) = seq.wanted_scores {
+        let mut seen = Row::default();
         let last = end.min(seq.prompt - 1); // the last token says nothing about the prompt
         for at in (from..last).step_by(LOGIT_ROWS) {
             let rows = LOGIT_ROWS.min(last - at);
@@ -282,11 +261,18 @@ fn read_prompt(model: &Decoder, cpu: &Cpu, mode: Mode, seq: &mut Sequence, x: &[
             }
             let logits = &mut logits[..rows * vocab];
             model.logits(cpu, mode, &row(at)[..rows * width], logits);
-            log_softmax(cpu.pool(), logits, vocab);
             for (i, line) in logits.chunks_exact(vocab).enumerate() {
                 let token = seq.tokens[at + i + 1];
-                let log_probability = line[token as usize];
-                seq.scores.push(Score { token, log_probability, top: best_of(line, top) });
+                let Some(best) = seen.look(line) else {
+                    return Some(Finish::Failed(InferError::NotFinite { tokens: at + i + 1 }.to_string()));
+                };
+                let sum = best + seen.log_sum(line, best);
+                seen.best_k(line, top);
+                seq.scores.push(Pick {
+                    token,
+                    log_probability: Some(line[token as usize] - sum),
+                    top: seen.order.iter().map(|&i| (i, line[i as usize] - sum)).collect(),
+                });
             }
         }
     }
@@ -305,7 +291,7 @@ fn read_prompt(model: &Decoder, cpu: &Cpu, mode: Mode, seq: &mut Sequence, x: &[
     }
     seq.seen = seq.seen.max(end);
     if end < seq.prompt {
-        return;
+        return None;
     }
     seq.answered = true;
     if seq.wanted_scores.is_some() {
@@ -317,20 +303,7 @@ fn read_prompt(model: &Decoder, cpu: &Cpu, mode: Mode, seq: &mut Sequence, x: &[
         let hidden = std::mem::take(&mut seq.mean).into_iter().map(|v| (v / by) as f32).collect();
         seq.tell(Event::Hidden(hidden));
     }
-}
-
-/// The `most` largest of `line` with their places, largest first; of equals the first.
-fn best_of(line: &[f32], most: usize) -> Vec<(u32, f32)> {
-    let most = most.min(line.len());
-    if most == 0 {
-        return Vec::new();
-    }
-    let mut order: Vec<u32> = (0..line.len() as u32).collect();
-    let larger = |a: &u32, b: &u32| line[*b as usize].total_cmp(&line[*a as usize]).then(a.cmp(b));
-    order.select_nth_unstable_by(most - 1, larger);
-    order.truncate(most);
-    order.sort_unstable_by(larger);
-    order.into_iter().map(|i| (i, line[i as usize])).collect()
+    None
 }
 
 /// Cuts a share so that it ends with a page, where it can.
@@ -342,12 +315,6 @@ pub(crate) fn to_page(computed: usize, tokens: usize, pending: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_best_come_first() {
-        assert_eq!(best_of(&[1.0, 3.0, 2.0, 3.0], 3), [(1, 3.0), (3, 3.0), (2, 2.0)]);
-        assert_eq!(best_of(&[1.0], 5), [(0, 1.0)]);
-    }
 
     #[test]
     fn shares_end_with_pages() {

@@ -1,14 +1,16 @@
 //! How large an engine is.
 
 use super::pages::{PAGE, pages_of};
-use nurture_model::{Config, Mode};
+use nurture_model::{Config, KvCache, KvType, Mode};
 use std::time::Duration;
 
-/// The bounds of an engine. None of them changes what a request answers, only when.
+/// The bounds of an engine. They change when a request is answered, not what; arithmetic and storage aside.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EngineConfig {
     /// arithmetic of the products
     pub mode: Mode,
+    /// how keys and values are stored
+    pub kv: KvType,
     /// tokens whose keys and values fit, in all (rounded up to whole pages)
     pub tokens: usize,
     /// longest sequence, prompt and answer; 0: as long as the model knows
@@ -32,6 +34,7 @@ impl Default for EngineConfig {
     fn default() -> EngineConfig {
         EngineConfig {
             mode: Mode::Fast,
+            kv: KvType::F32,
             tokens: 32 * 1024,
             context: 0,
             running: 64,
@@ -47,7 +50,7 @@ impl Default for EngineConfig {
 impl EngineConfig {
     /// As many tokens as fit into `bytes`.
     pub fn within(mut self, model: &Config, bytes: usize) -> EngineConfig {
-        self.tokens = (bytes / page_bytes(model)).max(1) * PAGE;
+        self.tokens = (bytes / page_bytes(self.kv, model)).max(1) * PAGE;
         self
     }
 
@@ -63,6 +66,6 @@ impl EngineConfig {
 }
 
 /// Bytes of a page: keys and values of [`PAGE`] tokens in all layers.
-pub(crate) fn page_bytes(model: &Config) -> usize {
-    model.layers * 2 * PAGE * model.kv_width() * 4
+pub(crate) fn page_bytes(kind: KvType, model: &Config) -> usize {
+    PAGE * KvCache::token_bytes(kind, model)
 }

@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 enum Command {
-    Submit(Request, Box<dyn Sink>, Cancel),
+    Submit(Box<Request>, Box<dyn Sink>, Cancel),
     Forget(Arc<Loaded>),
     ForgetAll,
     Stop,
@@ -85,7 +85,7 @@ impl EngineHandle {
     pub fn submit_with(&self, request: Request, sink: impl Sink + 'static) -> Result<Cancel, Refused> {
         self.0.gate.enter(&request, self.0.model.config())?;
         let cancel = Cancel::default();
-        let command = Command::Submit(request, Box::new(sink), cancel.clone());
+        let command = Command::Submit(Box::new(request), Box::new(sink), cancel.clone());
         if self.0.commands.send(command).is_err() {
             self.0.gate.leave();
             return Err(Refused::Gone);
@@ -170,7 +170,7 @@ fn work(mut engine: Engine, inbox: &Receiver<Command>, publish: impl Fn(Stats)) 
         };
         while let Some(c) = command {
             match c {
-                Command::Submit(request, sink, cancel) => engine.accept(request, sink, cancel),
+                Command::Submit(request, sink, cancel) => engine.accept(*request, sink, cancel),
                 Command::Forget(adapter) => engine.forget(&adapter),
                 Command::ForgetAll => engine.forget_all(),
                 Command::Stop => open = false,
@@ -228,7 +228,7 @@ impl Ticket {
         let (mut tokens, mut others) = (Vec::new(), Vec::new());
         while let Some(event) = self.next_event() {
             match event {
-                Event::Token { token, .. } => tokens.push(token),
+                Event::Token(pick) => tokens.push(pick.token),
                 Event::Done(finish, usage) => return Answer { tokens, finish, usage, others },
                 other => others.push(other),
             }

@@ -11,8 +11,8 @@
 //! let engine = EngineHandle::start(model, cpu, EngineConfig::default())?;
 //! let ticket = engine.submit(Request::new(vec![1, 2, 3], 16, &[2]))?;
 //! while let Some(event) = ticket.next_event() {
-//!     if let Event::Token { token, .. } = event {
-//!         print!("{token} ");
+//!     if let Event::Token(pick) = event {
+//!         print!("{} ", pick.token);
 //!     }
 //! }
 //! # Ok(())
@@ -36,7 +36,7 @@ pub use adapters::{Loaded, Shelf};
 pub use config::EngineConfig;
 pub use handle::{Answer, EngineHandle, Ticket};
 pub use pages::PAGE;
-pub use picker::{Past, Picked, Picker, Sampled};
-pub use request::{Cancel, Event, Finish, Pooling, Refused, Request, Score, Sink, Usage};
+pub use picker::{Forced, Past, Picked, Picker, Sampled};
+pub use request::{Cancel, Event, Finish, Pooling, Refused, Request, Sink, Usage};
 pub use schedule::Engine;
 pub use stats::Stats;

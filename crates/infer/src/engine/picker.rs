@@ -1,6 +1,9 @@
 //! How a request turns logits into tokens: the engine's side of sampling, constraints and speculation.
 
+use crate::InferError;
+use crate::generate::{Stop, StopIds};
 use crate::sampler::Sampler;
+use crate::sampling::{Pick, Sampling};
 
 /// What stands before the next token.
 #[derive(Clone, Copy, Debug)]
@@ -11,32 +14,44 @@ pub struct Past<'a> {
     pub text: &'a [u32],
 }
 
-/// A choice.
+/// Tokens that must follow, without a look at the network: they are computed together.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Picked {
-    /// the next token
-    pub token: u32,
-    /// whether it ends the text and does not belong to it
-    pub ends: bool,
-    /// tokens that must follow (a grammar leaves no choice): they are not picked but computed together
-    pub then: Vec<u32>,
-    /// whether the text ends after `token` and `then`, which do belong to it
+pub struct Forced {
+    /// these
+    pub tokens: Vec<u32>,
+    /// whether the text is complete with them
     pub last: bool,
-    /// log-probability of `token`, where the picker was asked for it
-    pub log_probability: Option<f32>,
-    /// the best tokens of that place with their log-probabilities, best first, where asked for
-    pub top: Vec<(u32, f32)>,
+}
+
+/// A choice.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Picked {
+    /// the next token, and what must follow it
+    Token(Pick, Forced),
+    /// the text ends here; what ended it does not belong to it
+    End,
 }
 
 /// Chooses the tokens of one request. It carries all of its own state, so that the same seed gives the same text whatever
-/// runs beside it. Called from the engine's threads, one call at a time; a panic ends its own request alone.
+/// runs beside it. Called from the engine's threads, one call at a time; an error or a panic ends its own request alone.
 pub trait Picker: Send {
-    /// The next token by its logits `[V]` (to be changed freely); `None` where no logit is a number.
-    fn pick(&mut self, logits: &mut [f32], past: Past<'_>) -> Option<Picked>;
+    /// Tokens with which every answer begins. Asked once, before all else.
+    ///
+    /// # Errors
+    /// A rule that cannot be followed.
+    fn begin(&mut self) -> Result<Forced, InferError> {
+        Ok(Forced::default())
+    }
 
-    /// The only tokens that may come next, if that is restricted: where they are few, logits of others are not computed,
-    /// and are minus infinity in [`Picker::pick`].
-    fn allowed(&mut self, _past: Past<'_>) -> Option<Vec<u32>> {
+    /// The next token by its logits `[V]` (to be changed freely).
+    ///
+    /// # Errors
+    /// A logit that is not a number; a rule that cannot be followed.
+    fn pick(&mut self, logits: &mut [f32], past: Past<'_>) -> Result<Picked, InferError>;
+
+    /// The only tokens that may come next, where they are few: then logits of others need not be computed, and are minus
+    /// infinity in [`Picker::pick`]. `vocab`: how many there are in all.
+    fn few(&mut self, _vocab: usize) -> Option<Vec<u32>> {
         None
     }
 
@@ -47,20 +62,34 @@ pub trait Picker: Send {
     }
 }
 
-/// A sampler with tokens that end the text.
-#[derive(Clone, Debug)]
+/// A sampler with what ends the text. [`Ruled`](crate::Ruled) has rules and drafts beside them.
 pub struct Sampled {
     /// chooses
     pub sampler: Sampler,
-    /// ends
-    pub stops: Vec<u32>,
+    /// ends the text
+    pub stop: Box<dyn Stop + Send>,
+}
+
+impl Sampled {
+    /// A sampler with tokens that end the text.
+    pub fn new(how: Sampling, stops: &[u32]) -> Sampled {
+        Sampled { sampler: Sampler::new(how), stop: Box::new(StopIds(stops.to_vec())) }
+    }
+}
+
+impl std::fmt::Debug for Sampled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Sampled({:?})", self.sampler.settings())
+    }
 }
 
 impl Picker for Sampled {
-    fn pick(&mut self, logits: &mut [f32], past: Past<'_>) -> Option<Picked> {
-        let pick = self.sampler.sample(logits, past.text, None)?;
-        let ends = self.stops.contains(&pick.token);
-        let (token, log_probability, top) = (pick.token, pick.log_probability, pick.top);
-        Some(Picked { token, ends, log_probability, top, ..Picked::default() })
+    fn pick(&mut self, logits: &mut [f32], past: Past<'_>) -> Result<Picked, InferError> {
+        let tokens = past.prompt.len() + past.text.len();
+        let pick = self.sampler.sample(logits, past.text, None).ok_or(InferError::NotFinite { tokens })?;
+        match self.stop.ends(pick.token) {
+            true => Ok(Picked::End),
+            false => Ok(Picked::Token(pick, Forced::default())),
+        }
     }
 }

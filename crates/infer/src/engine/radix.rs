@@ -233,11 +233,11 @@ mod tests {
         let (mut pages, mut radix) = (Pages::new(4), Radix::default());
         let taken: Vec<Page> = (0..4).map(|_| pages.take().unwrap()).collect();
         let (root, _) = radix.insert(&mut pages, BASE, None, &chunk(0), taken[0]).unwrap();
-        for i in 1..4 {
-            radix.insert(&mut pages, BASE, Some(root), &chunk(i as u32), taken[i]).unwrap();
+        for (i, &page) in taken.iter().enumerate().skip(1) {
+            radix.insert(&mut pages, BASE, Some(root), &chunk(i as u32), page).unwrap();
         }
         assert!(!radix.evict(&mut pages), "all are held by others");
-        [taken[0], taken[1], taken[3]].map(|p| pages.release(p));
+        [0, 1, 3].into_iter().for_each(|i| pages.release(taken[i]));
         radix.next(BASE, Some(root), &chunk(1)).unwrap();
         assert_eq!(radix.evictable(&pages), 3);
         assert!(radix.evict(&mut pages));

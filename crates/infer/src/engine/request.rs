@@ -2,7 +2,7 @@
 
 use super::adapters::Loaded;
 use super::picker::{Picker, Sampled};
-use crate::{Sampler, Sampling};
+use crate::sampling::{Pick, Sampling};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -44,7 +44,7 @@ impl Request {
 
     /// With a sampler.
     pub fn sampled(prompt: Vec<u32>, most: usize, how: Sampling, stops: &[u32]) -> Request {
-        let picker = Box::new(Sampled { sampler: Sampler::new(how), stops: stops.to_vec() });
+        let picker = Box::new(Sampled::new(how, stops));
         Request { prompt, most, picker, adapter: None, tenant: 0, deadline: None, scores: None, hidden: None }
     }
 }
@@ -96,17 +96,6 @@ pub enum Finish {
     Failed(String),
 }
 
-/// A token of the prompt with its score.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Score {
-    /// the token
-    pub token: u32,
-    /// `ln p(token | what stands before it)` over the whole vocabulary
-    pub log_probability: f32,
-    /// the best tokens of that place, best first, as many as were asked for
-    pub top: Vec<(u32, f32)>,
-}
-
 /// Counts and times of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Usage {
@@ -128,22 +117,15 @@ pub struct Usage {
     pub total: Duration,
 }
 
-/// What comes out, in this order: scores and hidden state, tokens, the end.
+/// What comes out.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// of the prompt's tokens from the second on
-    Scores(Vec<Score>),
+    /// of the prompt's tokens from the second on, over the whole vocabulary, with as many best tokens as were asked for
+    Scores(Vec<Pick>),
     /// of the prompt, after the last norm `[D]`
     Hidden(Vec<f32>),
     /// the next token
-    Token {
-        /// its id
-        token: u32,
-        /// its log-probability, where the picker tells it
-        log_probability: Option<f32>,
-        /// the best tokens of that place, where the picker tells them
-        top: Vec<(u32, f32)>,
-    },
+    Token(Pick),
     /// the last event of every request
     Done(Finish, Usage),
 }

@@ -45,9 +45,9 @@ impl Engine {
     /// An engine; memory for keys and values is taken as it is first written.
     pub fn new(model: Arc<Decoder>, cpu: Arc<Cpu>, config: EngineConfig) -> Engine {
         let (pages, longest) = (config.pages(), config.longest(model.config()));
-        let cache = KvCache::new(model.config(), pages * PAGE);
+        let cache = KvCache::of(config.kv, model.config(), pages * PAGE);
         let gate = Arc::new(Gate::new(&config, model.config()));
-        let stats = Stats { page_bytes: page_bytes(model.config()), pages, ..Stats::default() };
+        let stats = Stats { page_bytes: page_bytes(config.kv, model.config()), pages, ..Stats::default() };
         Engine {
             compute: Compute::new(config.mode, cache, longest),
             pages: Pages::new(pages),
@@ -62,6 +62,11 @@ impl Engine {
             cpu,
             config,
         }
+    }
+
+    /// Tokens that the model knows.
+    pub fn vocabulary(&self) -> usize {
+        self.model.config().vocab
     }
 
     /// Its bounds.
@@ -217,10 +222,37 @@ impl Engine {
                 seq.started = true;
                 seq.usage.queued = seq.arrived.elapsed();
                 self.gate.leave();
+                if let Some(finish) = self.begin(&mut seq) {
+                    self.finish(seq, finish);
+                    continue;
+                }
             }
             seq.adopt(&mut self.radix, &mut self.pages);
             self.running.push(seq);
         }
+    }
+
+    /// Tells the tokens with which every answer must begin.
+    fn begin(&self, seq: &mut Sequence) -> Option<Finish> {
+        if seq.most == 0 {
+            return None;
+        }
+        let forced = match guarded(|| seq.picker.begin()) {
+            Some(Ok(forced)) => forced,
+            Some(Err(e)) => return Some(Finish::Failed(e.to_string())),
+            None => return Some(Finish::Failed("the choice of a token panicked".into())),
+        };
+        let (vocab, room) = (self.model.config().vocab, self.compute.longest - seq.tokens.len());
+        if let Some(t) = forced.tokens.iter().find(|&&t| t as usize >= vocab) {
+            return Some(Finish::Failed(format!("token {t} is beyond the vocabulary of {vocab}")));
+        }
+        let over = seq.take(None, forced).or((seq.told >= room).then_some(Finish::Context))?;
+        if seq.answered {
+            return Some(over);
+        }
+        // the prompt must be read all the same
+        seq.early = Some(over);
+        None
     }
 
     /// Who computes how many tokens. Every share has its pages.

@@ -3,9 +3,10 @@
 use super::adapters::Loaded;
 use super::compute::guarded;
 use super::pages::{PAGE, Page, Pages, pages_of};
-use super::picker::{Past, Picked, Picker};
+use super::picker::{Forced, Past, Picker};
 use super::radix::{NodeId, Radix, Space};
-use super::request::{Cancel, Event, Finish, Pooling, Request, Score, Sink, Usage};
+use super::request::{Cancel, Event, Finish, Pooling, Request, Sink, Usage};
+use crate::Pick;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -36,12 +37,14 @@ pub(crate) struct Sequence {
     pub(crate) hidden: Option<Pooling>,
     /// rows of the prompt that scores and hidden state have already seen
     pub(crate) seen: usize,
-    pub(crate) scores: Vec<Score>,
+    pub(crate) scores: Vec<Pick>,
     pub(crate) mean: Vec<f64>,
     /// whether scores and hidden state were sent
     pub(crate) answered: bool,
     /// the guess that goes through the network in this step
     pub(crate) guess: Vec<u32>,
+    /// how it ends when its prompt has been read: its text was forced
+    pub(crate) early: Option<Finish>,
     pub(crate) arrived: Instant,
     pub(crate) started: bool,
     pub(crate) usage: Usage,
@@ -83,6 +86,7 @@ impl Sequence {
             mean: Vec::new(),
             answered: request.scores.is_none() && request.hidden.is_none(),
             guess: Vec::new(),
+            early: None,
             arrived: Instant::now(),
             started: false,
             usage: Usage { prompt, ..Usage::default() },
@@ -124,30 +128,20 @@ impl Sequence {
         }
     }
 
-    /// Appends a choice; what is told is up to [`Sequence::tell_new`].
-    pub(crate) fn take(&mut self, picked: Picked) -> Option<Finish> {
-        if picked.ends {
-            return Some(Finish::Stop);
-        }
-        let first = self.tokens.len();
-        self.tokens.push(picked.token);
-        self.tokens.extend(&picked.then);
-        let now = self.arrived.elapsed();
-        self.usage.first.get_or_insert(now);
-        let (mut log_probability, mut top) = (picked.log_probability, picked.top);
-        for at in first..self.tokens.len() {
+    /// Appends a choice and what must follow it, and tells of both.
+    pub(crate) fn take(&mut self, pick: Option<Pick>, forced: Forced) -> Option<Finish> {
+        for pick in pick.into_iter().chain(forced.tokens.into_iter().map(Pick::bare)) {
             if self.told == self.most {
-                // forced tokens may go beyond what was asked for
-                self.tokens.truncate(at);
                 return Some(Finish::Length);
             }
             self.told += 1;
-            let token = self.tokens[at];
-            let (log_probability, top) = (log_probability.take(), std::mem::take(&mut top));
-            self.tell(Event::Token { token, log_probability, top });
+            self.tokens.push(pick.token);
+            let now = self.arrived.elapsed();
+            self.usage.first.get_or_insert(now);
+            self.tell(Event::Token(pick));
         }
         match () {
-            () if picked.last => Some(Finish::Stop),
+            () if forced.last => Some(Finish::Stop),
             () if self.told == self.most => Some(Finish::Length),
             () => None,
         }

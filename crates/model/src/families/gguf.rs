@@ -7,7 +7,7 @@ use crate::error::ModelError;
 use nurture_formats::{GgufFile, TensorSource};
 use nurture_kernels::Activation;
 
-const NAMES: Names = Names {
+pub(super) const NAMES: Names = Names {
     embed: "token_embd.weight",
     norm: "output_norm.weight",
     head: "output.weight",
@@ -27,7 +27,7 @@ const NAMES: Names = Names {
 };
 
 /// Layers of the one Gemma 3 whose scores are scaled by the width of the stream over the heads (27B).
-const GEMMA3_27B_LAYERS: usize = 62;
+pub(super) const GEMMA3_27B_LAYERS: usize = 62;
 
 pub(super) fn read(file: &GgufFile) -> Result<(Config, Dialect), ModelError> {
     let meta = file.metadata();

@@ -2,11 +2,13 @@
 
 mod gemma3;
 mod gguf;
+mod gguf_write;
 mod hf;
 mod hf_write;
 mod llama;
 mod qwen;
 
+pub use gguf_write::GgufParameter;
 pub use hf_write::TokenRoles;
 
 use crate::config::{Config, Family};

@@ -1,6 +1,7 @@
 //! `nurture bench`: what this machine can do, and what the engine gets out of it.
 
 mod ceilings;
+mod crowd;
 mod infer;
 mod train;
 
@@ -19,10 +20,10 @@ pub(crate) const COMMAND: Command = Command {
     more: Text::new(
         "Each figure is the median of repeated runs; *_min and *_max in the JSON show the spread.\n\
          Examples:\n  nurture bench ceilings\n  nurture bench infer --model smollm2-135m-instruct --json\n  \
-         nurture bench train --model smollm2-135m-instruct --rank 16 --batch 4 --seq 512",
+         nurture bench infer --parallel 1,4,8,16,32 --adapters 4\n  nurture bench train --model smollm2-135m-instruct --rank 16 --batch 4 --seq 512",
         "每个数字都是多次运行的中位数；JSON 里的 *_min 与 *_max 给出波动范围。\n\
          例：\n  nurture bench ceilings\n  nurture bench infer --model smollm2-135m-instruct --json\n  \
-         nurture bench train --model smollm2-135m-instruct --rank 16 --batch 4 --seq 512",
+         nurture bench infer --parallel 1,4,8,16,32 --adapters 4\n  nurture bench train --model smollm2-135m-instruct --rank 16 --batch 4 --seq 512",
     ),
     args: &[
         Arg::place(
@@ -50,6 +51,31 @@ pub(crate) const COMMAND: Command = Command {
                 "infer：激活值用 8 位整数（如 chat），或 float32（如考试）（fast）",
             ),
         ),
+        Arg::text(
+            "parallel",
+            "LIST",
+            Text::new(
+                "infer: sequences at once, e.g. 1,4,8,16,32, with prompts of 128 tokens and 64 new ones each",
+                "infer：同时进行的序列数，如 1,4,8,16,32；每条提示 128 个词元，生成 64 个",
+            ),
+        ),
+        Arg::count(
+            "adapters",
+            0,
+            Text::new(
+                "infer --parallel: LoRA adapters that the sequences use by turns (0)",
+                "infer --parallel：各序列轮流使用的 LoRA 适配器数（0）",
+            ),
+        ),
+        Arg::word(
+            "kv",
+            "TYPE",
+            &["f32", "f16", "q8"],
+            Text::new(
+                "infer --parallel: how keys and values are stored (f32)",
+                "infer --parallel：键和值的存储类型（f32）",
+            ),
+        ),
         Arg::word(
             "method",
             "METHOD",
@@ -59,7 +85,7 @@ pub(crate) const COMMAND: Command = Command {
         Arg::word(
             "optimiser",
             "NAME",
-            &["adamw", "adamw8bit", "muon"],
+            &["adamw", "adamw8bit", "muon", "schedule_free"],
             Text::new("train: how gradients become steps (adamw)", "train：梯度怎样变成更新（adamw）"),
         ),
         Arg::switch(
@@ -93,6 +119,7 @@ pub(crate) const COMMAND: Command = Command {
 fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
     let _working = cli.interrupt.working();
     let figures = match args.text("WHAT").unwrap_or_default() {
+        "infer" if args.text("parallel").is_some() => crowd::run(cli, args)?,
         "infer" => infer::run(cli, args)?,
         "train" => train::run(cli, args)?,
         _ => ceilings::run(cli, args),
@@ -113,7 +140,7 @@ fn repeats(args: Args<'_>) -> usize {
 
 /// Named results in the order in which they are shown.
 #[derive(Debug, Default)]
-pub(crate) struct Figures(Vec<(&'static str, Figure)>);
+pub(crate) struct Figures(Vec<(String, Figure)>);
 
 #[derive(Debug)]
 enum Figure {
@@ -124,19 +151,19 @@ enum Figure {
 
 impl Figures {
     /// Something that does not vary.
-    fn fact(&mut self, name: &'static str, value: impl Into<Value>) {
-        self.0.push((name, Figure::Fact(value.into())));
+    fn fact(&mut self, name: &str, value: impl Into<Value>) {
+        self.0.push((name.to_string(), Figure::Fact(value.into())));
     }
 
     /// Repeated measurements.
-    fn runs(&mut self, name: &'static str, runs: Vec<f64>, digits: usize) {
-        self.0.push((name, Figure::Runs(runs, digits)));
+    fn runs(&mut self, name: impl Into<String>, runs: Vec<f64>, digits: usize) {
+        self.0.push((name.into(), Figure::Runs(runs, digits)));
     }
 
     /// The median of a repeated measurement.
     pub(crate) fn median(&self, name: &str) -> Option<f64> {
         self.0.iter().find_map(|(n, figure)| match figure {
-            Figure::Runs(runs, _) if *n == name => Some(spread(runs).1),
+            Figure::Runs(runs, _) if n == name => Some(spread(runs).1),
             _ => None,
         })
     }
@@ -145,10 +172,10 @@ impl Figures {
         let mut out = Map::new();
         for (name, figure) in &self.0 {
             match figure {
-                Figure::Fact(value) => _ = out.insert((*name).into(), value.clone()),
+                Figure::Fact(value) => _ = out.insert(name.clone(), value.clone()),
                 Figure::Runs(runs, _) => {
                     let (low, middle, high) = spread(runs);
-                    out.insert((*name).into(), json!(middle));
+                    out.insert(name.clone(), json!(middle));
                     out.insert(format!("{name}_min"), json!(low));
                     out.insert(format!("{name}_max"), json!(high));
                 }
@@ -162,7 +189,7 @@ impl Figures {
         let mut runs = vec![heads.map(|(en, zh)| cli.lang.pick(en, zh).to_string()).to_vec()];
         let mut facts = Vec::new();
         for (name, figure) in &self.0 {
-            let name = (*name).to_string();
+            let name = name.clone();
             match figure {
                 Figure::Fact(Value::String(text)) => facts.push(vec![name, text.clone()]),
                 Figure::Fact(value) => facts.push(vec![name, value.to_string()]),

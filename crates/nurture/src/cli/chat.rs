@@ -1,11 +1,13 @@
 //! `nurture chat`: a conversation on a terminal, or one answer a line on a pipe.
 
 use std::io::BufRead;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use nurture::engine::{Chat, ChatOptions, Reply};
-use nurture::infer::{Finish, InferError, Sampling};
+use nurture::infer::{Finish, InferError, Ngrams, Sampling};
 use nurture::lang::Text;
 use nurture::model::Mode;
 use nurture::say;
@@ -41,6 +43,8 @@ pub(crate) const COMMAND: Command = Command {
         MAX_TOKENS,
         CONTEXT,
         EXACT,
+        DRAFT_FROM,
+        NO_DRAFTS,
         models::THREADS,
         models::TEMPLATE,
     ],
@@ -144,6 +148,32 @@ pub(crate) const EXACT: Arg = Arg::switch(
     ),
 );
 
+pub(crate) const DRAFT_FROM: Arg = Arg::text(
+    "draft-from",
+    "FILE",
+    Text::new(
+        "Training data in which drafts are looked up too: faster where answers resemble them; may be repeated",
+        "草稿也从这些训练数据中查找：回答与之相近时更快；可重复",
+    ),
+)
+.many();
+pub(crate) const NO_DRAFTS: Arg = Arg::switch(
+    "no-drafts",
+    Text::new(
+        "One token at a time (otherwise what may come next is looked up and checked together: the same text, sooner)",
+        "逐个词元生成（不写时先查找可能的后文再一并验证：文本相同，更快）",
+    ),
+);
+
+/// What proposes tokens, from the command line.
+pub(crate) fn drafts(args: Args<'_>, opened: &Opened) -> anyhow::Result<Option<Arc<Ngrams>>> {
+    let files: Vec<PathBuf> = args.texts("draft-from").into_iter().map(PathBuf::from).collect();
+    if files.is_empty() || args.switch("no-drafts") {
+        return Ok(None);
+    }
+    Ok(Some(Arc::new(opened.model.conversations(&files)?)))
+}
+
 /// The mode of the products, from the command line.
 pub(crate) fn mode(args: Args<'_>) -> Mode {
     if args.switch("exact") { Mode::Exact } else { Mode::Fast }
@@ -190,6 +220,8 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
         max_tokens: args.count("max-tokens").unwrap_or(512),
         context: args.count("context").unwrap_or(0),
         mode: mode(args),
+        drafts: !args.switch("no-drafts"),
+        corpus: drafts(args, &opened)?,
     };
     let begin = || Chat::new(&opened.model, opened.adapter.as_ref(), options.clone());
     let mut talk = Talk { cli, opened: &opened, chat: begin() };

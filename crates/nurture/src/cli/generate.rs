@@ -4,9 +4,10 @@ use std::io::Read as _;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use nurture::engine::{self, Completion};
-use nurture::infer::{Finish, Generator, Pick, Sampler, Sampling};
+use nurture::engine::{self, Completion, Model};
+use nurture::infer::{Constraint, Drafts, Finish, Generator, Grammar, Pick, Rule, Sampler, Sampling};
 use nurture::lang::Text;
+use nurture::say;
 use nurture::text::{Message, Tokenizer};
 use serde_json::{Value, json};
 
@@ -20,10 +21,12 @@ pub(crate) const COMMAND: Command = Command {
     more: Text::new(
         "Examples:\n  nurture generate smollm2-135m-instruct --prompt \"Why is the sky blue?\"\n  \
          nurture generate gemma-3-270m --raw --prompt \"Once upon a time\"\n  \
-         cat question.txt | nurture generate runs/quickstart --prompt - --json",
+         cat question.txt | nurture generate runs/quickstart --prompt - --json\n  \
+         nurture generate smollm2-135m-instruct --schema person.schema.json --prompt \"Invent a person.\"",
         "例：\n  nurture generate smollm2-135m-instruct --prompt \"Why is the sky blue?\"\n  \
          nurture generate gemma-3-270m --raw --prompt \"从前有座山，\"\n  \
-         cat question.txt | nurture generate runs/quickstart --prompt - --json",
+         cat question.txt | nurture generate runs/quickstart --prompt - --json\n  \
+         nurture generate smollm2-135m-instruct --schema person.schema.json --prompt \"编一个人。\"",
     ),
     args: &[
         models::MODEL.needed(),
@@ -38,6 +41,24 @@ pub(crate) const COMMAND: Command = Command {
             Text::new("Continue the text itself, without a chat template", "直接续写文本，不用对话模板"),
         ),
         Arg::switch("json", Text::new("One JSON object on stdout", "在标准输出给出一个 JSON 对象")),
+        Arg::text(
+            "schema",
+            "FILE",
+            Text::new("The answer is JSON that this JSON schema allows", "回答是符合此 JSON Schema 的 JSON"),
+        ),
+        Arg::text(
+            "regex",
+            "RE",
+            Text::new("The whole answer matches this regular expression", "整个回答匹配此正则表达式"),
+        ),
+        Arg::text(
+            "grammar",
+            "FILE",
+            Text::new(
+                "The answer follows this grammar (Lark, as llguidance has it)",
+                "回答遵循此语法（llguidance 的 Lark）",
+            ),
+        ),
         models::ADAPTER,
         chat::SYSTEM,
         chat::TEMPERATURE,
@@ -68,6 +89,8 @@ pub(crate) const COMMAND: Command = Command {
         chat::MAX_TOKENS,
         chat::CONTEXT,
         chat::EXACT,
+        chat::DRAFT_FROM,
+        chat::NO_DRAFTS,
         models::THREADS,
         models::TEMPLATE,
     ],
@@ -99,6 +122,7 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
     let as_json = args.switch("json");
     let mode = chat::mode(args);
     let mut generator = Generator::new(model.decoder(), opened.adapter.as_ref(), model.cpu(), mode, context);
+    let mut rule = rule(cli, args, model)?;
     let logprobs = args.count("logprobs").filter(|_| as_json);
     let mut sampler = Sampler::new(Sampling { logprobs, ..sampling(cli, args, 1.0)? });
     let stop = args.texts("stop");
@@ -109,8 +133,11 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
         Some(top) => Some(generator.score(&tokens, top).map_err(|e| chat::explain(cli, e.into()))?),
         None => None,
     };
+    let constraint = rule.as_mut().map(|r| r as &mut dyn Constraint);
+    let mut drafts = Drafts::new(chat::drafts(args, &opened)?);
+    let drafts = (!args.switch("no-drafts")).then_some(&mut drafts);
     let completion =
-        Completion { prompt: &tokens, most, sampler: &mut sampler, stop: &stop, constraint: None };
+        Completion { prompt: &tokens, most, sampler: &mut sampler, stop: &stop, constraint, drafts };
     let reply = engine::complete(model, &mut generator, completion, |piece| {
         first.get_or_insert_with(|| begin.elapsed().as_secs_f64());
         if !as_json {
@@ -144,6 +171,25 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
         cli.out.piece("\n");
     }
     Ok(if reply.finish == Finish::Interrupted { Exit::Interrupted } else { Exit::Done })
+}
+
+/// What the answer must be, from the command line.
+fn rule(cli: &Cli, args: Args<'_>, model: &Model) -> anyhow::Result<Option<Grammar>> {
+    let given: Vec<&str> =
+        ["schema", "regex", "grammar"].into_iter().filter(|n| args.text(n).is_some()).collect();
+    if given.len() > 1 {
+        let names = given.iter().map(|n| format!("--{n}")).collect::<Vec<_>>().join(" ");
+        anyhow::bail!(say!(cli.lang, "{names}: only one of these can be given", "{names}：只能给出其中一个"));
+    }
+    let (Some(&kind), Some(text)) = (given.first(), given.first().and_then(|n| args.text(n))) else {
+        return Ok(None);
+    };
+    if kind == "regex" {
+        return Ok(Some(model.grammars()?.rule(Rule::Regex(text))?));
+    }
+    let source = std::fs::read_to_string(text).with_context(|| text.to_string())?;
+    let rule = if kind == "schema" { Rule::JsonSchema(&source) } else { Rule::Lark(&source) };
+    Ok(Some(model.grammars()?.rule(rule).with_context(|| text.to_string())?))
 }
 
 /// Tokens with their log-probabilities, in the form of OpenAI's API and with the tokens' numbers.

@@ -8,6 +8,7 @@ mod args;
 mod bench;
 mod chat;
 mod doctor;
+mod export;
 mod generate;
 mod help;
 mod interrupt;
@@ -15,6 +16,7 @@ mod list;
 mod models;
 mod output;
 mod pull;
+mod quantize;
 mod run;
 mod serve;
 mod show;
@@ -52,6 +54,8 @@ pub(crate) const COMMANDS: &[Command] = &[
     chat::COMMAND,
     generate::COMMAND,
     serve::COMMAND,
+    export::COMMAND,
+    quantize::COMMAND,
     pull::COMMAND,
     list::COMMAND,
     show::COMMAND,

@@ -28,8 +28,8 @@ pub(crate) const ADAPTER: Arg = Arg::text(
     "adapter",
     "RUN",
     Text::new(
-        "What was taught: the folder of a run, or a folder in PEFT's format",
-        "教出来的部分：某次运行的目录，或 PEFT 格式的目录",
+        "What was taught: the folder of a run, a folder in PEFT's format, or a GGUF adapter",
+        "教出来的部分：某次运行的目录、PEFT 格式的目录，或 GGUF 适配器文件",
     ),
 );
 /// `--threads`
@@ -169,6 +169,10 @@ fn is_unfinished_run(path: &Path) -> bool {
 
 /// What `--adapter` names: a folder, or the name of a run in `runs`.
 pub(crate) fn run_folder(cli: &Cli, text: &str) -> anyhow::Result<PathBuf> {
+    // an adapter in GGUF's form is one file
+    if Path::new(text).is_file() {
+        return Ok(PathBuf::from(text));
+    }
     let places = [PathBuf::from(text), Path::new("runs").join(text)];
     if let Some(dir) = places.iter().find_map(|p| taught(p)) {
         return Ok(dir);

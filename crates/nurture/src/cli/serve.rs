@@ -156,7 +156,9 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
         recorded_template: engine::recorded_template(&extra),
         today: Some(models::today()),
     };
-    let (decoder, cpu, renderer) = Model::load(&base.path, &options)?.into_parts();
+    let model = Model::load(&base.path, &options)?;
+    let grammars = model.grammars().ok();
+    let (decoder, cpu, renderer) = model.into_parts();
     let (model, cpu) = (Arc::new(decoder), Arc::new(cpu));
     let context = args.count("context").unwrap_or_else(|| model.config().context.min(8192));
     let tokens = args.count("cache-tokens").unwrap_or(16 * 1024);
@@ -171,7 +173,8 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
     let engine = EngineHandle::start(model, cpu.clone(), engine)?;
     let manner = Manner { template: None, ..Manner::recorded(&extra) };
     let context = context.min(tokens);
-    let service = Service::new(Parts { engine, cpu, name, renderer, manner, context, config, log: log() });
+    let service =
+        Service::new(Parts { engine, cpu, name, renderer, manner, context, grammars, config, log: log() });
     for Asked { name, dir } in &adapters {
         service.load_adapter(name, dir).with_context(|| format!("{name}={}", dir.display()))?;
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use nurture::lang::{Lang, Text};
+use nurture::pipeline::{SAMPLES, Sample, read_samples};
 use nurture::say;
 use nurture::train::{FORECAST, Forecast, METRICS, StepMetrics, read_metrics};
 
@@ -79,6 +80,8 @@ struct State {
     folder: PathBuf,
     steps: Vec<StepMetrics>,
     forecast: Option<Forecast>,
+    /// answers of the last round
+    samples: Vec<Sample>,
     /// seconds since the metrics last grew
     quiet: f64,
 }
@@ -93,7 +96,10 @@ impl State {
             .map_or(0.0, |d| d.as_secs_f64());
         let forecast =
             std::fs::read(folder.join(FORECAST)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        Ok(State { folder: folder.to_path_buf(), steps: read_metrics(&metrics)?, forecast, quiet })
+        let mut samples = read_samples(&folder.join(SAMPLES));
+        let newest = samples.last().map_or(0, |s| s.step);
+        samples.retain(|s| s.step == newest);
+        Ok(State { folder: folder.to_path_buf(), steps: read_metrics(&metrics)?, forecast, samples, quiet })
     }
 
     fn finished(&self) -> bool {
@@ -124,6 +130,7 @@ impl State {
             (lang.pick("rate", "学习率"), Some(format!("{:.2e}", last.rate))),
             (lang.pick("gradient", "梯度范数"), Some(format!("{:.3}", mean(&|m| m.grad_norm)))),
             (lang.pick("speed", "速度"), Some(self.speed(lang, recent))),
+            (lang.pick("arithmetic", "算力"), self.arithmetic(lang, recent)),
             (lang.pick("memory", "内存"), last.rss_bytes.map(|b| self.memory(lang, b))),
             (
                 lang.pick("left", "剩余"),
@@ -143,6 +150,15 @@ impl State {
         }
         let losses: Vec<f64> = self.steps.iter().map(|m| m.loss).collect();
         let _ = writeln!(out, "\n{}\n{}", lang.pick("loss so far", "至今的损失"), curve(&losses, width));
+        for Sample { step, prompt, text } in &self.samples {
+            let one = |text: &str| -> String {
+                let flat: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+                flat.chars().take(2 * width).collect()
+            };
+            let (prompt, text) = (one(prompt), one(text));
+            let head = say!(lang, "after step {step}", "第 {step} 步之后");
+            let _ = writeln!(out, "\n{head}  {prompt}\n  → {text}");
+        }
         if last.diverging {
             out += lang.pick(
                 "\nThe loss climbs: a lower train.rate would help.\n",
@@ -178,6 +194,21 @@ impl State {
             ),
             None => say!(lang, "{now:.0} tokens/s", "{now:.0} 词元/秒"),
         }
+    }
+
+    /// Useful operations a second, against what the machine's multiply-adds reach.
+    fn arithmetic(&self, lang: Lang, recent: &[StepMetrics]) -> Option<String> {
+        let f = self.forecast.as_ref()?;
+        let seconds: f64 = recent.iter().map(|m| m.seconds).sum();
+        let computed: u64 = recent.iter().map(|m| m.computed_tokens).sum();
+        let rate = f.flop / f.computed_tokens.max(1) as f64 * computed as f64 * 1e-9 / seconds.max(1e-9);
+        let share = 100.0 * rate / f.ceiling?;
+        Some(say!(
+            lang,
+            "{rate:.0} GFLOP/s ({share:.0} % of the machine's {:.0})",
+            "{rate:.0} GFLOP/s（本机上限 {:.0} 的 {share:.0}%）",
+            f.ceiling?
+        ))
     }
 
     fn memory(&self, lang: Lang, now: u64) -> String {
@@ -225,7 +256,13 @@ mod tests {
 
     #[test]
     fn a_run_without_steps_says_so() {
-        let state = State { folder: "runs/x".into(), steps: Vec::new(), forecast: None, quiet: 0.0 };
+        let state = State {
+            folder: "runs/x".into(),
+            steps: Vec::new(),
+            forecast: None,
+            samples: Vec::new(),
+            quiet: 0.0,
+        };
         assert!(state.page(Lang::En, 80).contains("no training step yet"));
         assert!(!state.finished());
     }

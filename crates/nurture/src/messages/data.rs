@@ -62,6 +62,9 @@ fn file(e: &DataError) -> Option<String> {
         DataError::RowTooLong { file, line, cap } => {
             format!("{file}:{line}：从这里开始的一行超过 {cap} 字节；请看是否有没闭合的引号，或缺了换行")
         }
+        DataError::Quote { file, line, problem } => format!(
+            "{file}:{line}：引号有问题（{problem}）；带引号的字段里，引号要写两遍（\"\"）；引号只是普通字符的文件请存为 jsonl"
+        ),
         DataError::NoRows { file } => format!("{file}：没有数据行：文件是空的，或只有表头"),
         DataError::NothingLeft { sources, rows, reasons } => {
             format!("{sources} 里没有剩下可用的样本：读了 {rows} 行，一行也没用上；账本里的原因：{reasons}")

@@ -32,7 +32,7 @@ pub(super) fn format(e: &FormatError) -> Option<String> {
             format!("{}：没有张量 \"{name}\"{hint}", file.display())
         }
         FormatError::UnsupportedType { file, name, dtype } => format!(
-            "{}：张量 \"{name}\" 以 {dtype} 存储，不支持；请用 F32、F16、BF16、Q4_0、Q4_1、Q5_0、Q5_1、Q8_0、Q4_K、Q5_K、Q6_K 之一的文件",
+            "{}：张量 \"{name}\" 以 {dtype} 存储，不支持；请用 F32、F16、BF16、Q4_0、Q4_1、Q5_0、Q5_1、Q8_0、Q2_K、Q3_K、Q4_K、Q5_K、Q6_K、IQ4_NL 之一的文件",
             file.display()
         ),
         FormatError::Key { file, key, problem } => {

@@ -17,7 +17,7 @@ pub(super) const LOCK_FILE: &str = "recipe.lock.toml";
 
 /// Everything that a run writes beside the lock file. The configuration of what was raised stands first: while it is
 /// there, training counts as done.
-const RESULTS: [&str; 14] = [
+const RESULTS: [&str; 15] = [
     "adapter/adapter_config.json",
     "model/config.json",
     "adapter",
@@ -25,6 +25,7 @@ const RESULTS: [&str; 14] = [
     "checkpoints",
     "eval",
     "metrics.jsonl",
+    super::SAMPLES,
     "ledger.json",
     nurture_train::FORECAST,
     super::OUTCOME,
@@ -35,8 +36,17 @@ const RESULTS: [&str; 14] = [
 ];
 
 /// What may differ between two commands of one run: what the result does not depend on.
-const FREE: [&str; 6] =
-    ["lock.version", "lock.recipe_sha256", "lock.overrides", "run.dir", "run.name", "train.threads"];
+const FREE: [&str; 9] = [
+    "lock.version",
+    "lock.recipe_sha256",
+    "lock.overrides",
+    "run.dir",
+    "run.name",
+    "train.threads",
+    "train.samples.prompts",
+    "train.samples.every",
+    "train.samples.max_tokens",
+];
 
 /// Gates of the verdict: they change what is said of the results, not the results.
 const GATES: [&str; 2] = ["eval.min_gain", "eval.max_breadth_loss"];
@@ -183,7 +193,7 @@ fn leaves(text: &str, path: &Path) -> Result<BTreeMap<String, String>> {
 
 fn flatten(key: &str, value: &toml::Value, out: &mut BTreeMap<String, String>) {
     let put = |out: &mut BTreeMap<String, String>, value: &toml::Value| {
-        if !FREE.contains(&key) && !GATES.contains(&key) {
+        if !FREE.contains(&key) && !GATES.contains(&key) && !key.starts_with("lock.derived") {
             out.insert(key.to_string(), value.to_string());
         }
     };

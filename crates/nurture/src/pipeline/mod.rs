@@ -6,13 +6,17 @@
 
 mod exams;
 mod facts;
+mod fit;
 mod folder;
+mod pack;
 mod prepare;
 mod report;
+mod samples;
 mod texts;
 
 pub use exams::{Depth, Reading};
 pub use prepare::{ExamPaper, Training, items, render};
+pub use samples::{SAMPLES, Sample, read_samples};
 
 use crate::engine::{LoadOptions, Model};
 use crate::lang::{Lang, Said};
@@ -31,7 +35,6 @@ use nurture_train::{
 use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -118,6 +121,8 @@ pub struct Done {
 pub struct Stopped;
 
 const OUTCOME: &str = "outcome.json";
+/// Stacks of threads, code that is not loaded yet, gaps between blocks: measured, about the same for all recipes.
+const SLACK: u64 = 12 << 20;
 
 /// What a recipe trains with: the base model, and the textbooks as the trainer will see them.
 #[derive(Debug)]
@@ -177,7 +182,13 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
 
     let Prepared { pulled, model, base, training } = prepare(r, &ctx.store, &ctx.pull, watch)?;
     let papers = prepare::exams(r, Some(&training), watch)?;
-    let resolved = recipe::derive(r, &prepare::facts(&training, &papers), &base);
+    let mut resolved = recipe::derive(r, &prepare::facts(&training, &papers), &base);
+    if r.train.micro_tokens.is_none() {
+        let (c, config) = (model.decoder().config(), train_config(r, &resolved));
+        let more = pack::more_at_once(c, &subject(r, &resolved, &model)?, &config, &training.tokens)?;
+        more.into_iter().for_each(|tokens| resolved.at_once(tokens));
+    }
+    resolved.recall(loaded);
     let quick = r.train.effort == recipe::Effort::Quick;
     let mut depth = exams::draw(r, papers, &resolved, &training, watch)?;
     let texts = exams::texts(r, &model, quick)?;
@@ -197,44 +208,35 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     let decoder = model.decoder();
     let threads = model.cpu().pool().threads();
     let bytes = decoder.weight_bytes() as u64;
-    let mut plan = forecast(decoder.config(), &subject, &config, &training.tokens, bytes, threads)?;
     let lengths: Vec<usize> = keep.iter().map(Vec::len).collect();
-    plan = plan.keeping(decoder.config(), &subject, &config, &lengths)?;
+    let held = nurture_train::rss().unwrap_or(0).saturating_sub(bytes);
+    let plan_of = |subject: &Subject, config: &TrainConfig| -> Result<Forecast> {
+        let plan = forecast(decoder.config(), subject, config, &training.tokens, bytes, threads)?;
+        Ok(plan.keeping(decoder.config(), subject, config, &lengths)?.beside(held + SLACK))
+    };
+    let mut plan = plan_of(&subject, &config)?;
     let trained = has_result();
+    // what this process holds already is in the forecast too
+    let room = facts::memory_available().map(|free| free + nurture_train::rss().unwrap_or(0));
+    if let Some(room) = room.filter(|&room| plan.memory_bytes > room && !trained) {
+        watch.event(Event::Forecast(&plan));
+        let longest = training.tokens.iter().map(|e| e.tokens.len()).chain(lengths.iter().copied()).max();
+        let layers = decoder.config().layers;
+        let need = |s: &Subject, c: &TrainConfig| Ok(plan_of(s, c)?.memory_bytes);
+        let fit = fit::fitting(&subject, &config, layers, longest.unwrap_or(0), room, need)?;
+        return Err(too_large(plan.memory_bytes, room, fit.as_ref()).into());
+    }
     let forecast_file = dir.join(FORECAST);
     plan = match read_json::<Forecast>(&forecast_file) {
         // the first forecast is the one that counts: what came later knows more
         Some(first) if first.tokens == plan.tokens => first,
         _ => {
-            let held = nurture_train::rss().unwrap_or(0).saturating_sub(decoder.weight_bytes() as u64);
-            let speed = facts::training_speed(&model, &subject, &config, &training.tokens)?;
-            plan.beside(held).at_speed(speed)
+            let (speed, beside) = facts::training_speed(&model, &subject, &config, &training.tokens)?;
+            plan.at_speed(speed).with_steps_of(beside).under(facts::ceiling(&model))
         }
     };
     plan.write(&forecast_file)?;
     watch.event(Event::Forecast(&plan));
-    if let Some(free) = facts::memory_available().filter(|&free| plan.memory_bytes > free && !trained) {
-        let (need, free, micro) = (plan.memory_bytes as f64 / 1e9, free as f64 / 1e9, config.micro_tokens);
-        let more = match &subject {
-            Subject::Lora(_) => said!(
-                "set train.recompute = true, or lower the adapter's rank",
-                "设 train.recompute = true，或调小适配器的秩"
-            ),
-            Subject::Full { .. } => said!(
-                "set train.recompute = true, freeze parts (train.freeze), or train an adapter instead (train.adapter)",
-                "设 train.recompute = true、冻结一部分（train.freeze），或改为训练适配器（train.adapter）"
-            ),
-        };
-        let (en, zh) = (more.en, more.zh);
-        bail!(Said::new(
-            format!(
-                "training needs about {need:.1} GB of memory, {free:.1} GB are free; lower train.micro_tokens (now {micro}) or train.max_len, {en}"
-            ),
-            format!(
-                "训练约需 {need:.1} GB 内存，空闲 {free:.1} GB；请调小 train.micro_tokens（现为 {micro}）或 train.max_len，{zh}"
-            ),
-        ));
-    }
 
     if ctx.eval && !depth.exams.is_empty() {
         watch.event(Event::Stage(said!("Exam of the base", "基座考试")));
@@ -248,7 +250,9 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
         watch.event(Event::Stage(said!("Training", "训练")));
         let lessons = Lessons { examples: training.tokens.clone(), keep: keep.clone() };
         let files = RunFiles { folder: dir.clone(), base_sha256: pulled.sha256.clone() };
-        let outcome = train(&model, &subject, &config, lessons, &files, watch, |trainer| {
+        let system = system_text(r, &training);
+        let ask = |done| samples::Samples::open(&dir, &model, &r.train.samples, system.as_deref(), done);
+        let outcome = train(&model, &subject, &config, lessons, &files, watch, ask, |trainer| {
             // the result last: once it is there, training counts as done
             write_json(&dir.join(OUTCOME), &trainer.outcome())?;
             let extra = recorded(r, &training, &pulled, &model);
@@ -325,6 +329,25 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     Ok(Done { dir, report: Some(data), outcome })
 }
 
+/// The refusal of a run that needs more memory than there is.
+fn too_large(need: u64, room: u64, fit: Option<&fit::Fit>) -> Said {
+    let gb = |bytes: u64| format!("{:.2} GB", bytes as f64 / 1e9);
+    let (need, room) = (gb(need), gb(room));
+    match fit {
+        Some(fit) => {
+            let (typed, with) = (fit.typed(), gb(fit.bytes));
+            said!(
+                "training needs about {need} of memory, there are {room}; with {typed} it takes about {with}",
+                "训练约需 {need} 内存，只有 {room}；加上 {typed} 约需 {with}"
+            )
+        }
+        None => said!(
+            "training needs about {need} of memory, there are {room}, and no setting makes it fit: take a smaller base model, or a machine with more memory",
+            "训练约需 {need} 内存，只有 {room}，怎样设置都放不下：请换更小的基座模型，或内存更大的机器"
+        ),
+    }
+}
+
 /// What trains: the adapter of the recipe, or the network.
 fn subject(r: &Recipe, resolved: &Resolved, model: &Model) -> Result<Subject> {
     let Some(a) = &r.train.adapter else {
@@ -350,6 +373,7 @@ fn train_config(recipe: &Recipe, r: &Resolved) -> TrainConfig {
             recipe::Optimiser::AdamW => nurture_train::Optimiser::AdamW,
             recipe::Optimiser::AdamW8 => nurture_train::Optimiser::AdamW8,
             recipe::Optimiser::Muon => nurture_train::Optimiser::Muon,
+            recipe::Optimiser::ScheduleFree => nurture_train::Optimiser::ScheduleFree,
         },
         label_smoothing: recipe.train.label_smoothing,
         z_loss: recipe.train.z_loss,
@@ -384,6 +408,12 @@ fn train_config(recipe: &Recipe, r: &Resolved) -> TrainConfig {
     }
 }
 
+/// The system prompt of the recipe with its labels.
+fn system_text(r: &Recipe, t: &Training) -> Option<String> {
+    let labels = || t.loaded.labels.as_ref().map(|l| l.sorted().join(", ")).unwrap_or_default();
+    r.data.system.as_ref().map(|s| s.replace("{labels}", &labels()))
+}
+
 /// What an adapter must remember to be used as it was trained.
 fn recorded(
     r: &Recipe,
@@ -392,10 +422,7 @@ fn recorded(
     model: &Model,
 ) -> serde_json::Map<String, serde_json::Value> {
     let template = model.renderer().template();
-    let system = r.data.system.as_ref().map(|s| {
-        let labels = t.loaded.labels.as_ref().map(|l| l.sorted().join(", ")).unwrap_or_default();
-        s.replace("{labels}", &labels)
-    });
+    let system = system_text(r, t);
     // a path is kept as it was given, so that equal recipes give equal bytes
     let mut extra = serde_json::Map::new();
     extra.insert("base".into(), json!({ "name": r.model.base, "sha256": pulled.sha256 }));
@@ -406,6 +433,7 @@ fn recorded(
     extra
 }
 
+#[allow(clippy::too_many_arguments)]
 fn train(
     model: &Model,
     subject: &Subject,
@@ -413,6 +441,7 @@ fn train(
     lessons: Lessons,
     files: &RunFiles,
     watch: &mut dyn Watch,
+    ask: impl FnOnce(u64) -> Result<samples::Samples>,
     save: impl FnOnce(&Trainer<'_>) -> Result<()>,
 ) -> Result<Outcome> {
     let mut trainer = Trainer::resume(model.cpu(), model.decoder(), subject, config.clone(), lessons, files)?;
@@ -427,10 +456,16 @@ fn train(
             "从第 {done} 步继续，共 {all} 步"
         )));
     }
-    let outcome = trainer.run(|m| {
-        watch.event(Event::Step(m));
-        if watch.stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
+    let samples = ask(trainer.steps_done())?;
+    while let Some(m) = trainer.step()? {
+        watch.event(Event::Step(&m));
+        samples.ask(model, trainer.learner(), m.step, m.total_steps)?;
+        if watch.stopped() {
+            break;
+        }
+    }
+    trainer.checkpoint()?;
+    let outcome = trainer.outcome();
     for w in trainer.warnings().iter().skip(before) {
         watch.event(Event::Warning(&messages::warning(w)));
     }

@@ -4,7 +4,7 @@
 //! recipe gives the same run on every machine.
 use serde::{Deserialize, Serialize};
 
-use super::fields::{Effort, Exam, Recipe, Schedule};
+use super::fields::{Effort, Exam, Optimiser, Recipe, Schedule};
 use crate::lang::Said;
 use crate::said;
 
@@ -81,7 +81,7 @@ pub struct BaseFacts {
 }
 
 /// One value of the run with its reason.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Derived {
     /// The recipe's key (or `steps`, which follows from several).
     pub key: String,
@@ -148,6 +148,18 @@ pub struct Resolved {
 }
 
 impl Resolved {
+    /// Works on more tokens at once, because examples share much; nothing else changes.
+    pub fn at_once(&mut self, micro_tokens: usize) {
+        self.micro_tokens = micro_tokens;
+        if let Some(value) = self.values.iter_mut().find(|v| v.key == "train.micro_tokens") {
+            value.value = micro_tokens.shown();
+            value.reason = said!(
+                "so that what the examples of a step share is computed once",
+                "好让一步里样本共有的部分只算一次"
+            );
+        }
+    }
+
     /// The recipe with every derived value written in.
     pub fn apply(&self, recipe: &Recipe) -> Recipe {
         let mut full = recipe.clone();
@@ -253,9 +265,18 @@ pub fn derive(recipe: &Recipe, data: &DataFacts, base: &BaseFacts) -> Resolved {
         said!("AdamW's averages need some steps before full speed", "AdamW 的均值要先走几步才可全速")
     });
     let warmup_steps = ((warmup * steps as f64).round() as usize).clamp(usize::from(warmup > 0.0), steps);
-    let schedule = train.schedule.unwrap_or(Schedule::Cosine);
-    notes.add("train.schedule", format!("{:?}", schedule.word()), train.schedule.is_some(), || {
-        said!("ends gently at zero, so that the last step is the best", "平缓降到零，最后一步就是最好的一步")
+    let free = train.optimiser == Optimiser::ScheduleFree;
+    let schedule = train.schedule.unwrap_or(if free { Schedule::Constant } else { Schedule::Cosine });
+    notes.add("train.schedule", format!("{:?}", schedule.word()), train.schedule.is_some(), || match free {
+        true => {
+            said!("an average of the way takes the place of a falling rate", "沿途的平均代替了下降的学习率")
+        }
+        false => {
+            said!(
+                "ends gently at zero, so that the last step is the best",
+                "平缓降到零，最后一步就是最好的一步"
+            )
+        }
     });
     let clip = notes.choose("train.clip", train.clip, CLIP, |_| {
         said!("one odd batch cannot throw the weights off", "个别异常的批不会带偏权重")

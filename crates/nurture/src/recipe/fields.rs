@@ -147,6 +147,10 @@ section! { Train ["How to teach.", "怎么教。"] {
     ema: f64 = 0.0, Kind::Number { min: 0.0, max: 0.99999, positive: false }, Absent::Default, "0.99",
         ["Decay of a running average of the weights, which is saved instead of the last ones. 0: none.",
          "权重滑动平均的衰减；保存的是平均值而不是最后的权重。0 表示不用。"];
+    samples: Samples = Samples::default(), Kind::Table(&Samples::SECTION), Absent::Default,
+        "{ prompts = [\"Where is my parcel?\"] }",
+        ["Questions that the model answers while it learns, to be read in `nurture watch` and in `samples.jsonl`. The result does not depend on them.",
+         "训练过程中让模型回答的问题，可在 `nurture watch` 和 `samples.jsonl` 里看。结果与它们无关。"];
     seed: u64 = 1, Kind::Integer { min: 0, max: i64::MAX }, Absent::Default, "7",
         ["Seed of everything random: first weights, order of the data, the sample of an exam.",
          "一切随机的种子：初始权重、数据顺序、考题抽样。"];
@@ -168,6 +172,16 @@ section! { Keep ["Breadth that is kept while depth is learnt: each step also hol
     strength: f64 = 2.0, Kind::Number { min: 0.0, max: 1000.0, positive: false }, Absent::Default, "1.0",
         ["Factor on the mean divergence from the base (KL, nats a token) beside the mean loss of the examples. 0: none.",
          "与基座的平均散度（KL，每词元奈特）相对样本平均损失的系数。0 表示不用。"];
+} }
+
+section! { Samples ["Questions that the model answers while it learns.", "训练过程中让模型回答的问题。"] {
+    prompts: Vec<String> = Vec::new(), Kind::List(&Kind::Text), Absent::Default, "[\"Where is my parcel?\"]",
+        ["The questions, put as a user's turn behind the system prompt of the data, if there is one. None: no samples.",
+         "问题，作为用户消息放在数据的系统提示词（若有）之后。不写则没有样例。"];
+    every: usize = 20, COUNT, Absent::Default, "20",
+        ["Steps between two rounds of answers (there is always one after the last step).", "隔多少步回答一轮（最后一步之后总有一轮）。"];
+    max_tokens: usize = 48, Kind::Integer { min: 1, max: 4096 }, Absent::Default, "48",
+        ["Longest answer in tokens. Answers are greedy.", "回答最长多少词元。取最可能的词元。"];
 } }
 
 section! { Adapter ["The small set of weights that is trained beside the frozen base.", "在冻结的基座旁训练的一小组权重。"] {
@@ -306,6 +320,8 @@ Optimiser {
     AdamW8 = "adamw8bit" ["AdamW with moments of eight bits: a quarter of their memory.", "AdamW，矩用 8 位：只占四分之一的内存。"];
     Muon = "muon" ["Full training: Muon (Jordan et al. 2024) for the projections, AdamW for the rest. Its steps cost extra work that pays with large batches.",
         "全参数训练：投影用 Muon（Jordan 等，2024），其余用 AdamW。每步有额外计算，批大时才划算。"];
+    ScheduleFree = "schedule_free" ["AdamW without a schedule (Defazio et al. 2024): an average of the way is saved, the rate does not fall.",
+        "不需要学习率计划的 AdamW（Defazio 等，2024）：保存沿途的平均，学习率不下降。"];
 } }
 
 choices! { /// The kind of adapter.

@@ -4,7 +4,7 @@
 //! the same inputs give the same bytes.
 use serde::{Deserialize, Serialize};
 
-use super::{Override, Recipe, Resolved};
+use super::{Derived, Loaded, Override, Recipe, Resolved};
 
 /// File in a run's folder that a process at work there holds; it stays there afterwards.
 pub const TAKEN: &str = ".lock";
@@ -43,6 +43,22 @@ pub struct Lock {
     /// The input files, by role and path.
     #[serde(default)]
     pub inputs: Vec<InputHash>,
+    /// Values that were derived, with their reasons: the file gives them, whoever wrote the recipe did not.
+    #[serde(default)]
+    pub derived: Vec<Derived>,
+}
+
+impl Resolved {
+    /// Gives values that an earlier run derived, and its lock file now gives, their reasons back.
+    pub fn recall(&mut self, loaded: &Loaded) {
+        let Some(lock) = &loaded.lock else { return };
+        let typed = |key: &str| loaded.overrides.iter().any(|o| o.key == key);
+        for value in self.values.iter_mut().filter(|v| v.given && !typed(&v.key)) {
+            if let Some(was) = lock.derived.iter().find(|d| d.key == value.key && d.value == value.value) {
+                *value = was.clone();
+            }
+        }
+    }
 }
 
 /// The text of the lock file. Inputs are sorted by role and path; everything else keeps the table's order.
@@ -58,6 +74,7 @@ pub fn lock(recipe: &Recipe, resolved: &Resolved, mut lock: Lock) -> Result<Stri
     }
     lock.inputs.sort();
     lock.steps = resolved.steps;
+    lock.derived = resolved.values.iter().filter(|v| !v.given).cloned().collect();
     let mut recipe = resolved.apply(recipe);
     // the run may be moved: it is where its lock file is
     recipe.run.dir = super::Run::default().dir;

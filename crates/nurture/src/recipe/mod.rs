@@ -29,8 +29,8 @@ pub use docs::{help, json_schema, markdown};
 pub use error::{Fault, Place, RecipeError};
 pub use fields::{
     Adapter, AdapterInit, AdapterKind, Data, Effort, Encoding, Eval, Exam, ExamKind, Export, ExportFormat,
-    Keep, Labels, Method, Model, OnBadRow, Optimiser, OverLong, Recipe, Run, Schedule, Score, Source,
-    SourceKind, Target, Train,
+    Keep, Labels, Method, Model, OnBadRow, Optimiser, OverLong, Recipe, Run, Samples, Schedule, Score,
+    Source, SourceKind, Target, Train,
 };
 pub use lock::{InputHash, Lock, TAKEN, lock};
 pub use overrides::Override;
@@ -179,6 +179,16 @@ impl Recipe {
                     "它是为网络自身的权重设计的；请用 adamw"
                 ),
             ));
+        }
+        if train.optimiser == Optimiser::ScheduleFree {
+            if train.ema > 0.0 {
+                let why = said!("it saves an average already", "它本来就保存平均值");
+                return Err(apart(place, "train.ema", "train.optimiser = \"schedule_free\"", why));
+            }
+            if train.schedule.is_some_and(|s| s != Schedule::Constant) {
+                let why = said!("with it the rate does not fall", "用它时学习率不下降");
+                return Err(apart(place, "train.schedule", "train.optimiser = \"schedule_free\"", why));
+            }
         }
         Ok(())
     }

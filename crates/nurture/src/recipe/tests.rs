@@ -322,6 +322,7 @@ fn the_lock_is_a_recipe_that_repeats_the_run() {
     let loaded = parse(&text, &["train.effort=quick"]).unwrap();
     let data = facts(9_999, 53, 1540);
     let resolved = derive(&loaded.recipe, &data, &BASE);
+    let first = resolved.values.clone();
     let input = |role: &str, path: &str| InputHash {
         role: role.into(),
         path: path.into(),
@@ -350,6 +351,15 @@ fn the_lock_is_a_recipe_that_repeats_the_run() {
         Resolved { values: Vec::new(), ..resolved }
     );
     assert_eq!(again.recipe, repeat.apply(&again.recipe), "nothing is left open");
+    // what was derived keeps its reason, unless it is typed anew
+    let mut told = repeat.clone();
+    told.recall(&again);
+    assert_eq!(told.values, first, "reasons and all");
+    let typed = Recipe::parse(&one, Path::new("r.toml"), &["train.clip=1.0".into()], Path::new("/")).unwrap();
+    let mut told = derive(&typed.recipe, &data, &BASE);
+    told.recall(&typed);
+    let given = |key: &str| told.values.iter().find(|v| v.key == key).unwrap().given;
+    assert!(given("train.clip") && !given("train.rate"));
     assert_eq!(again.recipe.data, loaded.recipe.data, "paths stay where they were");
 }
 

@@ -1,7 +1,7 @@
 //! What the stories share: a folder of one's own, a small recipe on the real SmolLM2, the real binary in a clean
 //! environment.
 
-#![allow(unreachable_pub)] // shared by test binaries
+#![allow(unreachable_pub, dead_code)] // shared by test binaries, of which each uses its part
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -19,6 +19,7 @@ mod pre;
 mod save;
 mod specials;
 mod stream;
+mod to_gguf;
 
 use std::ops::Range;
 
@@ -37,6 +38,7 @@ pub use json::HfTokenizerFiles;
 pub use save::TokenizerFiles;
 pub(crate) use specials::Specials;
 pub use stream::StreamDecoder;
+pub use to_gguf::GgufVocabulary;
 
 /// Special tokens that end an assistant's turn in the common templates. Where the vocabulary has one as a special
 /// token, generation stops at it.

@@ -68,6 +68,9 @@ const TABLE: [Row; 5] = [
     Row { names: &["qwen35"], way: Way::Pattern(QWEN35), nfc: true, ignore_merges: false, adds_bos: false },
 ];
 
+/// One name of each row, as llama.cpp has it.
+pub(super) const NAMES: [&str; 5] = ["gpt-2", "smollm", "llama-bpe", "qwen2", "qwen35"];
+
 /// The components for a name of `tokenizer.ggml.pre`.
 pub(super) struct Pre {
     pub(super) normalizer: Option<NormalizerWrapper>,

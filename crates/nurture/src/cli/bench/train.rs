@@ -89,6 +89,7 @@ fn optimiser(name: &str) -> Optimiser {
     match name {
         "adamw8bit" => Optimiser::AdamW8,
         "muon" => Optimiser::Muon,
+        "schedule_free" => Optimiser::ScheduleFree,
         _ => Optimiser::AdamW,
     }
 }

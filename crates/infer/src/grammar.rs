@@ -1,0 +1,229 @@
+//! Texts that must follow a JSON schema, a regular expression or a Lark grammar. llguidance computes which tokens may come; what
+//! it knows of the tokenizer are the bytes of each token.
+
+use crate::{Constraint, InferError, TokenMask};
+use llguidance::api::TopLevelGrammar;
+use llguidance::toktrie::{InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenizerEnv};
+use llguidance::{Matcher, ParserFactory};
+use std::sync::Arc;
+
+/// Largest source of a rule in bytes.
+pub const MAX_GRAMMAR_BYTES: usize = 512 * 1024;
+
+/// Bytes that a text is brought to its end with, the best first, outside of strings and inside, where whatever closes may also
+/// be meant literally; then digits for what must have a length.
+const CLOSERS: [&[u8]; 2] = [b"}])\"01", b"\"01"];
+
+/// A byte that only strings have.
+const IN_STRING: u8 = b'#';
+
+/// Bytes after which the shortest way to the end of a JSON text may be much longer than before them.
+const OPENERS: &[u8] = b"{[,";
+
+/// Tokens left below which every token is looked at so.
+const ALWAYS_LOOK: usize = 24;
+
+/// The source of a rule.
+#[derive(Clone, Copy, Debug)]
+pub enum Rule<'a> {
+    /// a JSON schema; what it allows is written on one line, `", "` and `": "` between its parts, unless its `x-guidance` says otherwise
+    JsonSchema(&'a str),
+    /// a regular expression that the whole text matches, in the syntax of the crate `regex`
+    Regex(&'a str),
+    /// a grammar in llguidance's variant of Lark
+    Lark(&'a str),
+}
+
+/// Makes grammars for one vocabulary. Building it takes some milliseconds; it serves any number of requests.
+pub struct Grammars {
+    factory: ParserFactory,
+    ends: Vec<u32>,
+}
+
+impl std::fmt::Debug for Grammars {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Grammars").field("ends", &self.ends).finish_non_exhaustive()
+    }
+}
+
+/// What the tokens are to llguidance.
+struct Tokens {
+    trie: TokTrie,
+    #[allow(clippy::type_complexity)]
+    tokenize: Box<dyn Fn(&str) -> Vec<u32> + Send + Sync>,
+}
+
+impl TokenizerEnv for Tokens {
+    fn tok_trie(&self) -> &TokTrie {
+        &self.trie
+    }
+
+    fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<u32> {
+        let tokens = self.trie.tokenize_with_greedy_fallback(bytes, |text| (self.tokenize)(text));
+        // a vocabulary that adds a space or drops a byte does not spell what was asked for
+        if self.trie.decode_raw(&tokens) == bytes { tokens } else { self.trie.greedy_tokenize(bytes) }
+    }
+}
+
+fn refused(why: impl std::fmt::Display) -> InferError {
+    InferError::Constraint { why: why.to_string() }
+}
+
+impl Grammars {
+    /// For a vocabulary: `tokens[id]` are the bytes of a token, `None` for one that no text may have (special and unused ones);
+    /// `ends` end a text; `tokenize` cuts a text as the model is used to.
+    ///
+    /// # Errors
+    /// A vocabulary without an end or with an end beyond it.
+    pub fn new(
+        tokens: Vec<Option<Vec<u8>>>,
+        ends: &[u32],
+        tokenize: impl Fn(&str) -> Vec<u32> + Send + Sync + 'static,
+    ) -> Result<Grammars, InferError> {
+        let eos = match ends {
+            [first, ..] if ends.iter().all(|&e| (e as usize) < tokens.len()) => *first,
+            _ => return Err(refused("the vocabulary has no token that ends a text")),
+        };
+        let vocab_size = u32::try_from(tokens.len()).map_err(refused)?;
+        let spelled = |(id, bytes): (usize, Option<Vec<u8>>)| match bytes {
+            Some(bytes) => bytes,
+            None => [&[TokTrie::SPECIAL_TOKEN_MARKER][..], format!("<{id}>").as_bytes()].concat(),
+        };
+        let words: Vec<Vec<u8>> = tokens.into_iter().enumerate().map(spelled).collect();
+        let trie = TokTrie::from(&TokRxInfo::new(vocab_size, eos), &words).with_eos_tokens(ends);
+        let env: TokEnv = Arc::new(Tokens { trie, tokenize: Box::new(tokenize) });
+        let caps = InferenceCapabilities { ff_tokens: true, ..InferenceCapabilities::default() };
+        let slices = llguidance::earley::SlicedBiasComputer::general_slices();
+        let mut factory = ParserFactory::new(&env, caps, &slices).map_err(refused)?;
+        factory.quiet();
+        let limits = factory.limits_mut();
+        limits.verbose_errors = false;
+        // about a kilobyte each
+        limits.max_lexer_states = 50_000;
+        Ok(Grammars { factory, ends: ends.to_vec() })
+    }
+
+    /// A rule for one text.
+    ///
+    /// # Errors
+    /// A rule that is too large, malformed, contradicts itself or uses what llguidance does not know.
+    pub fn rule(&self, rule: Rule<'_>) -> Result<Grammar, InferError> {
+        let (Rule::JsonSchema(text) | Rule::Regex(text) | Rule::Lark(text)) = rule;
+        if text.len() > MAX_GRAMMAR_BYTES {
+            let bytes = text.len();
+            return Err(refused(format!("{bytes} bytes, but at most {MAX_GRAMMAR_BYTES} are taken")));
+        }
+        let grammar = match rule {
+            Rule::JsonSchema(text) => {
+                let mut schema: serde_json::Value =
+                    serde_json::from_str(text).map_err(|e| refused(format!("the schema is no JSON: {e}")))?;
+                if let Some(object) = schema.as_object_mut() {
+                    // a model that may put blanks anywhere can put them for ever
+                    object.entry("x-guidance").or_insert_with(|| {
+                        serde_json::json!({
+                            "whitespace_flexible": false, "item_separator": ", ", "key_separator": ": ",
+                        })
+                    });
+                }
+                TopLevelGrammar::from_json_schema(schema)
+            }
+            Rule::Regex(text) => TopLevelGrammar::from_regex(text),
+            Rule::Lark(text) => TopLevelGrammar::from_lark(text.to_string()),
+        };
+        let mut matcher = Matcher::new(self.factory.create_parser(grammar));
+        if let Some(why) = matcher.get_error() {
+            return Err(refused(why));
+        }
+        matcher.compute_mask().map_err(refused)?;
+        let env = self.factory.tok_env().clone();
+        let trie = env.tok_trie();
+        let closers = CLOSERS.map(|c| c.iter().filter_map(|&b| trie.token_id(&[b])).collect());
+        let in_string = trie.token_id(&[IN_STRING]);
+        let bytes = (b'!'..=b'~').chain([b' ', b'\n']).filter_map(|b| trie.token_id(&[b])).collect();
+        let mask = TokenMask::default();
+        let (vocab, ends) = (trie.vocab_size(), self.ends.clone());
+        Ok(Grammar { matcher, env, vocab, ends, closers, in_string, bytes, mask })
+    }
+}
+
+/// A rule on its way through one text.
+pub struct Grammar {
+    matcher: Matcher,
+    env: TokEnv,
+    vocab: usize,
+    ends: Vec<u32>,
+    /// tokens of [`CLOSERS`] and of single printable characters
+    closers: [Vec<u32>; 2],
+    in_string: Option<u32>,
+    bytes: Vec<u32>,
+    mask: TokenMask,
+}
+
+impl std::fmt::Debug for Grammar {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Grammar").field("ends", &self.ends).finish_non_exhaustive()
+    }
+}
+
+/// Forced tokens; an error of the matcher comes with the next question.
+fn forced(matcher: &mut Matcher) -> Vec<u32> {
+    if matcher.is_stopped() { Vec::new() } else { matcher.compute_ff_tokens() }
+}
+
+impl Constraint for Grammar {
+    fn forced(&mut self) -> Result<Vec<u32>, InferError> {
+        Ok(forced(&mut self.matcher))
+    }
+
+    fn mask(&mut self) -> Result<&TokenMask, InferError> {
+        let set = self.matcher.compute_mask_or_eos().map_err(refused)?;
+        self.mask = TokenMask::from_words(set.as_slice(), self.vocab);
+        Ok(&self.mask)
+    }
+
+    fn accept(&mut self, token: u32) -> Result<(), InferError> {
+        self.matcher.consume_token(token).map_err(refused)
+    }
+
+    fn done(&mut self) -> bool {
+        self.matcher.is_stopped() && !self.matcher.is_error()
+    }
+
+    fn fits(&mut self, token: u32, room: usize) -> bool {
+        let opens = |b: &u8| OPENERS.contains(b);
+        if room > ALWAYS_LOOK && !self.env.tok_trie().token(token).iter().any(opens) {
+            return true;
+        }
+        let mut matcher = self.matcher.clone();
+        matcher.consume_token(token).is_ok() && self.way(matcher, room).is_some()
+    }
+
+    fn ending(&mut self, within: usize) -> Option<Vec<u32>> {
+        self.way(self.matcher.clone(), within)
+    }
+}
+
+impl Grammar {
+    /// A way from a state to an end: what closes is taken first.
+    fn way(&self, mut matcher: Matcher, within: usize) -> Option<Vec<u32>> {
+        let mut path = Vec::new();
+        while path.len() <= within {
+            if matcher.is_stopped() {
+                return (!matcher.is_error()).then_some(path);
+            }
+            let mut next = forced(&mut matcher);
+            if next.is_empty() {
+                let mask = TokenMask::from_words(matcher.compute_mask().ok()?.as_slice(), self.vocab);
+                if self.ends.iter().any(|&e| mask.allows(e)) {
+                    return Some(path);
+                }
+                let inside = usize::from(self.in_string.is_some_and(|t| mask.allows(t)));
+                let mut likely = self.closers[inside].iter().chain(&self.bytes).copied();
+                next.push(likely.find(|&t| mask.allows(t)).or_else(|| mask.tokens().next())?);
+            }
+            matcher.consume_tokens(&next).ok()?;
+            path.extend(next);
+        }
+        None
+    }
+}

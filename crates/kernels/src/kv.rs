@@ -1,0 +1,330 @@
+//! Keys and values of one layer in a cache: as float32, as half floats, or as bytes with a scale for each row and head.
+//!
+//! Keys stand in panels, `[panel][K][head_dim][32]`: those of 32 rows side by side, as the products want them; values by rows.
+//! What is not float32 is widened piece by piece (at most 32 rows of a head) next to the product that needs it, so attention
+//! over a cache gives the bits of attention over the widened values, and reads a half or a quarter of the memory.
+
+use crate::attention::KEY_PANEL;
+use crate::lanes::{LANES, Lanes, lanes_fn};
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
+/// How a cache stores numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KvType {
+    /// 4 bytes
+    #[default]
+    F32,
+    /// 2 bytes; beyond ±65,504 infinite
+    F16,
+    /// 1 byte, and a float for each row and head
+    Q8,
+}
+
+impl KvType {
+    /// All of them.
+    pub const ALL: [KvType; 3] = [KvType::F32, KvType::F16, KvType::Q8];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            KvType::F32 => "f32",
+            KvType::F16 => "f16",
+            KvType::Q8 => "q8",
+        }
+    }
+
+    /// Bytes of the keys (or values) of one token.
+    pub fn row_bytes(self, kv_heads: usize, head_dim: usize) -> usize {
+        kv_heads
+            * match self {
+                KvType::F32 => 4 * head_dim,
+                KvType::F16 => 2 * head_dim,
+                KvType::Q8 => head_dim + 4,
+            }
+    }
+}
+
+#[derive(Debug)]
+enum Data {
+    F32 {
+        k: Vec<f32>,
+        v: Vec<f32>,
+    },
+    F16 {
+        k: Vec<u16>,
+        v: Vec<u16>,
+    },
+    /// scales of keys `[panel][K][32]`, of values `[rows][K]`
+    Q8 {
+        k: Vec<i8>,
+        ks: Vec<f32>,
+        v: Vec<i8>,
+        vs: Vec<f32>,
+    },
+}
+
+/// Keys and values of a layer.
+#[derive(Debug)]
+pub struct KvLayer {
+    rows: usize,
+    kv_heads: usize,
+    head_dim: usize,
+    data: Data,
+}
+
+impl KvLayer {
+    /// Room for `rows` rows, rounded up to whole panels. Memory is taken as rows are first written.
+    pub fn new(kind: KvType, rows: usize, kv_heads: usize, head_dim: usize) -> KvLayer {
+        let rows = rows.next_multiple_of(KEY_PANEL);
+        let (n, s) = (rows * kv_heads * head_dim, rows * kv_heads);
+        let data = match kind {
+            KvType::F32 => Data::F32 { k: vec![0.0; n], v: vec![0.0; n] },
+            KvType::F16 => Data::F16 { k: vec![0; n], v: vec![0; n] },
+            KvType::Q8 => Data::Q8 { k: vec![0; n], ks: vec![0.0; s], v: vec![0; n], vs: vec![0.0; s] },
+        };
+        KvLayer { rows, kv_heads, head_dim, data }
+    }
+
+    /// Rows that fit.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// `(K, head_dim)`.
+    pub(crate) fn shape(&self) -> (usize, usize) {
+        (self.kv_heads, self.head_dim)
+    }
+
+    /// Writes keys and values `[n, K · head_dim]` to rows `row ..`.
+    ///
+    /// # Panics
+    /// If the rows lie outside.
+    pub fn store(&mut self, row: usize, keys: &[f32], values: &[f32]) {
+        let (heads, d) = (self.kv_heads, self.head_dim);
+        let width = heads * d;
+        let n = keys.len() / width;
+        assert!(keys.len() == n * width && values.len() == keys.len(), "shape of keys and values");
+        assert!(n <= self.rows && row <= self.rows - n, "rows outside the cache");
+        match &mut self.data {
+            Data::F32 { k, v } => {
+                for (i, key) in keys.chunks_exact(width).enumerate() {
+                    scatter(k, width, row + i, key);
+                }
+                v[row * width..][..n * width].copy_from_slice(values);
+            }
+            Data::F16 { k, v } => {
+                let mut short = vec![f16::ZERO; width];
+                for (i, (key, value)) in keys.chunks_exact(width).zip(values.chunks_exact(width)).enumerate()
+                {
+                    short.convert_from_f32_slice(key);
+                    scatter(k, width, row + i, half::slice::HalfFloatSliceExt::reinterpret_cast(&short[..]));
+                    short.convert_from_f32_slice(value);
+                    v[(row + i) * width..][..width].copy_from_slice(short.reinterpret_cast());
+                }
+            }
+            Data::Q8 { k, ks, v, vs } => {
+                let mut bytes = vec![0i8; width];
+                for (i, (key, value)) in keys.chunks_exact(width).zip(values.chunks_exact(width)).enumerate()
+                {
+                    let (panel, lane) = ((row + i) / KEY_PANEL, (row + i) % KEY_PANEL);
+                    for head in 0..heads {
+                        let part = head * d..(head + 1) * d;
+                        let scale = bytes_of(&key[part.clone()], &mut bytes[part.clone()]);
+                        ks[(panel * heads + head) * KEY_PANEL + lane] = scale;
+                        let to = &mut v[(row + i) * width..][part.clone()];
+                        vs[(row + i) * heads + head] = bytes_of(&value[part], to);
+                    }
+                    scatter(k, width, row + i, &bytes);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn held(&self) -> Held<'_> {
+        match &self.data {
+            Data::F32 { k, v } => Held::F32 { k, v },
+            Data::F16 { k, v } => Held::F16 { k, v },
+            Data::Q8 { k, ks, v, vs } => Held::Q8 { k, ks, v, vs },
+        }
+    }
+}
+
+/// Puts a row into its lane of its panel.
+fn scatter<T: Copy>(panels: &mut [T], width: usize, row: usize, key: &[T]) {
+    let panel = &mut panels[row / KEY_PANEL * KEY_PANEL * width..][..KEY_PANEL * width];
+    for (to, &v) in panel.chunks_exact_mut(KEY_PANEL).zip(key) {
+        to[row % KEY_PANEL] = v;
+    }
+}
+
+/// Values of one row and head as bytes; gives their scale, which is not finite where a value is not.
+fn bytes_of(x: &[f32], out: &mut [i8]) -> f32 {
+    let top = x.iter().fold(0f32, |m, v| m.max(v.abs()));
+    let odd: f32 = x.iter().map(|v| v * 0.0).sum();
+    let inverse = 127.0 / top;
+    // the smallest values of f32 have no finite inverse: they count as 0
+    let inverse = if inverse.is_finite() { inverse } else { 0.0 };
+    for (o, v) in out.iter_mut().zip(x) {
+        *o = (v * inverse).round_ties_even() as i8;
+    }
+    top / 127.0 + odd
+}
+
+/// What attention reads.
+#[derive(Clone, Copy)]
+pub(crate) enum Held<'a> {
+    F32 { k: &'a [f32], v: &'a [f32] },
+    F16 { k: &'a [u16], v: &'a [u16] },
+    Q8 { k: &'a [i8], ks: &'a [f32], v: &'a [i8], vs: &'a [f32] },
+}
+
+/// Rows of a piece at most.
+pub(crate) const PIECE: usize = KEY_PANEL;
+
+impl Held<'_> {
+    /// Floats that [`Held::keys`] and [`Held::values`] need to widen.
+    pub(crate) fn spare(&self, d: usize) -> usize {
+        if matches!(self, Held::F32 { .. }) { 0 } else { PIECE * d }
+    }
+
+    /// Rows of values that can be had at once.
+    #[inline(always)]
+    pub(crate) fn at_once(&self) -> usize {
+        if matches!(self, Held::F32 { .. }) { usize::MAX } else { PIECE }
+    }
+
+    /// Keys of `nr` rows from `first` (a multiple of `nr`; 16 or 32) of a head, transposed: `[d][nr]` at the stride that
+    /// comes with it.
+    ///
+    /// # Safety
+    /// The rows exist; `spare` holds [`Held::spare`] floats; the instruction set is there.
+    #[inline(always)]
+    pub(crate) unsafe fn keys<L: Lanes>(
+        &self,
+        (heads, head): (usize, usize),
+        d: usize,
+        first: usize,
+        nr: usize,
+        spare: *mut f32,
+    ) -> (*const f32, usize) {
+        let (panel, lane) = (first / KEY_PANEL, first % KEY_PANEL);
+        let at = (panel * heads + head) * d * KEY_PANEL + lane;
+        // SAFETY: the panel has `d` lines of 32 values for each head, `nr` of them from `lane` on.
+        unsafe {
+            match *self {
+                Held::F32 { k, .. } => return (k.as_ptr().add(at), KEY_PANEL),
+                Held::F16 { k, .. } => {
+                    let p = k.as_ptr().add(at);
+                    for i in 0..d {
+                        for l in (0..nr).step_by(LANES) {
+                            L::load_f16(p.add(i * KEY_PANEL + l).cast()).store(spare.add(i * nr + l));
+                        }
+                    }
+                }
+                Held::Q8 { k, ks, .. } => {
+                    let (p, s) =
+                        (k.as_ptr().add(at), ks.as_ptr().add((panel * heads + head) * KEY_PANEL + lane));
+                    for l in (0..nr).step_by(LANES) {
+                        let scale = L::load(s.add(l));
+                        for i in 0..d {
+                            let q = L::int_to_f32(L::load_i8(p.add(i * KEY_PANEL + l).cast()));
+                            q.mul(scale).store(spare.add(i * nr + l));
+                        }
+                    }
+                }
+            }
+        }
+        (spare, nr)
+    }
+
+    /// Values of `count` rows (at most [`Held::at_once`]) from `row` of a head: `[count][d]` at the stride that comes with it.
+    ///
+    /// # Safety
+    /// As [`Held::keys`].
+    #[inline(always)]
+    pub(crate) unsafe fn values<L: Lanes>(
+        &self,
+        (heads, head): (usize, usize),
+        d: usize,
+        row: usize,
+        count: usize,
+        spare: *mut f32,
+    ) -> (*const f32, usize) {
+        let at = (row * heads + head) * d;
+        let whole = d / LANES * LANES;
+        // SAFETY: rows of `heads · d` values; the last `d - whole` of a head one by one.
+        unsafe {
+            match *self {
+                Held::F32 { v, .. } => return (v.as_ptr().add(at), heads * d),
+                Held::F16 { v, .. } => {
+                    for i in 0..count {
+                        let (p, out) = (v.as_ptr().add(at + i * heads * d), spare.add(i * d));
+                        for x in (0..whole).step_by(LANES) {
+                            L::load_f16(p.add(x).cast()).store(out.add(x));
+                        }
+                        for x in whole..d {
+                            *out.add(x) = f16::from_bits(*p.add(x)).to_f32();
+                        }
+                    }
+                }
+                Held::Q8 { v, vs, .. } => {
+                    for i in 0..count {
+                        let (p, out) = (v.as_ptr().add(at + i * heads * d), spare.add(i * d));
+                        let scale = *vs.as_ptr().add((row + i) * heads + head);
+                        for x in (0..whole).step_by(LANES) {
+                            let q = L::int_to_f32(L::load_i8(p.add(x).cast()));
+                            q.mul(L::splat(scale)).store(out.add(x));
+                        }
+                        for x in whole..d {
+                            *out.add(x) = f32::from(*p.add(x)) * scale;
+                        }
+                    }
+                }
+            }
+        }
+        (spare, d)
+    }
+}
+
+#[inline(always)]
+unsafe fn widen_lanes<L: Lanes>(layer: &KvLayer, row: usize, k: &mut [f32], v: &mut [f32]) {
+    let (heads, d) = layer.shape();
+    let held = layer.held();
+    let mut spare = vec![0f32; PIECE * d];
+    for head in 0..heads {
+        // SAFETY: the row was checked; `spare` holds a piece.
+        unsafe {
+            let first = row / LANES * LANES;
+            let (p, ld) = held.keys::<L>((heads, head), d, first, LANES, spare.as_mut_ptr());
+            for i in 0..d {
+                k[head * d + i] = *p.add(i * ld + row - first);
+            }
+            let (p, _) = held.values::<L>((heads, head), d, row, 1, spare.as_mut_ptr());
+            for i in 0..d {
+                v[head * d + i] = *p.add(i);
+            }
+        }
+    }
+}
+
+lanes_fn! {
+    /// # Safety
+    /// The row exists, `k` and `v` hold one row.
+    unsafe fn widen(layer: &KvLayer, row: usize, k: &mut [f32], v: &mut [f32]) = widen_lanes
+}
+
+impl KvLayer {
+    /// Keys and values of a row as attention sees them, `[K · head_dim]` each.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn row(&self, row: usize) -> (Vec<f32>, Vec<f32>) {
+        assert!(row < self.rows, "row outside the cache");
+        let width = self.kv_heads * self.head_dim;
+        let (mut k, mut v) = (vec![0f32; width], vec![0f32; width]);
+        // SAFETY: checked above.
+        unsafe { widen(self, row, &mut k, &mut v) };
+        (k, v)
+    }
+}

@@ -1,0 +1,126 @@
+//! Caches: float32 gives the bits of the keys and values themselves, half floats and bytes those of the values they stand for,
+//! wherever the rows lie, and these are near what was stored.
+
+mod common;
+
+use common::*;
+use nurture_kernels::*;
+
+/// Rows of keys in an order that is not theirs, in pieces that are not whole panels.
+fn chains(n: usize) -> Vec<(usize, usize)> {
+    let (mut left, mut keys) = (n, Vec::new());
+    for (row, count) in [(64, 32), (0, 17), (96, 40), (17, 15), (150, 100), (32, 32)] {
+        let count = count.min(left);
+        if count > 0 {
+            keys.push((row, count));
+        }
+        left -= count;
+    }
+    assert_eq!(left, 0);
+    keys
+}
+
+#[test]
+fn attention_reads_what_the_cache_stands_for() {
+    let mut rng = Rng::new(1);
+    for (heads, kv_heads, d) in [(6, 2, 64), (3, 1, 24), (4, 4, 40), (4, 1, 256)] {
+        let shape = |window| AttentionShape { heads, kv_heads, head_dim: d, scale: 0.1, window };
+        let width = kv_heads * d;
+        for (tokens, before) in [(1, 0), (1, 70), (5, 90), (60, 33), (1, 200), (2, 31)] {
+            let keys = chains(before + tokens);
+            let rows = 256;
+            let (k, v) = (floats(&mut rng, rows * width, 2.0), floats(&mut rng, rows * width, 1.0));
+            let q = floats(&mut rng, tokens * heads * d, 2.0);
+            for kind in KvType::ALL {
+                let mut layer = KvLayer::new(kind, rows, kv_heads, d);
+                for &(row, count) in &keys {
+                    let part = row * width..(row + count) * width;
+                    layer.store(row, &k[part.clone()], &v[part]);
+                }
+                let (mut seen_k, mut seen_v) = (vec![f32::NAN; rows * width], vec![f32::NAN; rows * width]);
+                for row in keys.iter().flat_map(|&(row, count)| row..row + count) {
+                    let (k, v) = layer.row(row);
+                    seen_k[row * width..][..width].copy_from_slice(&k);
+                    seen_v[row * width..][..width].copy_from_slice(&v);
+                }
+                let span = Span { row: 0, len: tokens, keys: keys.clone(), tree: 0 };
+                for window in [None, Some(20)] {
+                    let what = format!(
+                        "{} {heads}/{kv_heads} x {d}, {tokens} after {before}, {window:?}",
+                        kind.name()
+                    );
+                    same_everywhere(&what, |pool| {
+                        let [mut got, mut want] = [0, 0].map(|_| vec![f32::NAN; q.len()]);
+                        let (s, spans) = (shape(window), std::slice::from_ref(&span));
+                        attention_forward(pool, &s, spans, &q, Keys::Held(&layer), &[], &mut got, &mut []);
+                        attention_forward(
+                            pool,
+                            &s,
+                            spans,
+                            &q,
+                            Keys::Rows(&seen_k),
+                            &seen_v,
+                            &mut want,
+                            &mut [],
+                        );
+                        same_bits(&got, &want, &what);
+                        vec![got]
+                    });
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn stored_values_are_near() {
+    let _guard = hold();
+    let mut rng = Rng::new(2);
+    let (heads, d) = (3, 40);
+    for kind in KvType::ALL {
+        let mut layer = KvLayer::new(kind, 64, heads, d);
+        let (k, mut v) = (floats(&mut rng, 10 * heads * d, 3.0), floats(&mut rng, 10 * heads * d, 3.0));
+        v[..d].fill(0.0);
+        layer.store(50, &k, &v);
+        for i in 0..10 {
+            let (got_k, got_v) = layer.row(50 + i);
+            for (got, want) in [(got_k, &k), (got_v, &v)] {
+                let want = &want[i * heads * d..][..heads * d];
+                for (got, want) in got.chunks(d).zip(want.chunks(d)) {
+                    let top = want.iter().fold(0f32, |m, v| m.max(v.abs()));
+                    for (g, w) in got.iter().zip(want) {
+                        let off = (g - w).abs();
+                        assert!(match kind {
+                            KvType::F32 => g == w,
+                            KvType::F16 => off <= w.abs() / 2048.0 + 1e-7,
+                            KvType::Q8 => off <= top / 127.0 * 0.501,
+                        });
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(KvType::ALL.map(|k| k.row_bytes(3, 64)), [768, 384, 204]);
+}
+
+#[test]
+fn what_is_not_a_number_shows() {
+    let _guard = hold();
+    for kind in KvType::ALL {
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut layer = KvLayer::new(kind, 32, 2, 16);
+            let mut k = vec![1f32; 32];
+            k[20] = bad;
+            layer.store(3, &k, &k);
+            let (k, v) = layer.row(3);
+            assert!(k[16..].iter().any(|k| !k.is_finite()) && v[16..].iter().any(|v| !v.is_finite()));
+            assert!(k[..16].iter().all(|k| k.is_finite()));
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "rows outside the cache")]
+fn rows_outside_are_refused() {
+    KvLayer::new(KvType::F16, 40, 1, 16).store(63, &[0.0; 32], &[0.0; 32]);
+}

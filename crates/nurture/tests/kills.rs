@@ -1,0 +1,163 @@
+//! `kill -9` at random moments, over the methods of training: what comes out has the bytes of the run that was left alone.
+//!
+//! The whole of it: `cargo test --release -p nurture --test kills -- --ignored --nocapture`. Skipped, and said so, where the
+//! model is not on this machine.
+
+mod common;
+
+use common::{Dice, Home, STEPS, finish, spawn, until};
+use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// Name, what stands in `[train]` in the place of the small recipe's adapter, and whether breadth is kept.
+type Method = (&'static str, &'static str, bool);
+
+/// The upper layers alone, so that a checkpoint is not three times the network.
+macro_rules! full {
+    ($more:literal) => {
+        concat!("freeze = [\"embed\", \"layers.0-26\"]\n", $more)
+    };
+}
+
+const METHODS: [Method; 10] = [
+    (
+        "LoRA, samples",
+        "adapter = { rank = 2 }\nsamples = { prompts = [\"Where is it?\"], every = 2, max_tokens = 3 }",
+        false,
+    ),
+    ("LoRA, breadth kept", "adapter = { rank = 2 }", true),
+    ("DoRA, average", "adapter = { rank = 2, dora = true }\nema = 0.9", false),
+    ("rsLoRA, LoRA+", "adapter = { rank = 2, rslora = true, b_ratio = 8.0 }\nrecompute = true", false),
+    ("PiSSA, 8 bits", "adapter = { rank = 2, init = \"pissa\" }\noptimiser = \"adamw8bit\"", true),
+    ("schedule-free", "adapter = { rank = 2 }\noptimiser = \"schedule_free\"", false),
+    ("full, AdamW", full!("neftune = 5.0"), false),
+    ("full, 8 bits, breadth kept", full!("optimiser = \"adamw8bit\"\nrecompute = true"), true),
+    ("full, Muon", full!("optimiser = \"muon\""), false),
+    ("full, average", full!("ema = 0.9\nlabel_smoothing = 0.1\nz_loss = 1e-4"), false),
+];
+
+/// What a method went through.
+#[derive(Default)]
+struct Count {
+    kills: usize,
+    /// of them while a checkpoint was being written
+    writing: usize,
+    /// runs that came to their end
+    ends: usize,
+}
+
+/// The files of a result, in their order.
+fn result(home: &Home, run: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = ["adapter", "model"].map(|name| home.path(&format!("runs/{run}/{name}")));
+    let folder = folder.iter().find(|f| f.exists()).unwrap_or_else(|| panic!("{run} has no result"));
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    files.sort();
+    files
+        .iter()
+        .map(|f| (f.file_name().unwrap().to_string_lossy().into_owned(), fs::read(f).unwrap()))
+        .collect()
+}
+
+/// Whether a file of checkpoints is half written.
+fn writing(folder: &Path) -> bool {
+    let entries = fs::read_dir(folder.join("checkpoints")).into_iter().flatten().flatten();
+    entries.map(|e| e.file_name()).any(|name| name.to_string_lossy().ends_with(".tmp"))
+}
+
+fn torment(home: &Home, (name, train, keep): Method, kills: usize, dice: &mut Dice) -> Count {
+    let adapter = r#"adapter = { kind = "lora", rank = 2 }"#;
+    let small = home.text("small.toml");
+    assert!(small.contains(adapter), "the recipe has changed");
+    let share = format!("{train}\nkeep = {{ share = {} }}", if keep { 0.25 } else { 0.0 });
+    home.write("method.toml", small.replace(adapter, &share));
+    let command = |run: &str, threads: u64| {
+        let every = "--set train.checkpoint_every=1";
+        home.command(&format!("train method.toml {every} --set run.name={run} --set train.threads={threads}"))
+    };
+    let began = Instant::now();
+    let alone = finish(command("alone", 2));
+    assert_eq!(alone.code, Some(0), "{name}: {alone:?}");
+    let usual = began.elapsed().as_millis() as u64;
+    let want = result(home, "alone");
+    let all: Vec<u64> = (1..=STEPS).collect();
+
+    let mut count = Count::default();
+    let mut lives = 0;
+    while count.kills < kills {
+        let run = format!("run-{}", count.ends);
+        let folder = home.path(&format!("runs/{run}"));
+        let mut child = spawn(&mut command(&run, 1 + lives % 2));
+        lives += 1;
+        if dice.up_to(1) == 0 {
+            sleep(Duration::from_millis(dice.up_to(usual)));
+        } else {
+            // one of the next checkpoints, in the middle of it
+            for _ in 0..=dice.up_to(2) {
+                let mut at_work = || writing(&folder) || child.try_wait().unwrap().is_some();
+                assert!(until(&mut at_work), "{name}: no checkpoint ever came");
+                let pause = Duration::from_micros(dice.up_to(20_000));
+                sleep(pause);
+            }
+        }
+        let half = writing(&folder);
+        let _ = child.kill();
+        if child.wait().unwrap().signal() == Some(9) {
+            count.kills += 1;
+            count.writing += usize::from(half);
+        } else {
+            check(home, name, &run, &want, &all);
+            count.ends += 1;
+        }
+    }
+    let run = format!("run-{}", count.ends);
+    let end = finish(command(&run, 2));
+    assert_eq!(end.code, Some(0), "{name}: {end:?}");
+    check(home, name, &run, &want, &all);
+    count.ends += 1;
+    assert_eq!(home.litter(), [""; 0].map(std::path::PathBuf::from), "{name}");
+    fs::remove_dir_all(home.path("runs")).unwrap();
+    count
+}
+
+/// A run that came to its end: the same files, and each step once.
+#[track_caller]
+fn check(home: &Home, name: &str, run: &str, want: &[(String, Vec<u8>)], steps: &[u64]) {
+    let got = result(home, run);
+    assert_eq!(got.len(), want.len(), "{name}");
+    for ((file, got), (_, want)) in got.iter().zip(want) {
+        assert!(got == want, "{name}: {file} of {run} has other bytes");
+    }
+    assert_eq!(home.steps(run), steps, "{name}");
+    let samples = |run: &str| fs::read_to_string(home.path(&format!("runs/{run}/samples.jsonl"))).ok();
+    assert_eq!(samples(run), samples("alone"), "{name}: samples");
+    assert_eq!(samples(run).is_some(), name.ends_with("samples"), "{name}");
+}
+
+fn all(methods: &[Method], kills: usize) {
+    let Some(home) = Home::new() else { return };
+    let mut dice = Dice(20261124);
+    let (mut sum, mut half, mut ends) = (0, 0, 0);
+    for &method in methods {
+        let c = torment(&home, method, kills, &mut dice);
+        println!(
+            "{:<28} {:>2} kills, {:>2} while a checkpoint was written, {:>2} ends with the same bytes",
+            method.0, c.kills, c.writing, c.ends
+        );
+        (sum, half, ends) = (sum + c.kills, half + c.writing, ends + c.ends);
+    }
+    println!("together: {sum} kills, {half} while a checkpoint was written, {ends} ends with the same bytes");
+}
+
+#[test]
+fn a_few_kills_change_no_byte() {
+    all(&[METHODS[2], METHODS[4]], 3);
+}
+
+#[test]
+#[ignore = "takes some minutes"]
+fn fifty_kills_change_no_byte() {
+    all(&METHODS, 5);
+}
