@@ -432,3 +432,40 @@ fn labels_embeddings_and_tokens() {
     let same = server.post("/v1/classify", &json!({ "model": "base", "input": "x", "labels": ["a", "a"] }));
     assert_eq!((same.status, same.json()["error"]["param"].as_str()), (400, Some("labels")));
 }
+
+#[test]
+fn answers_keep_to_their_schema() {
+    let Some(server) = Server::start(&[], &[]) else { return };
+    let schema = json!({
+        "type": "object", "required": ["colour", "count"], "additionalProperties": false,
+        "properties": { "colour": { "enum": ["red", "green"] }, "count": { "type": "integer", "minimum": 0, "maximum": 9 } },
+    });
+    let mut body = chat("How many apples, and which?", 60);
+    body["response_format"] =
+        json!({ "type": "json_schema", "json_schema": { "name": "a", "strict": true, "schema": schema } });
+    body["temperature"] = json!(1.3);
+    body["n"] = json!(3);
+    let whole = server.ok("/v1/chat/completions", &body);
+    for choice in whole["choices"].as_array().unwrap() {
+        let said: Value = serde_json::from_str(choice["message"]["content"].as_str().unwrap()).unwrap();
+        assert!(said["colour"] == "red" || said["colour"] == "green", "{said}");
+        assert!(
+            said["count"].as_u64().is_some_and(|n| n <= 9) && choice["finish_reason"] == "stop",
+            "{choice}"
+        );
+    }
+    // any object, brought to its end within its tokens
+    let mut body = chat("Describe a cat in JSON.", 48);
+    body["response_format"] = json!({ "type": "json_object" });
+    let any: Value = serde_json::from_str(content(&server.ok("/v1/chat/completions", &body))).unwrap();
+    assert!(any.is_object());
+    for wrong in [
+        json!({ "type": "json_schema", "json_schema": { "schema": { "type": "nothing" } } }),
+        json!({ "type": "json_schema", "json_schema": { "schema": { "type": "string", "pattern": "(" } } }),
+        json!({ "type": "xml" }),
+    ] {
+        body["response_format"] = wrong.clone();
+        let r = server.post("/v1/chat/completions", &body);
+        assert!(r.status == 400 && r.body.contains("response_format"), "{wrong}: {}", r.body);
+    }
+}

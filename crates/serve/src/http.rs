@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const URI_BYTES: usize = 8 << 10;
+/// The connection's own buffer bounds a head only roughly.
+const HEAD_BYTES: usize = 32 << 10;
 /// Time for a body that is too large to be thrown away.
 const LINGER: Duration = Duration::from_secs(5);
 /// Texts of more bytes are worked on beside the threads that serve connections.
@@ -83,6 +85,16 @@ fn admit(service: &Service, request: &Request) -> Result<Caller, ApiError> {
     if uri.to_string().len() > URI_BYTES {
         let message = format!("the address is longer than {URI_BYTES} bytes");
         return Err(ApiError::status(StatusCode::URI_TOO_LONG, "uri_too_long", message));
+    }
+    let head: usize =
+        request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if head > HEAD_BYTES {
+        let message = format!("the headers are larger than {HEAD_BYTES} bytes");
+        return Err(ApiError::status(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "headers_too_large",
+            message,
+        ));
     }
     check_host(service, request)?;
     let config = service.config();
