@@ -40,8 +40,8 @@ impl Decoder {
         const GROUP: usize = 16;
         pool.run(rows.len().div_ceil(GROUP), |group| {
             let mut sums = vec![0f64; cols];
-            for i in group * GROUP..((group + 1) * GROUP).min(rows.len()) {
-                let mut out = rows[i].lock().unwrap_or_else(|e| e.into_inner());
+            for (i, row) in rows.iter().enumerate().skip(group * GROUP).take(GROUP) {
+                let mut out = row.lock().unwrap_or_else(|e| e.into_inner());
                 let row = first + i;
                 match weight.floats() {
                     Some(tiles) => untile(tiles, cols, row, &mut out),

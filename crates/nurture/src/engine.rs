@@ -117,6 +117,11 @@ impl Model {
         self.renderer.tokenizer()
     }
 
+    /// The network, the processor and the renderer, for an engine that owns them.
+    pub fn into_parts(self) -> (Decoder, Cpu, Renderer) {
+        (self.decoder, self.cpu, self.renderer)
+    }
+
     /// The licence that the file names.
     pub fn licence(&self) -> Option<&str> {
         self.licence.as_deref()

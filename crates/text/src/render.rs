@@ -86,6 +86,11 @@ impl Renderer {
         Renderer { options, ..self }
     }
 
+    /// With another chat template.
+    pub fn with_template(self, template: ChatTemplate) -> Renderer {
+        Renderer { template, ..self }
+    }
+
     /// The tokenizer.
     pub fn tokenizer(&self) -> &Arc<Tokenizer> {
         &self.tokenizer

@@ -44,7 +44,10 @@ pub(crate) const COMMAND: Command = Command {
             "to",
             "FORM",
             &["peft", "hf", "gguf", "gguf-lora", "ollama"],
-            Text::new("The form: peft, hf, gguf, gguf-lora, ollama", "形式：peft、hf、gguf、gguf-lora、ollama"),
+            Text::new(
+                "The form: peft, hf, gguf, gguf-lora, ollama",
+                "形式：peft、hf、gguf、gguf-lora、ollama",
+            ),
         )
         .needed(),
         models::ADAPTER,

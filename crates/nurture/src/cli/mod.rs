@@ -18,6 +18,7 @@ mod output;
 mod pull;
 mod quantize;
 mod run;
+mod serve;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -52,6 +53,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     watch::COMMAND,
     chat::COMMAND,
     generate::COMMAND,
+    serve::COMMAND,
     export::COMMAND,
     quantize::COMMAND,
     pull::COMMAND,

@@ -158,7 +158,7 @@ pub(crate) fn lora_memory(
 }
 
 /// The adapter's folder, if `path` is a finished run or such a folder.
-fn taught(path: &Path) -> Option<PathBuf> {
+pub(crate) fn taught(path: &Path) -> Option<PathBuf> {
     let dir = engine::adapter_dir(path);
     dir.join(peft::CONFIG_NAME).is_file().then_some(dir)
 }
@@ -168,7 +168,7 @@ fn is_unfinished_run(path: &Path) -> bool {
 }
 
 /// What `--adapter` names: a folder, or the name of a run in `runs`.
-fn run_folder(cli: &Cli, text: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn run_folder(cli: &Cli, text: &str) -> anyhow::Result<PathBuf> {
     // an adapter in GGUF's form is one file
     if Path::new(text).is_file() {
         return Ok(PathBuf::from(text));
@@ -186,7 +186,7 @@ fn run_folder(cli: &Cli, text: &str) -> anyhow::Result<PathBuf> {
 }
 
 /// The base that an adapter's record names: its path if that is still there, else its name.
-fn recorded_base(cli: &Cli, dir: &Path, extra: &Value) -> anyhow::Result<Located> {
+pub(crate) fn recorded_base(cli: &Cli, dir: &Path, extra: &Value) -> anyhow::Result<Located> {
     let lang = cli.lang;
     let base = |key: &str| extra.get("base")?.get(key)?.as_str().map(String::from);
     if let Some(path) = base("path").map(PathBuf::from).filter(|p| p.exists()) {
@@ -209,7 +209,7 @@ fn recorded_base(cli: &Cli, dir: &Path, extra: &Value) -> anyhow::Result<Located
     }
 }
 
-fn warn_of_other_base(cli: &Cli, dir: &Path, extra: &Value, base: &Located) -> anyhow::Result<()> {
+pub(crate) fn warn_of_other_base(cli: &Cli, dir: &Path, extra: &Value, base: &Located) -> anyhow::Result<()> {
     let Some(wanted) = extra.get("base").and_then(|b| b.get("sha256")).and_then(Value::as_str) else {
         return Ok(());
     };

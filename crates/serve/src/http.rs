@@ -1,0 +1,217 @@
+//! What happens to every request before and after its route: one door for all routes and all forms of keys.
+
+use crate::error::{ApiError, Code};
+use crate::fields::Fields;
+use crate::service::Service;
+use axum::body::{Body, to_bytes};
+use axum::extract::{FromRequest, MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::IntoResponse;
+use http_body_util::BodyExt as _;
+use serde_json::json;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const URI_BYTES: usize = 8 << 10;
+/// The connection's own buffer bounds a head only roughly.
+const HEAD_BYTES: usize = 32 << 10;
+/// Time for a body that is too large to be thrown away.
+const LINGER: Duration = Duration::from_secs(5);
+/// Texts of more bytes are worked on beside the threads that serve connections.
+const LONG_TEXT: usize = 4 << 10;
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Caller {
+    /// the key's number; 0 without keys
+    pub(crate) tenant: u64,
+    pub(crate) admin: bool,
+}
+
+/// The other end of the connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// Routes that need no key: whether it lives, and the page itself, which holds no data.
+const PUBLIC: &[&str] = &["/", "/health/live", "/health/ready", "/page/style.css", "/page/app.mjs"];
+
+/// The door.
+pub(crate) async fn door(State(service): State<Service>, mut request: Request, next: Next) -> Response<Body> {
+    let begin = Instant::now();
+    let id = request_id(&service, request.headers());
+    let method = request.method().clone();
+    let matched = request.extensions().get::<MatchedPath>().map(|p| p.as_str().to_string());
+    let route = matched.unwrap_or_else(|| "unknown".into());
+    let peer = request.extensions().get::<Peer>().map(|p| p.0.to_string());
+    let mut response = match admit(&service, &request) {
+        Err(error) => error.into_response(),
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+    };
+    let status = response.status();
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    service.metrics().responded(&route, status.as_u16());
+    // health checks would drown everything else
+    if !(route.starts_with("/health/") && status.is_success()) {
+        let code = response.extensions().get::<Code>().map(|c| c.0).unwrap_or_default();
+        service.log(&json!({
+            "event": "request", "id": id, "peer": peer, "method": method.as_str(), "route": route,
+            "status": status.as_u16(), "code": code, "ms": begin.elapsed().as_secs_f64() * 1e3,
+        }));
+    }
+    response
+}
+
+/// The client's own id where it is a plain word, else a new one.
+fn request_id(service: &Service, headers: &HeaderMap) -> String {
+    let plain = |s: &&str| {
+        (1..=128).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    };
+    let own = headers.get(REQUEST_ID).and_then(|v| v.to_str().ok()).filter(plain);
+    own.map_or_else(|| format!("req-{:016x}", service.random()), String::from)
+}
+
+fn admit(service: &Service, request: &Request) -> Result<Caller, ApiError> {
+    let uri = request.uri();
+    if uri.to_string().len() > URI_BYTES {
+        let message = format!("the address is longer than {URI_BYTES} bytes");
+        return Err(ApiError::status(StatusCode::URI_TOO_LONG, "uri_too_long", message));
+    }
+    let head: usize =
+        request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if head > HEAD_BYTES {
+        let message = format!("the headers are larger than {HEAD_BYTES} bytes");
+        return Err(ApiError::status(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "headers_too_large",
+            message,
+        ));
+    }
+    check_host(service, request)?;
+    let config = service.config();
+    let key = key(request.headers());
+    let admin = key.is_some_and(|k| config.admin.find(k).is_some());
+    let tenant = key.and_then(|k| config.keys.find(k));
+    match tenant {
+        Some(tenant) => Ok(Caller { tenant, admin }),
+        None if admin => Ok(Caller { tenant: u64::MAX, admin }),
+        None if config.keys.is_empty() || PUBLIC.contains(&uri.path()) => Ok(Caller::default()),
+        None => Err(ApiError::unauthorized()),
+    }
+}
+
+/// The key: `Authorization: Bearer KEY`, or `X-Api-Key: KEY`.
+fn key(headers: &HeaderMap) -> Option<&str> {
+    let text = |name: &HeaderName| headers.get(name).and_then(|v| v.to_str().ok());
+    let bearer = text(&header::AUTHORIZATION).and_then(|v| {
+        let (scheme, key) = v.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
+    });
+    bearer.or_else(|| text(&HeaderName::from_static("x-api-key")))
+}
+
+/// A page of another site must not reach a service of this machine by a name that it made point here (DNS rebinding).
+/// Where the service listens to others too it has a key, which no such page knows; then only given names are asked for.
+fn check_host(service: &Service, request: &Request) -> Result<(), ApiError> {
+    let config = service.config();
+    let own = config.address.ip().is_loopback();
+    if !own && config.hosts.is_empty() {
+        return Ok(());
+    }
+    let header = request.headers().get(header::HOST).and_then(|v| v.to_str().ok());
+    let host = header.or_else(|| request.uri().host()).unwrap_or_default();
+    let name = match host.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    let local = name.eq_ignore_ascii_case("localhost")
+        || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback() || !own);
+    if local || config.hosts.iter().any(|h| h.eq_ignore_ascii_case(name)) {
+        return Ok(());
+    }
+    let message =
+        format!("the host `{}` is not served here; `--allow-host` permits a name", name.escape_debug());
+    Err(ApiError::forbidden("host_not_allowed", message))
+}
+
+/// A JSON body, read within its bounds.
+pub(crate) struct Json(pub(crate) Fields);
+
+impl FromRequest<Service> for Json {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, service: &Service) -> Result<Json, ApiError> {
+        let config = service.config();
+        let kind =
+            request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        // a browser sends other kinds to other sites without asking
+        if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
+            let message = "the body must be sent with `Content-Type: application/json`";
+            return Err(ApiError::status(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                message,
+            ));
+        }
+        let too_large = || {
+            let message = format!("the body is larger than {} bytes", config.body);
+            ApiError::status(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
+        };
+        let length =
+            request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+        if length.is_some_and(|n| n > config.body as u64) {
+            // a client that is still writing would not hear a connection that is closed at once
+            _ = tokio::time::timeout(LINGER, discard(request.into_body(), config.body * 4)).await;
+            return Err(too_large());
+        }
+        let body = tokio::time::timeout(config.body_time, to_bytes(request.into_body(), config.body)).await;
+        match body {
+            Err(_) => {
+                let message = format!("the body did not arrive within {} s", config.body_time.as_secs());
+                Err(ApiError::status(StatusCode::REQUEST_TIMEOUT, "body_timeout", message))
+            }
+            Ok(Err(e)) => Err(
+                match std::error::Error::source(&e)
+                    .is_some_and(|s| s.is::<http_body_util::LengthLimitError>())
+                {
+                    true => too_large(),
+                    false => ApiError::body(format!("the body broke off: {e}")),
+                },
+            ),
+            Ok(Ok(bytes)) => Fields::parse(&bytes).map(Json),
+        }
+    }
+}
+
+/// Reads what nobody wants, at most so many bytes.
+async fn discard(mut body: Body, mut most: usize) {
+    while let Some(Ok(frame)) = body.frame().await {
+        let bytes = frame.data_ref().map_or(0, |d| d.len());
+        most = match most.checked_sub(bytes) {
+            Some(left) => left,
+            None => return,
+        };
+    }
+}
+
+/// Does work on `size` bytes of text: at once if it is little, else on a thread of its own.
+pub(crate) async fn aside<T: Send + 'static>(
+    size: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    if size < LONG_TEXT {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| ApiError::internal("a fault of ours while reading the text"))
+}

@@ -1,0 +1,42 @@
+//! The HTTP service: an OpenAI-compatible API over one base and many adapters. It never prints, reads the environment or
+//! exits; whoever runs it hears of every request through a [`LogSink`] and says when to stop.
+//!
+//! ```text
+//! server (connections) ─> http (the door: host, key, request id) ─> chat, completions, … ─> ask (settings)
+//!     ─> answers (events to text) ─> reply (whole, or as server-sent events)
+//! ```
+//!
+//! A request's fields are taken one by one (`fields.rs`); what is left over is refused by name, so nothing that would change
+//! an answer is ignored in silence.
+
+mod admin;
+mod answers;
+mod ask;
+mod chat;
+mod classify;
+mod completions;
+mod config;
+mod embeddings;
+mod error;
+mod fields;
+mod health;
+mod http;
+mod keys;
+mod metrics;
+mod models;
+mod page;
+mod picker;
+mod reply;
+mod routes;
+mod server;
+mod service;
+mod slow;
+mod tokens;
+
+pub use config::ServeConfig;
+pub use error::ApiError;
+pub use keys::Keys;
+pub use models::Manner;
+pub use routes::router;
+pub use server::{ServeError, Server};
+pub use service::{LogSink, Parts, Service};

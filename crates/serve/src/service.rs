@@ -1,0 +1,190 @@
+//! What all routes share: the engine, the models, the counters.
+
+use crate::config::ServeConfig;
+use crate::error::ApiError;
+use crate::metrics::Metrics;
+use crate::models::{Manner, Models};
+use nurture_infer::engine::EngineHandle;
+use nurture_infer::{Constraint, Grammars, Rule};
+use nurture_model::Cpu;
+use nurture_text::Renderer;
+use serde_json::Value;
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+/// Receives the log: one JSON object an event, never with text of prompts or answers. It must be quick.
+pub type LogSink = Box<dyn Fn(&Value) + Send + Sync>;
+
+/// The parts of a service.
+pub struct Parts {
+    /// the engine at work
+    pub engine: EngineHandle,
+    /// threads that adapters are made ready with
+    pub cpu: Arc<Cpu>,
+    /// the base's name
+    pub name: String,
+    /// messages to tokens
+    pub renderer: Renderer,
+    /// how the base wants its conversations
+    pub manner: Manner,
+    /// longest sequence that the engine takes, prompt and answer
+    pub context: usize,
+    /// makes rules for this vocabulary, where answers may be bound to schemas
+    pub grammars: Option<Grammars>,
+    /// bounds
+    pub config: ServeConfig,
+    /// where the log goes
+    pub log: LogSink,
+}
+
+/// A service: cheap to clone, shared by all requests.
+#[derive(Clone)]
+pub struct Service(Arc<Inner>);
+
+struct Inner {
+    engine: EngineHandle,
+    models: Models,
+    context: usize,
+    config: ServeConfig,
+    metrics: Metrics,
+    grammars: Option<Grammars>,
+    log: LogSink,
+    begun: Instant,
+    closing: AtomicBool,
+    /// when the engine's step was last seen to go on; milliseconds since `begun`
+    alive: AtomicU64,
+    connections: AtomicUsize,
+    ids: AtomicU64,
+    random: RandomState,
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Service({:?})", self.0.engine)
+    }
+}
+
+impl Service {
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Service {
+        let Parts { engine, cpu, name, renderer, manner, context, grammars, config, log } = parts;
+        Service(Arc::new(Inner {
+            models: Models::new(engine.clone(), cpu, name, renderer, manner),
+            engine,
+            context,
+            config,
+            metrics: Metrics::default(),
+            grammars,
+            log,
+            begun: Instant::now(),
+            closing: AtomicBool::new(false),
+            alive: AtomicU64::new(0),
+            connections: AtomicUsize::new(0),
+            ids: AtomicU64::new(0),
+            random: RandomState::new(),
+        }))
+    }
+
+    /// Takes the adapter in a folder (or in a run's folder) into service under a name.
+    ///
+    /// # Errors
+    /// Anything wrong with it; another base; a name that cannot be.
+    pub fn load_adapter(&self, name: &str, dir: &Path) -> Result<(), ApiError> {
+        self.0.models.load(name, dir).map(|_| ())
+    }
+
+    /// Its bounds.
+    pub fn config(&self) -> &ServeConfig {
+        &self.0.config
+    }
+
+    /// The names of all models, the base first.
+    pub fn model_names(&self) -> Vec<String> {
+        self.0.models.list().iter().map(|m| m.name.clone()).collect()
+    }
+
+    /// A rule for one answer.
+    pub(crate) fn rule(&self, schema: &str) -> Result<Box<dyn Constraint + Send>, ApiError> {
+        let Some(grammars) = &self.0.grammars else {
+            let message =
+                "this model's vocabulary knows no end of a text, so answers cannot be bound to a schema";
+            return Err(ApiError::unsupported("response_format", message));
+        };
+        match grammars.rule(Rule::JsonSchema(schema)) {
+            Ok(rule) => Ok(Box::new(rule)),
+            Err(e) => Err(ApiError::invalid("response_format", e.to_string())),
+        }
+    }
+
+    /// Longest sequence, prompt and answer.
+    pub(crate) fn context(&self) -> usize {
+        self.0.context
+    }
+
+    pub(crate) fn engine(&self) -> &EngineHandle {
+        &self.0.engine
+    }
+
+    pub(crate) fn models(&self) -> &Models {
+        &self.0.models
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    pub(crate) fn log(&self, line: &Value) {
+        (self.0.log)(line);
+    }
+
+    pub(crate) fn uptime(&self) -> Duration {
+        self.0.begun.elapsed()
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.0.connections.load(SeqCst)
+    }
+
+    /// Counts a connection while the guard lives.
+    pub(crate) fn connected(&self) -> Connected {
+        self.0.connections.fetch_add(1, SeqCst);
+        Connected(self.0.clone())
+    }
+
+    /// A new number that nobody can guess and no other request has.
+    pub(crate) fn random(&self) -> u64 {
+        self.0.random.hash_one((self.0.ids.fetch_add(1, SeqCst), Instant::now()))
+    }
+
+    /// No more requests; what runs goes on.
+    pub(crate) fn close(&self) {
+        self.0.closing.store(true, SeqCst);
+        self.0.engine.close();
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.0.closing.load(SeqCst)
+    }
+
+    /// Notes that the engine goes on, or has nothing to do.
+    pub(crate) fn note_alive(&self) {
+        self.0.alive.store(self.uptime().as_millis() as u64, SeqCst);
+    }
+
+    /// How long the engine has not been seen to go on.
+    pub(crate) fn stalled(&self) -> Duration {
+        self.uptime().saturating_sub(Duration::from_millis(self.0.alive.load(SeqCst)))
+    }
+}
+
+/// A connection that is counted.
+pub(crate) struct Connected(Arc<Inner>);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, SeqCst);
+    }
+}
