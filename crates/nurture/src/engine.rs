@@ -117,8 +117,8 @@ impl Model {
         self.renderer.tokenizer()
     }
 
-    /// The network, the processor and the renderer, for an engine that owns them.
-    pub fn into_parts(self) -> (Decoder, Cpu, Renderer) {
+    /// The network, the processor and the renderer, for an engine that shares them.
+    pub fn into_parts(self) -> (Arc<Decoder>, Arc<Cpu>, Renderer) {
         (self.decoder, self.cpu, self.renderer)
     }
 

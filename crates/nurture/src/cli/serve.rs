@@ -3,7 +3,6 @@
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{TrySendError, sync_channel};
 use std::time::Duration;
 
@@ -158,8 +157,7 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
     };
     let model = Model::load(&base.path, &options)?;
     let grammars = model.grammars().ok();
-    let (decoder, cpu, renderer) = model.into_parts();
-    let (model, cpu) = (Arc::new(decoder), Arc::new(cpu));
+    let (model, cpu, renderer) = model.into_parts();
     let context = args.count("context").unwrap_or_else(|| model.config().context.min(8192));
     let tokens = args.count("cache-tokens").unwrap_or(16 * 1024);
     let engine = EngineConfig {
