@@ -56,7 +56,7 @@ impl Constraint for Blocks {
     fn ending(&mut self, within: usize) -> Option<Vec<u32>> {
         let mut rest = self.clone();
         let mut way = Vec::new();
-        while rest.at % 7 != 0 || rest.at == 0 {
+        while rest.at == 0 || !rest.at.is_multiple_of(7) {
             way.push(rest.allowed()[0]);
             rest.at += 1;
         }
@@ -83,8 +83,7 @@ fn said(model: &Arc<Decoder>, cpu: &Arc<Cpu>, prompt: &[u32], most: usize, picke
         })
         .unwrap();
     engine.run();
-    let out = heard.lock().unwrap().clone();
-    out
+    std::mem::take(&mut *heard.lock().unwrap())
 }
 
 #[test]
