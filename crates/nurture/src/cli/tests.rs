@@ -21,6 +21,10 @@ const FROZEN: &[(&str, &str)] = &[
         "generate",
         "MODEL! --prompt! --raw --json --schema --regex --grammar --adapter --system --temperature --top-p --top-k --min-p --repeat-penalty --presence-penalty --frequency-penalty --logit-bias* --stop* --logprobs --prompt-logprobs --seed --max-tokens --context --exact --draft-from* --no-drafts --threads --template",
     ),
+    (
+        "serve",
+        "--model --adapter* --run* --name --host --port --api-key --admin-key --allow-host* --cache-tokens --context --parallel --queue --timeout --drain --exact --threads --template",
+    ),
     ("export", "MODEL! OUT! --to! --adapter --type --dialect --shard --verify --threads --template"),
     ("quantize", "MODEL! OUT! --type! --force --threads --template"),
     ("pull", "NAME! --verify"),
