@@ -338,9 +338,8 @@ fn adapters_come_and_go_while_others_answer() {
     };
     let (base, deep) = (say(&server, "base"), say(&server, "deep"));
     assert_ne!(base, deep);
-    // as the command line says it, with the system text and pattern of the adapter's training
-    let question =
-        ["--prompt", "Q: What is water?", "--system", "You answer in one word.", "--max-tokens", "24"];
+    // as the command line says it, which takes system text and pattern from the adapter's folder too
+    let question = ["--prompt", "What is water?", "--max-tokens", "24"];
     let want = generate(&[&question[..], &["--adapter", &path("one")]].concat());
     assert_eq!(deep, want["text"].as_str().unwrap());
 
