@@ -1,7 +1,7 @@
 //! What the products of fast mode reach: bytes of weights a second for few rows, operations a second for many, for each
 //! quantised type, beside the machine's read rate.
 //!
-//! `cargo run --release -p nurture-kernels --example fast_speed -- [ISA [THREADS [TYPE [fine]]]]`
+//! `cargo run --release -p nurture-kernels --example fast_speed -- [ISA [THREADS [TYPE]]]`
 
 use nurture_kernels::*;
 use std::time::Instant;
@@ -17,7 +17,6 @@ fn main() {
     let threads = args.get(1).and_then(|a| a.parse().ok()).unwrap_or(2);
     let cpu = Cpu::new(threads);
     let memory = vec![1f32; 64 << 20];
-    let fine = args.get(3).is_some_and(|a| a == "fine");
     println!(
         "{} with {threads} threads: reads {:.1} GB/s",
         isa().name(),
@@ -37,7 +36,7 @@ fn main() {
             let x: Vec<f32> = (0..t * d).map(|_| rng.uniform() as f32 - 0.5).collect();
             let mut y = vec![0f32; t * n];
             let mut q = Quantised::default();
-            q.set(cpu.pool(), &x, d, fine);
+            q.set(cpu.pool(), &x, d);
             let linear = Linear { weight: &weight, bias: None, lora: None };
             let mut times: Vec<f64> = (0..5)
                 .map(|_| {

@@ -10,7 +10,7 @@ use crate::dtype::DType;
 use crate::lanes::{LANES, Lanes};
 use crate::linear::{Cpu, Forward, check_parts, linear_at, linear_forward, lora_h};
 use crate::pool::Shares;
-use crate::quantise::{FINE, Group, Quantised, SIDE};
+use crate::quantise::{FINE, Group, PLANES, Quantised, SIDE};
 use crate::weight::{RUN, TILE_ROWS, Weight, offset, quads32, run_bytes, scales32};
 
 /// Bytes of weights that a task reads at least.
@@ -173,23 +173,23 @@ unsafe fn tile_rows_of<D: Dot, const T: usize>(p: &Part<'_>, tile: usize, t: usi
     // SAFETY: the caller's promise; rows stay below `t`.
     unsafe {
         while D::ROWS >= 12 && t - row >= 12 {
-            any_block::<D, T, 12>(p, tile, row);
+            block::<D, T, 12>(p, tile, row);
             row += 12;
         }
         while D::ROWS >= 8 && t - row >= 8 {
-            any_block::<D, T, 8>(p, tile, row);
+            block::<D, T, 8>(p, tile, row);
             row += 8;
         }
         while D::ROWS >= 4 && t - row >= 4 {
-            any_block::<D, T, 4>(p, tile, row);
+            block::<D, T, 4>(p, tile, row);
             row += 4;
         }
         while D::ROWS >= 2 && t - row >= 2 {
-            any_block::<D, T, 2>(p, tile, row);
+            block::<D, T, 2>(p, tile, row);
             row += 2;
         }
         while row < t {
-            any_block::<D, T, 1>(p, tile, row);
+            block::<D, T, 1>(p, tile, row);
             row += 1;
         }
     }
@@ -240,11 +240,11 @@ impl Rows {
         }
     }
 
-    /// The bytes of row `r` in run `run`, with `P` planes.
+    /// The bytes of row `r` in run `run`, both planes.
     #[inline(always)]
-    unsafe fn bytes<const P: usize>(&self, r: usize, run: usize) -> *const i8 {
+    unsafe fn bytes(&self, r: usize, run: usize) -> *const i8 {
         // SAFETY: the caller's rows and runs exist.
-        unsafe { self.bytes[r / SIDE].add((run * SIDE + r % SIDE) * P * RUN) }
+        unsafe { self.bytes[r / SIDE].add((run * SIDE + r % SIDE) * PLANES * RUN) }
     }
 
     #[inline(always)]
@@ -257,7 +257,7 @@ impl Rows {
 /// Sums of the products of bytes in a run of 32 columns, or, of types with two scales, in the half that begins at group
 /// `first` of four columns; less the offset of the weights.
 #[inline(always)]
-unsafe fn int_sums<D: Dot, const T: usize, const M: usize, const P: usize>(
+unsafe fn int_sums<D: Dot, const T: usize, const M: usize>(
     tile: *const u8,
     run: usize,
     first: usize,
@@ -274,12 +274,7 @@ unsafe fn int_sums<D: Dot, const T: usize, const M: usize, const P: usize>(
             let s = (*x.group(r, run)).halves;
             -off * if dtype.halves() { s[first / 4] } else { s[0] + s[1] }
         };
-        if P == 1 && off > 0 {
-            for r in 0..M {
-                ints[r] = D::L::int_splat(less(r));
-            }
-        }
-        for plane in 0..P {
+        for plane in 0..PLANES {
             if plane == 1 {
                 // 254 = 256 - 2
                 const { assert!(FINE == 254) };
@@ -293,7 +288,7 @@ unsafe fn int_sums<D: Dot, const T: usize, const M: usize, const P: usize>(
                 for g in first + c * chunk..first + (c + 1) * chunk {
                     let quads = quads32::<D::L>(dtype, tile, run, g);
                     for r in 0..M {
-                        let x = x.bytes::<P>(r, run).add(plane * RUN + 4 * g);
+                        let x = x.bytes(r, run).add(plane * RUN + 4 * g);
                         let x = x.cast::<i32>().read_unaligned();
                         part[r] = match dtype.signed() {
                             true => D::step_signed(part[r], quads, x),
@@ -306,7 +301,7 @@ unsafe fn int_sums<D: Dot, const T: usize, const M: usize, const P: usize>(
                 }
             }
         }
-        if P > 1 && off > 0 {
+        if off > 0 {
             for r in 0..M {
                 ints[r] = D::L::int_add(ints[r], D::L::int_splat(less(r)));
             }
@@ -333,24 +328,9 @@ unsafe fn add_scaled<D: Dot, const M: usize>(
     }
 }
 
+/// `M` rows of one tile's outputs.
 #[inline(always)]
-unsafe fn any_block<D: Dot, const T: usize, const M: usize>(p: &Part<'_>, tile: usize, row: usize) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match p.x.fine() {
-            false => block::<D, T, M, 1>(p, tile, row),
-            true => block::<D, T, M, 2>(p, tile, row),
-        }
-    }
-}
-
-/// `M` rows of one tile's outputs; activations have `P` planes of bytes.
-#[inline(always)]
-unsafe fn block<D: Dot, const T: usize, const M: usize, const P: usize>(
-    p: &Part<'_>,
-    tile: usize,
-    row: usize,
-) {
+unsafe fn block<D: Dot, const T: usize, const M: usize>(p: &Part<'_>, tile: usize, row: usize) {
     let dtype = const { DType::nth(T) };
     let (w, runs) = (p.weight, p.x.runs());
     let (n, first) = (w.rows(), tile * LANES);
@@ -370,10 +350,10 @@ unsafe fn block<D: Dot, const T: usize, const M: usize, const P: usize>(
                 prefetch(bytes.wrapping_add(run * run_bytes(dtype) + AHEAD), run_bytes(dtype));
             }
             let [(d, m), (d2, m2)] = scales32::<D::L>(dtype, bytes, run);
-            let ints = int_sums::<D, T, M, P>(bytes, run, 0, x);
+            let ints = int_sums::<D, T, M>(bytes, run, 0, x);
             add_scaled::<D, M>(&mut sum, ints, d, x, run);
             if dtype.halves() {
-                let ints = int_sums::<D, T, M, P>(bytes, run, 4, x);
+                let ints = int_sums::<D, T, M>(bytes, run, 4, x);
                 add_scaled::<D, M>(&mut sum, ints, d2, x, run);
             }
             if dtype.has_min() {

@@ -1,8 +1,7 @@
-//! Activations as bytes: groups of 32 columns of a row share a scale, `x ≈ scale · q` with `q` in ±127.
-//!
-//! What one byte leaves out, a second one can hold: a *fine* row has two planes, `x ≈ scale · (254 q + r)` with a scale that
-//! is 254 times smaller, nearly sixteen bits in all. A group keeps the sums of its quants too: weights whose type has an
-//! offset or a minimum need them. A row's bytes depend on that row alone.
+//! Activations as bytes: groups of 32 columns of a row share a scale. One byte is too coarse where a few columns are loud, so
+//! a second one holds what the first leaves out: `x ≈ scale · (254 q + r)` with `q` and `r` in ±127, nearly sixteen bits in
+//! all. A group keeps the sums of its quants too: weights whose type has an offset or a minimum need them. A row's bytes
+//! depend on that row alone.
 
 use crate::lanes::{LANES, Lanes, lanes_fn};
 use crate::pool::{Pool, Shares};
@@ -16,7 +15,7 @@ pub(crate) struct Group {
     pub(crate) scale: f32,
     /// `scale` times the sum of all quants
     pub(crate) sum: f32,
-    /// sums of the first and of the second sixteen quants (`254 q + r` of a fine row)
+    /// sums of the first and of the second sixteen quants (`254 q + r`)
     pub(crate) halves: [i32; 2],
 }
 
@@ -25,9 +24,7 @@ pub(crate) struct Group {
 pub struct Quantised {
     rows: usize,
     cols: usize,
-    /// whether there is a second plane
-    fine: bool,
-    /// `[rows / 4][runs][4][planes][32]`, columns beyond the last are 0: what a product takes of several rows at a time lies
+    /// `[rows / 4][runs][4][2][32]`, columns beyond the last are 0: what a product takes of several rows at a time lies
     /// at fixed distances
     q: Vec<i8>,
     /// `[rows / 4][runs][4]`
@@ -36,6 +33,9 @@ pub struct Quantised {
 
 /// Rows whose bytes of a run stand side by side.
 pub(crate) const SIDE: usize = 4;
+
+/// Planes of bytes.
+pub(crate) const PLANES: usize = 2;
 
 /// Rows below which one thread does it alone: waking others costs more.
 const ALONE: usize = 4;
@@ -55,23 +55,14 @@ impl Quantised {
         self.cols.div_ceil(RUN)
     }
 
-    /// Whether rows have a second plane of bytes.
-    pub(crate) fn fine(&self) -> bool {
-        self.fine
-    }
-
-    fn planes(&self) -> usize {
-        if self.fine { 2 } else { 1 }
-    }
-
     /// Bytes of a block of [`SIDE`] rows.
     pub(crate) fn block_bytes(&self) -> usize {
-        self.runs() * SIDE * self.planes() * RUN
+        self.runs() * SIDE * PLANES * RUN
     }
 
-    /// Bytes of row `row` in the first run; those of run `j` lie `SIDE · planes · 32 · j` further.
+    /// Bytes of row `row` in the first run; those of run `j` lie `SIDE · 64 · j` further.
     pub(crate) fn bytes_from(&self, row: usize) -> &[i8] {
-        &self.q[row / SIDE * self.block_bytes() + row % SIDE * self.planes() * RUN..]
+        &self.q[row / SIDE * self.block_bytes() + row % SIDE * PLANES * RUN..]
     }
 
     /// Its constants in the first run; those of run `j` lie `SIDE · j` further.
@@ -79,8 +70,8 @@ impl Quantised {
         &self.groups[row / SIDE * self.runs() * SIDE + row % SIDE..]
     }
 
-    fn fit(&mut self, rows: usize, cols: usize, fine: bool) {
-        (self.rows, self.cols, self.fine) = (rows, cols, fine);
+    fn fit(&mut self, rows: usize, cols: usize) {
+        (self.rows, self.cols) = (rows, cols);
         let blocks = rows.div_ceil(SIDE);
         let (bytes, groups) = (blocks * self.block_bytes(), blocks * self.runs() * SIDE);
         if self.q.len() < bytes {
@@ -91,16 +82,16 @@ impl Quantised {
         }
     }
 
-    /// Quantises `x` `[T, cols]`, with a second plane where `fine`. A group with a value that is not finite gets a scale that is not finite, so that
+    /// Quantises `x` `[T, cols]`. A group with a value that is not finite gets a scale that is not finite, so that
     /// everything computed from it shows.
     ///
     /// # Panics
     /// If `x` is not whole rows.
-    pub fn set(&mut self, pool: &Pool, x: &[f32], cols: usize, fine: bool) {
+    pub fn set(&mut self, pool: &Pool, x: &[f32], cols: usize) {
         assert!(cols > 0 && x.len().is_multiple_of(cols), "rows of activations");
         let rows = x.len() / cols;
-        self.fit(rows, cols, fine);
-        let (planes, bytes, runs) = (self.planes(), self.block_bytes(), self.runs());
+        self.fit(rows, cols);
+        let (bytes, runs) = (self.block_bytes(), self.runs());
         let (q, groups) = (Shares::new(&mut self.q), Shares::new(&mut self.groups));
         let step = if rows <= ALONE { SIDE } else { 16 };
         pool.run(rows.div_ceil(step), |i| {
@@ -110,12 +101,7 @@ impl Quantised {
                 unsafe {
                     let q = q.at(block * bytes, bytes);
                     let groups = groups.at(block * runs * SIDE, runs * SIDE);
-                    quantise(
-                        &x[row * cols..][..cols],
-                        &mut q[side * planes * RUN..],
-                        &mut groups[side..],
-                        fine,
-                    );
+                    quantise(&x[row * cols..][..cols], &mut q[side * PLANES * RUN..], &mut groups[side..]);
                 }
             }
         });
@@ -126,11 +112,8 @@ impl Quantised {
         let mut out = Vec::with_capacity(self.rows * self.cols);
         for row in 0..self.rows {
             let (q, groups) = (self.bytes_from(row), self.groups_from(row));
-            let at = |c: usize| c / RUN * SIDE * self.planes() * RUN + c % RUN;
-            let value = |c: usize| match self.fine {
-                true => FINE as f64 * q[at(c)] as f64 + q[at(c) + RUN] as f64,
-                false => q[at(c)] as f64,
-            };
+            let at = |c: usize| c / RUN * SIDE * PLANES * RUN + c % RUN;
+            let value = |c: usize| FINE as f64 * q[at(c)] as f64 + q[at(c) + RUN] as f64;
             out.extend((0..self.cols).map(|c| (groups[c / RUN * SIDE].scale as f64 * value(c)) as f32));
         }
         out
@@ -141,8 +124,8 @@ impl Quantised {
 pub(crate) const FINE: i32 = 254;
 
 #[inline(always)]
-unsafe fn quantise_lanes<L: Lanes>(x: &[f32], q: &mut [i8], groups: &mut [Group], fine: bool) {
-    let apart = SIDE * RUN * if fine { 2 } else { 1 };
+unsafe fn quantise_lanes<L: Lanes>(x: &[f32], q: &mut [i8], groups: &mut [Group]) {
+    let apart = SIDE * PLANES * RUN;
     for (j, group) in groups.iter_mut().step_by(SIDE).enumerate() {
         let part = &x[j * RUN..((j + 1) * RUN).min(x.len())];
         let mut padded = [0f32; RUN];
@@ -151,8 +134,8 @@ unsafe fn quantise_lanes<L: Lanes>(x: &[f32], q: &mut [i8], groups: &mut [Group]
             padded[..part.len()].copy_from_slice(part);
             p = padded.as_ptr();
         }
-        let q = &mut q[j * apart..][..if fine { 2 * RUN } else { RUN }];
-        // SAFETY: 32 values at `p`; 32 bytes in `q`, and 32 more where there is a second plane.
+        let q = &mut q[j * apart..][..PLANES * RUN];
+        // SAFETY: 32 values at `p`; 32 bytes of each plane in `q`.
         unsafe {
             let (a, b, none) = (L::load(p), L::load(p.add(LANES)), L::splat(0.0));
             let (abs_a, abs_b) = (a.max(none.sub(a)), b.max(none.sub(b)));
@@ -167,16 +150,13 @@ unsafe fn quantise_lanes<L: Lanes>(x: &[f32], q: &mut [i8], groups: &mut [Group]
             let (qa, qb) = (a.round_int(), b.round_int());
             L::store_i8(qa, q.as_mut_ptr());
             L::store_i8(qb, q.as_mut_ptr().add(LANES));
-            let (mut scale, mut halves) = (step, [L::int_sum(qa), L::int_sum(qb)]);
-            if fine {
-                let rest = |x: L, q: L::Int| x.sub(L::int_to_f32(q)).mul(L::splat(FINE as f32)).round_int();
-                let (ra, rb) = (rest(a, qa), rest(b, qb));
-                L::store_i8(ra, q.as_mut_ptr().add(RUN));
-                L::store_i8(rb, q.as_mut_ptr().add(RUN + LANES));
-                scale = step / FINE as f32;
-                let sums = [L::int_sum(ra), L::int_sum(rb)];
-                halves = [0, 1].map(|i| (FINE.wrapping_mul(halves[i])).wrapping_add(sums[i]));
-            }
+            let rest = |x: L, q: L::Int| x.sub(L::int_to_f32(q)).mul(L::splat(FINE as f32)).round_int();
+            let (ra, rb) = (rest(a, qa), rest(b, qb));
+            L::store_i8(ra, q.as_mut_ptr().add(RUN));
+            L::store_i8(rb, q.as_mut_ptr().add(RUN + LANES));
+            let scale = step / FINE as f32;
+            let half = |q, r| FINE.wrapping_mul(L::int_sum(q)).wrapping_add(L::int_sum(r));
+            let halves = [half(qa, ra), half(qb, rb)];
             *group = Group { scale, sum: scale * (halves[0].wrapping_add(halves[1])) as f32, halves };
         }
     }
@@ -185,5 +165,5 @@ unsafe fn quantise_lanes<L: Lanes>(x: &[f32], q: &mut [i8], groups: &mut [Group]
 lanes_fn! {
     /// # Safety
     /// The instruction set is there.
-    unsafe fn quantise(x: &[f32], q: &mut [i8], groups: &mut [Group], fine: bool) = quantise_lanes
+    unsafe fn quantise(x: &[f32], q: &mut [i8], groups: &mut [Group]) = quantise_lanes
 }

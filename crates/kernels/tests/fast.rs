@@ -51,17 +51,17 @@ fn activations(rng: &mut Rng, t: usize, d: usize) -> Vec<f32> {
     x
 }
 
-fn quantise(cpu: &Cpu, x: &[f32], d: usize, fine: bool) -> Quantised {
+fn quantise(cpu: &Cpu, x: &[f32], d: usize) -> Quantised {
     let mut q = Quantised::default();
-    q.set(cpu.pool(), x, d, fine);
+    q.set(cpu.pool(), x, d);
     q
 }
 
-fn run(cpu: &Cpu, linear: Linear<'_>, x: &[f32], t: usize, fine: bool) -> Vec<f32> {
+fn run(cpu: &Cpu, linear: Linear<'_>, x: &[f32], t: usize) -> Vec<f32> {
     let d = linear.weight.cols();
     let mut y = vec![f32::NAN; t * linear.weight.rows()];
     let mut h = vec![f32::NAN; t * linear.lora.map_or(0, |l| l.rank())];
-    let q = quantise(cpu, x, d, fine);
+    let q = quantise(cpu, x, d);
     linear_fast(cpu, x, &q, t, &mut [Forward { linear, y: &mut y, h: &mut h }]);
     y
 }
@@ -72,14 +72,12 @@ fn bytes_stand_for_the_values_within_half_a_step() {
     let mut rng = Rng::stream(3, 1);
     let (t, d) = (5, 96);
     let x = activations(&mut rng, t, d);
-    for (fine, steps) in [(false, 127.0), (true, 127.0 * 254.0)] {
-        let got = quantise(&Cpu::new(2), &x, d, fine).values();
-        for (x, got) in x.chunks(32).zip(got.chunks(32)) {
-            let top = x.iter().fold(0f32, |m, v| m.max(v.abs()));
-            // the arithmetic itself rounds to a few millionths of a step
-            let half = top / steps * 0.501 + top * 1e-7;
-            assert!(x.iter().zip(got).all(|(x, g)| (x - g).abs() <= half), "fine: {fine}");
-        }
+    let got = quantise(&Cpu::new(2), &x, d).values();
+    for (x, got) in x.chunks(32).zip(got.chunks(32)) {
+        let top = x.iter().fold(0f32, |m, v| m.max(v.abs()));
+        // the arithmetic itself rounds to a few millionths of a step
+        let half = top / (127.0 * 254.0) * 0.501 + top * 1e-7;
+        assert!(x.iter().zip(got).all(|(x, g)| (x - g).abs() <= half));
     }
 }
 
@@ -95,19 +93,17 @@ fn products_equal_the_float_ones_of_the_same_bytes() {
         let w = weight(dtype, n, d, &random_rows(&mut rng, dtype, n, d));
         let x = activations(&mut rng, t, d);
         let linear = Linear { weight: &w, bias: None, lora: None };
-        for fine in [false, true] {
-            let got = run(&cpu, linear, &x, t, fine);
-            let seen = quantise(&cpu, &x, d, fine).values();
-            let mut row = vec![0f32; d];
-            let mut want = vec![0f64; t * n];
-            for i in 0..n {
-                w.row_into(i, &mut row);
-                for (m, seen) in seen.chunks_exact(d).enumerate() {
-                    want[m * n + i] = row.iter().zip(seen).map(|(a, b)| *a as f64 * *b as f64).sum();
-                }
+        let got = run(&cpu, linear, &x, t);
+        let seen = quantise(&cpu, &x, d).values();
+        let mut row = vec![0f32; d];
+        let mut want = vec![0f64; t * n];
+        for i in 0..n {
+            w.row_into(i, &mut row);
+            for (m, seen) in seen.chunks_exact(d).enumerate() {
+                want[m * n + i] = row.iter().zip(seen).map(|(a, b)| *a as f64 * *b as f64).sum();
             }
-            close(&got, &want, 2e-6, dtype.name());
         }
+        close(&got, &want, 2e-6, dtype.name());
     }
 }
 
@@ -127,8 +123,7 @@ fn every_machine_and_thread_gives_the_same_bits() {
                 let w = weight(dtype, n, d, &raw);
                 let plain = Linear { weight: &w, bias: None, lora: None };
                 let full = Linear { weight: &w, bias: Some(&bias), lora: Some(&lora) };
-                let one = |linear, fine| run(&cpu, linear, &x, t, fine);
-                vec![one(plain, false), one(full, false), one(plain, true), one(full, true)]
+                [plain, full].map(|linear| run(&cpu, linear, &x, t)).to_vec()
             });
         }
     }
@@ -145,25 +140,23 @@ fn a_row_does_not_depend_on_the_rows_beside_it() {
         let lora = LoraPair::new(4, d, n, 0.7, floats(&mut rng, 4 * d, 0.1), floats(&mut rng, n * 4, 0.1));
         let linear = Linear { weight: &w, bias: None, lora: Some(&lora) };
         let x = activations(&mut rng, t, d);
-        for fine in [false, true] {
-            let all = run(&cpu, linear, &x, t, fine);
-            for rows in [1, 2, 4, 7, 12] {
-                for first in [0, 5, t - rows] {
-                    let some = run(&cpu, linear, &x[first * d..][..rows * d], rows, fine);
-                    same_bits(
-                        &some,
-                        &all[first * n..][..rows * n],
-                        &format!("{dtype}, {rows} rows from {first}"),
-                    );
-                }
+        let all = run(&cpu, linear, &x, t);
+        for rows in [1, 2, 4, 7, 12] {
+            for first in [0, 5, t - rows] {
+                let some = run(&cpu, linear, &x[first * d..][..rows * d], rows);
+                same_bits(
+                    &some,
+                    &all[first * n..][..rows * n],
+                    &format!("{dtype}, {rows} rows from {first}"),
+                );
             }
         }
         // chosen outputs
         let plain = Linear { weight: &w, bias: None, lora: None };
-        let whole = run(&cpu, plain, &x, t, true);
+        let whole = run(&cpu, plain, &x, t);
         let ids = [49, 3, 17, 3, 16];
         let mut some = vec![0f32; t * ids.len()];
-        linear_fast_at(&cpu, &w, &x, &quantise(&cpu, &x, d, true), &ids, &mut some);
+        linear_fast_at(&cpu, &w, &x, &quantise(&cpu, &x, d), &ids, &mut some);
         for (row, some) in some.chunks_exact(ids.len()).enumerate() {
             for (&id, got) in ids.iter().zip(some) {
                 assert_eq!(
@@ -195,13 +188,15 @@ fn the_largest_sums_do_not_overflow() {
                     block[at + 2..at + 4].copy_from_slice(&half::f16::from_f32(-0.25).to_le_bytes());
                 }
             }
-            for x in [1.0f32, -1.0] {
-                let x = vec![x; 4 * d];
+            // the ends of the first plane alone, and of both: 126.5 steps are 126 and 127 of the second's
+            for (x, most) in [(1.0f32, 1), (-1.0, 1), (126.499 / 127.0, 32), (-126.499 / 127.0, 32)] {
+                let mut x = vec![x; 4 * d];
+                x.iter_mut().step_by(most).for_each(|v| *v = v.signum());
                 same_everywhere(&format!("{dtype} of {byte:#x}"), |pool| {
                     let w = weight(dtype, n, d, &raw);
                     let linear = Linear { weight: &w, bias: None, lora: None };
                     let cpu = Cpu::new(pool.threads());
-                    [false, true].map(|fine| run(&cpu, linear, &x, 4, fine)).to_vec()
+                    vec![run(&cpu, linear, &x, 4)]
                 });
             }
         }
@@ -219,11 +214,9 @@ fn what_is_not_a_number_shows() {
         for at in [0, 17, 63] {
             let mut x = vec![0.5f32; 2 * d];
             x[at] = bad;
-            for fine in [false, true] {
-                let y = run(&cpu, Linear { weight: &w, bias: None, lora: None }, &x, 2, fine);
-                assert!(y[..n].iter().all(|v| !v.is_finite()), "{bad} at {at} is hidden");
-                assert!(y[n..].iter().all(|v| v.is_finite()), "{bad} reaches another row");
-            }
+            let y = run(&cpu, Linear { weight: &w, bias: None, lora: None }, &x, 2);
+            assert!(y[..n].iter().all(|v| !v.is_finite()), "{bad} at {at} is hidden");
+            assert!(y[n..].iter().all(|v| v.is_finite()), "{bad} reaches another row");
         }
     }
 }
