@@ -8,7 +8,7 @@
 //! position modulo 16; the output sums over keys in order. None depends on the blocks.
 
 use crate::kv::{Held, KvLayer};
-use crate::lanes::{LANES, lanes_fn};
+use crate::lanes::{LANES, ask, lanes_fn};
 use crate::math::exp;
 use crate::pool::{Pool, Shares};
 use crate::product::{MAX_NR, Micro, TileArgs, with_panels};
@@ -298,6 +298,11 @@ unsafe fn soften<L: Micro>(s: &mut [f32], from: usize, to: usize, scale: f32) ->
     }
 }
 
+/// Rows of queries up to which attention waits for memory, not for arithmetic: the next keys and values are asked for early.
+const FEW_ROWS: usize = 3;
+/// How many rows ahead values are asked for.
+const VALUES_AHEAD: usize = 12;
+
 /// [`scores`] with keys of `(K, head)` that lie in panels already.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
@@ -323,6 +328,9 @@ unsafe fn scores_in_place<L: Micro>(
             let skip = row.saturating_sub(first);
             let to = col + (first + skip - row);
             let direct = skip == 0 && to + nr <= width;
+            if rows <= FEW_ROWS {
+                held.ask_keys(head, d, first + KEY_PANEL, nr);
+            }
             // SAFETY: the panel exists; the caller's `wide` holds a piece.
             let (keys, ldb) = unsafe { held.keys::<L>(head, d, first, nr, wide) };
             let mut r = 0;
@@ -385,6 +393,7 @@ unsafe fn mix_few<L: Micro, const R: usize>(
         }
         for k in 0..k {
             let b = b.add(k * ldb);
+            ask(b.wrapping_add(VALUES_AHEAD * ldb).cast(), V * LANES * 4);
             for v in 0..V {
                 let value = L::load(b.add(v * LANES));
                 for r in 0..R {

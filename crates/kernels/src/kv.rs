@@ -5,7 +5,7 @@
 //! over a cache gives the bits of attention over the widened values, and reads a half or a quarter of the memory.
 
 use crate::attention::KEY_PANEL;
-use crate::lanes::{LANES, Lanes, lanes_fn};
+use crate::lanes::{LANES, Lanes, ask, lanes_fn};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
@@ -236,6 +236,24 @@ impl Held<'_> {
             }
         }
         (spare, nr)
+    }
+
+    /// Asks memory for the keys of `nr` rows from `first` of a head, which may lie beyond the end.
+    #[inline(always)]
+    pub(crate) fn ask_keys(&self, (heads, head): (usize, usize), d: usize, first: usize, nr: usize) {
+        let (panel, lane) = (first / KEY_PANEL, first % KEY_PANEL);
+        let at = (panel * heads + head) * d * KEY_PANEL + lane;
+        let (p, size) = match *self {
+            Held::F32 { k, .. } => (k.as_ptr().wrapping_add(at).cast::<u8>(), 4),
+            Held::F16 { k, .. } => (k.as_ptr().wrapping_add(at).cast(), 2),
+            Held::Q8 { k, .. } => (k.as_ptr().wrapping_add(at).cast(), 1),
+        };
+        if nr == KEY_PANEL {
+            return ask(p, d * KEY_PANEL * size);
+        }
+        for i in 0..d {
+            ask(p.wrapping_add(i * KEY_PANEL * size), nr * size);
+        }
     }
 
     /// Values of `count` rows (at most [`Held::at_once`]) from `row` of a head: `[count][d]` at the stride that comes with it.
