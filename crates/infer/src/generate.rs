@@ -88,7 +88,7 @@ pub struct Generator<'m> {
 }
 
 impl<'m> Generator<'m> {
-    /// A generator with room for `context` tokens. The same prompt gives the same logits bit for bit within a mode.
+    /// A generator with room for `context` tokens; keys and values are stored as the mode has it. The same prompt gives the same logits bit for bit within a mode.
     pub fn new(
         model: &'m Decoder,
         adapter: Option<&'m Adapter>,
@@ -96,7 +96,7 @@ impl<'m> Generator<'m> {
         mode: Mode,
         context: usize,
     ) -> Generator<'m> {
-        Generator::with_kv(model, adapter, cpu, mode, context, KvType::F32)
+        Generator::with_kv(model, adapter, cpu, mode, context, mode.kv())
     }
 
     /// The same with another way to store keys and values.

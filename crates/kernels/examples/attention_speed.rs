@@ -2,7 +2,8 @@
 //! to store them. 30 layers of SmolLM2-135M's shape by turns; between two tokens 96 MB of other memory are read, as the
 //! weights are when a model decodes.
 //!
-//! `cargo run --release -p nurture-kernels --example attention_speed -- [ISA [THREADS]]`
+//! `cargo run --release -p nurture-kernels --example attention_speed -- [ISA [THREADS [warm]]]`: `warm` is one layer out of the caches
+//! of the processor.
 
 use nurture_kernels::*;
 use std::time::Instant;
@@ -17,7 +18,8 @@ fn main() {
     let pool = Pool::new(threads);
     let memory = vec![1f32; 24 << 20];
     println!("{} with {threads} threads", isa().name());
-    let (heads, kv_heads, head_dim, layers) = (9, 3, 64, 30);
+    let warm = args.get(2).is_some_and(|a| a == "warm");
+    let (heads, kv_heads, head_dim, layers) = (9, 3, 64, if warm { 1 } else { 30 });
     let shape = AttentionShape { heads, kv_heads, head_dim, scale: 0.125, window: None };
     let width = kv_heads * head_dim;
     let mut rng = Rng::new(1);
@@ -28,7 +30,7 @@ fn main() {
         let mut line = format!("{keys:5} keys");
         for kind in KvType::ALL {
             let (k, v) = (noise(keys * width), noise(keys * width));
-            let mut layer = || {
+            let layer = || {
                 let mut layer = KvLayer::new(kind, keys, kv_heads, head_dim);
                 layer.store(0, &k, &v);
                 layer
@@ -37,7 +39,9 @@ fn main() {
             let span = [Span { row: 0, len: 1, keys: vec![(0, keys)], tree: 0 }];
             let mut times: Vec<f64> = Vec::new();
             for _ in 0..25 {
-                read_rate(&pool, &memory);
+                if !warm {
+                    read_rate(&pool, &memory);
+                }
                 let begin = Instant::now();
                 for cache in &caches {
                     attention_forward(&pool, &shape, &span, &q, Keys::Held(cache), &[], &mut o, &mut []);
@@ -46,7 +50,8 @@ fn main() {
             }
             times.sort_by(f64::total_cmp);
             let (time, bytes) = (times[times.len() / 2], 2 * keys * kind.row_bytes(kv_heads, head_dim));
-            line += &format!("   {} {:6.1} us {:5.1} GB/s", kind.name(), time * 1e6, bytes as f64 / time / 1e9);
+            line +=
+                &format!("   {} {:6.1} us {:5.1} GB/s", kind.name(), time * 1e6, bytes as f64 / time / 1e9);
         }
         println!("{line}");
     }

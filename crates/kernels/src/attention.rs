@@ -7,6 +7,8 @@
 //! Orders of summation: a score sums over `head_dim` in order; the softmax's sum runs in 16 partial sums by key
 //! position modulo 16; the output sums over keys in order. None depends on the blocks.
 
+mod few;
+
 use crate::kv::{Held, KvLayer};
 use crate::lanes::{LANES, ask, lanes_fn};
 use crate::math::exp;
@@ -299,11 +301,11 @@ unsafe fn soften<L: Micro>(s: &mut [f32], from: usize, to: usize, scale: f32) ->
 }
 
 /// Rows of queries up to which attention waits for memory, not for arithmetic: the next keys and values are asked for early.
-const FEW_ROWS: usize = 3;
+const FEW_ROWS: usize = 8;
 /// How many rows ahead values are asked for.
 const VALUES_AHEAD: usize = 12;
 
-/// [`scores`] with keys of `(K, head)` that lie in panels already.
+/// [`scores`] with keys of `(K, head)` that lie in panels already. Rows of `out` are `width` apart; `room` columns may be written.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 unsafe fn scores_in_place<L: Micro>(
@@ -317,7 +319,7 @@ unsafe fn scores_in_place<L: Micro>(
     head: (usize, usize),
     wide: *mut f32,
     out: *mut f32,
-    width: usize,
+    (width, room): (usize, usize),
 ) {
     let nr = L::NV * LANES;
     let mut spare = [0f32; 16 * MAX_NR];
@@ -327,7 +329,7 @@ unsafe fn scores_in_place<L: Micro>(
             let first = piece * nr;
             let skip = row.saturating_sub(first);
             let to = col + (first + skip - row);
-            let direct = skip == 0 && to + nr <= width;
+            let direct = skip == 0 && to + nr <= room;
             if rows <= FEW_ROWS {
                 held.ask_keys(head, d, first + KEY_PANEL, nr);
             }
@@ -366,11 +368,11 @@ unsafe fn scores_in_place<L: Micro>(
     }
 }
 
-/// `c[r, ..64] (+)= Σ_k a[r, k] · b[k, ..64]` for `R` rows with all sums in registers: [`mix`] where there are few rows,
+/// `c[r, ..16 V] (+)= Σ_k a[r, k] · b[k, ..16 V]` for `R` rows with all sums in registers: [`mix`] where there are few rows,
 /// the same chains.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-unsafe fn mix_few<L: Micro, const R: usize>(
+unsafe fn mix_few<L: Micro, const R: usize, const V: usize>(
     k: usize,
     a: *const f32,
     ra: usize,
@@ -382,7 +384,6 @@ unsafe fn mix_few<L: Micro, const R: usize>(
 ) {
     // SAFETY: the caller's shapes.
     unsafe {
-        const V: usize = 4;
         let mut acc = [[L::splat(0.0); V]; R];
         if add {
             for r in 0..R {
@@ -417,22 +418,19 @@ unsafe fn forward_token_lanes<L: Micro>(
     span: &Span,
     b: &Block,
     head: usize,
-    heads: (usize, usize),
     q: &[f32],
     held: Held<'_>,
     o: *mut f32,
     buffer: &mut [f32],
 ) {
-    let (d, group) = (s.head_dim, s.heads / s.kv_heads);
-    let ldq = s.heads * d;
-    let (rows, width) = (heads.1 - heads.0, b.width());
+    let (d, rows, width) = (s.head_dim, s.heads / s.kv_heads, b.width());
     let (spare, sc) = buffer.split_at_mut(held.spare(d));
     let spare = spare.as_mut_ptr();
-    let at = (span.row + b.i0) * ldq + (head * group + heads.0) * d;
+    let at = ((span.row + b.i0) * s.heads + head * rows) * d;
     // SAFETY: shapes were checked by `attention_forward`; this task alone writes these heads.
     unsafe {
         let (left, which) = (q.as_ptr().add(at), (s.kv_heads, head));
-        scores_in_place::<L>(span, b, left, d, rows, d, held, which, spare, sc.as_mut_ptr(), width);
+        scores_in_place::<L>(span, b, left, d, rows, d, held, which, spare, sc.as_mut_ptr(), (width, width));
         let mut sums = [0f32; TASK_ROWS];
         let (from, to) = b.visible(s, b.i0);
         for (row, sum) in sc.chunks_exact_mut(width).zip(&mut sums) {
@@ -444,7 +442,7 @@ unsafe fn forward_token_lanes<L: Micro>(
             (0..count).step_by(most).map(move |i| (col + i, row + i, most.min(count - i)))
         });
         for (col, row, count) in pieces {
-            let (from, ldv) = held.values::<L>(which, d, row, count, spare);
+            let (from, ldv) = held.values::<L>(which, d, (0, d), row, count, spare);
             let a = sc.as_ptr().add(col);
             let add = col > 0;
             let (mut r, wide) = (0, 4 * LANES);
@@ -458,9 +456,9 @@ unsafe fn forward_token_lanes<L: Micro>(
                 for x in (0..d).step_by(wide) {
                     let (from, o) = (from.add(x), o.add(x));
                     match here {
-                        1 => mix_few::<L, 1>(count, a, width, from, ldv, o, d, add),
-                        2 => mix_few::<L, 2>(count, a, width, from, ldv, o, d, add),
-                        _ => mix_few::<L, 3>(count, a, width, from, ldv, o, d, add),
+                        1 => mix_few::<L, 1, 4>(count, a, width, from, ldv, o, d, add),
+                        2 => mix_few::<L, 2, 4>(count, a, width, from, ldv, o, d, add),
+                        _ => mix_few::<L, 3, 4>(count, a, width, from, ldv, o, d, add),
                     }
                 }
                 r += here;
@@ -479,8 +477,8 @@ lanes_fn! {
     /// # Safety
     /// See `attention_forward`; the block is one token.
     unsafe fn forward_token(
-        s: &AttentionShape, span: &Span, b: &Block, head: usize, heads: (usize, usize), q: &[f32], held: Held<'_>,
-        o: *mut f32, buffer: &mut [f32]
+        s: &AttentionShape, span: &Span, b: &Block, head: usize, q: &[f32], held: Held<'_>, o: *mut f32,
+        buffer: &mut [f32]
     ) = forward_token_lanes
 }
 
@@ -514,7 +512,7 @@ unsafe fn forward_block_lanes<L: Micro>(
                 Source::Rows(..) => scores::<L>(left, ldq, rows, d, panels, sc.as_mut_ptr(), width),
                 Source::Held(held) => {
                     let (wide, sc) = (panels.as_mut_ptr(), sc.as_mut_ptr());
-                    scores_in_place::<L>(span, b, left, ldq, rows, d, held, which, wide, sc, width);
+                    scores_in_place::<L>(span, b, left, ldq, rows, d, held, which, wide, sc, (width, width));
                 }
             }
             let mut sums = [0f32; TASK_ROWS];
@@ -533,7 +531,7 @@ unsafe fn forward_block_lanes<L: Micro>(
             for (col, row, count) in pieces {
                 let (from, ldv) = match source {
                     Source::Rows(_, v) => (v.as_ptr().add(row * ldk + head * d), ldk),
-                    Source::Held(held) => held.values::<L>(which, d, row, count, panels.as_mut_ptr()),
+                    Source::Held(held) => held.values::<L>(which, d, (0, d), row, count, panels.as_mut_ptr()),
                 };
                 let a = sc.as_ptr().add(col);
                 mix::<L>(rows, d, count, a, 1, width, from, ldv, o.add(at), ldq, col > 0);
@@ -655,25 +653,21 @@ pub fn attention_forward(
     }
     tasks.reverse();
     let keep = !lse.is_empty();
+    if let (Source::Held(held), false) = (source, keep)
+        && few::worth(s, spans, pool.threads())
+    {
+        return few::forward(pool, s, spans, q, held, o);
+    }
     let (os, ls) = (Shares::new(o), Shares::new(lse));
-    // few tasks: the heads of a group go to several threads too
-    let group = s.heads / s.kv_heads;
-    let pieces = (3 * pool.threads()).div_ceil(tasks.len().max(1)).min(group);
-    pool.run(tasks.len() * pieces, |n| {
-        let ((i, i0, head), piece) = (tasks[n / pieces], n % pieces);
+    pool.run(tasks.len(), |n| {
+        let (i, i0, head) = tasks[n];
         let block = Block::new(s, &spans[i], i0);
-        match source {
-            Source::Held(held) if block.i1 - block.i0 == 1 && !keep => {
-                let heads = (piece * group / pieces, (piece + 1) * group / pieces);
-                let floats = held.spare(s.head_dim) + (heads.1 - heads.0) * block.width();
-                return with_panels(floats, |buffer| {
-                    // SAFETY: shapes are checked above; a task alone writes its heads of the token.
-                    unsafe { forward_token(s, &spans[i], &block, head, heads, q, held, os.ptr(), buffer) }
-                });
-            }
-            // longer blocks share their packed keys: one piece does them whole
-            _ if piece > 0 => return,
-            _ => {}
+        if let (Source::Held(held), 1, false) = (source, block.i1 - block.i0, keep) {
+            let floats = held.spare(s.head_dim) + s.heads / s.kv_heads * block.width();
+            return with_panels(floats, |buffer| {
+                // SAFETY: shapes are checked above; a task alone writes its heads of the token.
+                unsafe { forward_token(s, &spans[i], &block, head, q, held, os.ptr(), buffer) }
+            });
         }
         let lse = if keep { ls.ptr() } else { std::ptr::null_mut() };
         let floats = source.extra(block.width(), s.head_dim) + (block.i1 - block.i0) * block.width();

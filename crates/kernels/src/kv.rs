@@ -179,6 +179,9 @@ pub(crate) enum Held<'a> {
     Q8 { k: &'a [i8], ks: &'a [f32], v: &'a [i8], vs: &'a [f32] },
 }
 
+/// How many rows ahead values that must be widened are asked for.
+const ROWS_AHEAD: usize = 12;
+
 /// Rows of a piece at most.
 pub(crate) const PIECE: usize = KEY_PANEL;
 
@@ -256,7 +259,8 @@ impl Held<'_> {
         }
     }
 
-    /// Values of `count` rows (at most [`Held::at_once`]) from `row` of a head: `[count][d]` at the stride that comes with it.
+    /// Columns `(first, count)` of the values of `count` rows (at most [`Held::at_once`]) from `row` of a head, at the stride
+    /// that comes with them.
     ///
     /// # Safety
     /// As [`Held::keys`].
@@ -265,43 +269,46 @@ impl Held<'_> {
         &self,
         (heads, head): (usize, usize),
         d: usize,
+        (x, across): (usize, usize),
         row: usize,
         count: usize,
         spare: *mut f32,
     ) -> (*const f32, usize) {
-        let at = (row * heads + head) * d;
-        let whole = d / LANES * LANES;
-        // SAFETY: rows of `heads · d` values; the last `d - whole` of a head one by one.
+        let at = (row * heads + head) * d + x;
+        let whole = across / LANES * LANES;
+        // SAFETY: rows of `heads · d` values; the last `across - whole` one by one.
         unsafe {
             match *self {
                 Held::F32 { v, .. } => return (v.as_ptr().add(at), heads * d),
                 Held::F16 { v, .. } => {
                     for i in 0..count {
-                        let (p, out) = (v.as_ptr().add(at + i * heads * d), spare.add(i * d));
+                        ask(v.as_ptr().wrapping_add(at + (i + ROWS_AHEAD) * heads * d).cast(), across * 2);
+                        let (p, out) = (v.as_ptr().add(at + i * heads * d), spare.add(i * across));
                         for x in (0..whole).step_by(LANES) {
                             L::load_f16(p.add(x).cast()).store(out.add(x));
                         }
-                        for x in whole..d {
+                        for x in whole..across {
                             *out.add(x) = f16::from_bits(*p.add(x)).to_f32();
                         }
                     }
                 }
                 Held::Q8 { v, vs, .. } => {
                     for i in 0..count {
-                        let (p, out) = (v.as_ptr().add(at + i * heads * d), spare.add(i * d));
+                        ask(v.as_ptr().wrapping_add(at + (i + ROWS_AHEAD) * heads * d).cast(), across);
+                        let (p, out) = (v.as_ptr().add(at + i * heads * d), spare.add(i * across));
                         let scale = *vs.as_ptr().add((row + i) * heads + head);
                         for x in (0..whole).step_by(LANES) {
                             let q = L::int_to_f32(L::load_i8(p.add(x).cast()));
                             q.mul(L::splat(scale)).store(out.add(x));
                         }
-                        for x in whole..d {
+                        for x in whole..across {
                             *out.add(x) = f32::from(*p.add(x)) * scale;
                         }
                     }
                 }
             }
         }
-        (spare, d)
+        (spare, across)
     }
 }
 
@@ -318,7 +325,7 @@ unsafe fn widen_lanes<L: Lanes>(layer: &KvLayer, row: usize, k: &mut [f32], v: &
             for i in 0..d {
                 k[head * d + i] = *p.add(i * ld + row - first);
             }
-            let (p, _) = held.values::<L>((heads, head), d, row, 1, spare.as_mut_ptr());
+            let (p, _) = held.values::<L>((heads, head), d, (0, d), row, 1, spare.as_mut_ptr());
             for i in 0..d {
                 v[head * d + i] = *p.add(i);
             }

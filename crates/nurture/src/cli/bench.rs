@@ -74,7 +74,10 @@ pub(crate) const COMMAND: Command = Command {
             "kv",
             "TYPE",
             &["f32", "f16", "q8"],
-            Text::new("infer: how keys and values are stored (f32)", "infer：键和值的存储类型（f32）"),
+            Text::new(
+                "infer: how keys and values are stored (fast: f16, exact: f32)",
+                "infer：键和值的存储类型（fast：f16，exact：f32）",
+            ),
         ),
         Arg::word(
             "method",

@@ -17,7 +17,7 @@ pub(super) fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Option<Figures>> 
     let prompt = args.count("prompt").unwrap_or(512);
     let most = args.count("gen").unwrap_or(if args.switch("quick") { 32 } else { 128 });
     let mode = if args.text("mode") == Some("exact") { Mode::Exact } else { Mode::Fast };
-    let kv = KvType::ALL.into_iter().find(|k| Some(k.name()) == args.text("kv")).unwrap_or_default();
+    let kv = KvType::ALL.into_iter().find(|k| Some(k.name()) == args.text("kv")).unwrap_or(mode.kv());
     let template = base.entry.as_ref().and_then(|e| e.template.clone());
     let options =
         LoadOptions { threads: args.count("threads").unwrap_or(0), template, ..LoadOptions::default() };
