@@ -111,7 +111,53 @@ impl<'m> Embedder<'m> {
     }
 }
 
-/// The cosine of two vectors of length 1.
-pub fn likeness(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum()
+/// Texts from which on [`nearest`] measures by what the texts have in common.
+const ENOUGH: usize = 32;
+
+/// The cosine of the vector `asked` to each of `vectors`, and their places, nearest first. From 32 vectors on, each dimension
+/// is first taken relative to its mean and spread over `vectors`: the hidden states of a language model share a few large
+/// dimensions that say nothing of the text.
+pub fn nearest(asked: &[f32], vectors: &[Vec<f32>]) -> Vec<(f64, usize)> {
+    let n = vectors.len() as f64;
+    let mut scales = vec![(0.0, 1.0); asked.len()];
+    if vectors.len() >= ENOUGH {
+        for (d, scale) in scales.iter_mut().enumerate() {
+            let values = || vectors.iter().filter_map(|v| v.get(d)).map(|&x| f64::from(x));
+            let mean = values().sum::<f64>() / n;
+            let spread = (values().map(|x| (x - mean).powi(2)).sum::<f64>() / n).sqrt();
+            *scale = (mean, if spread > 0.0 { 1.0 / spread } else { 0.0 });
+        }
+    }
+    let scaled = |v: &[f32]| -> Vec<f64> {
+        let v: Vec<f64> = v.iter().zip(&scales).map(|(&x, (mean, by))| (f64::from(x) - mean) * by).collect();
+        let length = v.iter().map(|x| x * x).sum::<f64>().sqrt();
+        v.into_iter().map(|x| if length > 0.0 { x / length } else { x }).collect()
+    };
+    let asked = scaled(asked);
+    let cosine = |v: &Vec<f32>| scaled(v).iter().zip(&asked).map(|(x, y)| x * y).sum::<f64>();
+    let mut near: Vec<(f64, usize)> = vectors.iter().enumerate().map(|(i, v)| (cosine(v), i)).collect();
+    near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    near
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn dimensions_that_all_share_do_not_decide() {
+        // 40 texts in two groups told apart by the second dimension; the first is large and wavers
+        let text = |i: usize| {
+            vec![100.0 + (i % 7) as f32, if i.is_multiple_of(2) { 1.0 } else { -1.0 }, (i % 3) as f32]
+        };
+        let vectors: Vec<Vec<f32>> = (0..40).map(text).collect();
+        let near = nearest(&vectors[4], &vectors);
+        assert_eq!(near[0].1, 4);
+        assert!((near[0].0 - 1.0).abs() < 1e-12);
+        assert!(near[..10].iter().all(|(_, i)| i.is_multiple_of(2)), "{near:?}");
+        // few texts: the plain cosine
+        let few = nearest(&[1.0, 0.0], &[vec![0.0, 2.0], vec![3.0, 3.0], vec![5.0, 0.0]]);
+        assert_eq!(few.iter().map(|n| n.1).collect::<Vec<_>>(), [2, 1, 0]);
+        assert!((few[1].0 - 0.5f64.sqrt()).abs() < 1e-7 && nearest(&[0.0], &[vec![1.0]])[0].0 == 0.0);
+    }
 }

@@ -2,25 +2,21 @@
 //! parts of the keys, then outputs by parts of a head. So each key and each value is read by one thread alone, once for
 //! all heads of its group. The chains of sums are those of the other forms.
 
-use super::{AttentionShape, Block, KEY_PANEL, Span, TASK_ROWS, mix_few, scores_in_place, soften, stretches};
-use crate::kv::Held;
-use crate::lanes::{LANES, lanes_fn};
+use super::{AttentionShape, Block, KEY_PANEL, Span, TASK_ROWS, divide, scores_in_place, soften, weigh};
+use crate::kv::{Held, PART};
+use crate::lanes::lanes_fn;
 use crate::pool::{Pool, Shares};
 use crate::product::{Micro, with_panels};
 
 /// Keys of a task of the first round: whole panels.
-const PART: usize = 4 * KEY_PANEL;
-/// Vectors of a head in a task of the second round.
-const VECTORS: usize = 2;
-const COLUMNS: usize = VECTORS * LANES;
+const KEYS: usize = 4 * KEY_PANEL;
 
 /// Whether two rounds pay: fewer tasks than keep the threads evenly at work, and enough keys for the second barrier.
 pub(super) fn worth(s: &AttentionShape, spans: &[Span], threads: usize) -> bool {
     threads > 1
         && spans.len() * s.kv_heads < 3 * threads
-        && s.head_dim.is_multiple_of(COLUMNS)
         && spans.iter().all(|span| span.len == 1)
-        && spans.iter().any(|span| span.key_count() >= 2 * PART)
+        && spans.iter().any(|span| span.key_count() >= 2 * KEYS)
 }
 
 /// As `attention_forward`, which has checked the shapes, for spans of one token.
@@ -40,7 +36,7 @@ pub(super) fn forward(
         starts.push(floats);
         floats += s.heads * b.width();
         for head in 0..s.kv_heads {
-            parts.extend((b.lo..b.hi).step_by(PART).map(|lo| (i, head, lo)));
+            parts.extend((b.lo..b.hi).step_by(KEYS).map(|lo| (i, head, lo)));
         }
     }
     let mut scores = vec![0f32; floats];
@@ -50,8 +46,8 @@ pub(super) fn forward(
     pool.run(parts.len(), |n| {
         let (i, head, lo) = parts[n];
         let whole = &blocks[i];
-        let part = Block { lo, hi: whole.hi.min(lo + PART), ..*whole };
-        let room = if part.hi == whole.hi { whole.width() - (lo - whole.lo) } else { PART };
+        let part = Block { lo, hi: whole.hi.min(lo + KEYS), ..*whole };
+        let room = if part.hi == whole.hi { whole.width() - (lo - whole.lo) } else { KEYS };
         with_panels(held.spare(d), |wide| {
             // SAFETY: inside the buffers; a task alone writes its `room` columns of the head's rows.
             unsafe {
@@ -73,9 +69,9 @@ pub(super) fn forward(
         });
     });
     let outputs = Shares::new(o);
-    let across = d / COLUMNS;
+    let across = d.div_ceil(PART);
     pool.run(spans.len() * s.kv_heads * across, |n| {
-        let (i, head, x) = (n / across / s.kv_heads, n / across % s.kv_heads, n % across * COLUMNS);
+        let (i, head, part) = (n / across / s.kv_heads, n / across % s.kv_heads, n % across);
         let rows = group * blocks[i].width();
         with_panels(held.spare(d) + rows, |buffer| {
             let (wide, weights) = buffer.split_at_mut(held.spare(d));
@@ -83,8 +79,8 @@ pub(super) fn forward(
             unsafe {
                 let from = std::slice::from_raw_parts(shares.ptr().add(at(i, head)), rows);
                 weights.copy_from_slice(from);
-                let o = outputs.ptr().add(place(i, head) + x);
-                combine(s, &spans[i], &blocks[i], (head, x), held, wide.as_mut_ptr(), weights, o);
+                let o = outputs.ptr().add(place(i, head) + part * PART);
+                combine(s, &spans[i], &blocks[i], (head, part), held, wide.as_mut_ptr(), weights, o);
             }
         });
     });
@@ -116,14 +112,14 @@ lanes_fn! {
     ) = score_lanes
 }
 
-/// Scores of a group `[group, width]` become weights, and these the columns `x ..` of the group's outputs.
+/// Scores of a group `[group, width]` become weights, and these columns `32 part ..` of the group's outputs.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 unsafe fn combine_lanes<L: Micro>(
     s: &AttentionShape,
     span: &Span,
     b: &Block,
-    (head, x): (usize, usize),
+    (head, part): (usize, usize),
     held: Held<'_>,
     wide: *mut f32,
     weights: &mut [f32],
@@ -137,30 +133,9 @@ unsafe fn combine_lanes<L: Micro>(
         for (row, sum) in weights.chunks_exact_mut(width).zip(&mut sums) {
             *sum = soften::<L>(row, from, to, s.scale).1;
         }
-        for (col, row, count) in stretches(span, b.lo, b.hi) {
-            let most = held.at_once();
-            for i in (0..count).step_by(most) {
-                let (here, columns) = (most.min(count - i), (x, COLUMNS));
-                let (values, ld) = held.values::<L>((s.kv_heads, head), d, columns, row + i, here, wide);
-                let (a, add) = (weights.as_ptr().add(col + i), col + i > 0);
-                let mut r = 0;
-                while r < rows {
-                    let (a, o) = (a.add(r * width), o.add(r * d));
-                    match rows - r {
-                        1 => mix_few::<L, 1, VECTORS>(here, a, width, values, ld, o, d, add),
-                        2 => mix_few::<L, 2, VECTORS>(here, a, width, values, ld, o, d, add),
-                        _ => mix_few::<L, 3, VECTORS>(here, a, width, values, ld, o, d, add),
-                    }
-                    r += 3;
-                }
-            }
-        }
-        for (r, sum) in sums.iter().enumerate().take(rows) {
-            let inverse = 1.0 / sum;
-            for i in 0..COLUMNS {
-                *o.add(r * d + i) *= inverse;
-            }
-        }
+        let which = (s.kv_heads, head);
+        weigh::<L>(span, b, held, which, (d, part), rows, weights.as_ptr(), width, wide, o, d);
+        divide(&sums[..rows], PART.min(d - part * PART), o, d);
     }
 }
 

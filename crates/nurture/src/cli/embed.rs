@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
-use nurture::embed::{EmbedError, Embedder, likeness};
+use nurture::embed::{EmbedError, Embedder, nearest};
 use nurture::infer::engine::Pooling;
 use nurture::lang::Text;
 use nurture::say;
@@ -24,12 +24,12 @@ pub(crate) const COMMAND: Command = Command {
     more: Text::new(
         "A text a line; of a .jsonl file the value of --field. Vectors are hidden states after the last norm, of length 1: their product\n\
          is the cosine. They go to stdout as JSON lines, or to --out: a .jsonl file, or a .npy file that numpy reads (float32, a row a text).\n\
-         A chat model gives usable vectors, a model trained for retrieval better ones.\n\
+         --query compares after taking each dimension relative to its mean and spread over the texts (from 32 texts on): a chat model's vectors need it.\n\
          Examples:\n  nurture embed smollm2-135m-instruct handbook.txt --out handbook.npy\n  \
          nurture embed smollm2-135m-instruct faq.jsonl --field question --query \"How do I change my PIN?\" --top 5",
         "一行一条文本；.jsonl 文件取 --field 的值。向量是最后一次归一化之后的隐藏状态，长度为 1，点积就是余弦。\n\
          结果以 JSON 行写到标准输出，或写到 --out：.jsonl 文件，或 numpy 能读的 .npy 文件（float32，每行一条文本）。\n\
-         对话模型给出的向量可用；专为检索训练的模型更好。\n\
+         --query 比较前先按全部文本（32 条以上）对每一维做标准化：对话模型的向量需要这样处理。\n\
          例：\n  nurture embed smollm2-135m-instruct handbook.txt --out handbook.npy\n  \
          nurture embed smollm2-135m-instruct faq.jsonl --field question --query \"怎样修改密码？\" --top 5",
     ),
@@ -132,9 +132,7 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
     };
     let seconds = begin.elapsed().as_secs_f64();
     if let (Some(_), Some((asked, vectors))) = (query, vectors.split_last()) {
-        let mut near: Vec<(f64, usize)> =
-            vectors.iter().enumerate().map(|(i, v)| (likeness(asked, v), i)).collect();
-        near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let near = nearest(asked, vectors);
         for (score, i) in near.iter().take(args.count("top").unwrap_or(5)) {
             cli.out.line(&format!("{score:.4}  {file}:{}  {}", lines[*i], texts[*i]));
         }
