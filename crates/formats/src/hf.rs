@@ -164,6 +164,10 @@ impl TensorSource for HfFolder {
         self.table.find(&self.path, name)
     }
 
+    fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.table.get(name)
+    }
+
     fn read_into(&self, info: &TensorInfo, offset: u64, buf: &mut [u8]) -> Result<(), FormatError> {
         match self.files.get(info.file) {
             Some(file) => file.read_into(info, offset, buf),

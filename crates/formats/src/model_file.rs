@@ -52,6 +52,10 @@ impl TensorSource for ModelFile {
         self.source().tensor(name)
     }
 
+    fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.source().info(name)
+    }
+
     fn read_into(&self, info: &TensorInfo, offset: u64, buf: &mut [u8]) -> Result<(), FormatError> {
         self.source().read_into(info, offset, buf)
     }

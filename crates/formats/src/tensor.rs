@@ -47,9 +47,7 @@ pub trait TensorSource {
     fn tensor(&self, name: &str) -> Result<&TensorInfo, FormatError>;
 
     /// The tensor of this name, or `None` where [`TensorSource::tensor`] would give an error.
-    fn info(&self, name: &str) -> Option<&TensorInfo> {
-        self.tensor(name).ok()
-    }
+    fn info(&self, name: &str) -> Option<&TensorInfo>;
 
     /// Fills `buf` with the stored bytes of `info`, beginning `offset` bytes into the tensor.
     fn read_into(&self, info: &TensorInfo, offset: u64, buf: &mut [u8]) -> Result<(), FormatError>;
@@ -111,6 +109,13 @@ impl TensorTable {
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.index.keys().map(String::as_str)
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&TensorInfo> {
+        match self.index.get(name) {
+            Some(Entry::Supported(i)) => self.infos.get(*i),
+            _ => None,
+        }
     }
 
     pub(crate) fn find(&self, file: &Path, name: &str) -> Result<&TensorInfo, FormatError> {

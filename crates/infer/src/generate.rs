@@ -5,7 +5,7 @@ use crate::constraint::{Constraint, Deadline};
 use crate::drafts::Drafts;
 use crate::sampler::Sampler;
 use crate::sampling::Pick;
-use nurture_model::{Adapter, Batch, Buffers, Cpu, Decoder, KvCache, Mode};
+use nurture_model::{Adapter, Batch, Buffers, Cpu, Decoder, KvCache, KvType, Mode};
 use std::time::Instant;
 
 /// Tokens of a prompt that go through the network at once; bounds the activations' memory.
@@ -88,7 +88,7 @@ pub struct Generator<'m> {
 }
 
 impl<'m> Generator<'m> {
-    /// A generator with room for `context` tokens. The same prompt gives the same logits bit for bit within a mode.
+    /// A generator with room for `context` tokens; keys and values are stored as the mode has it. The same prompt gives the same logits bit for bit within a mode.
     pub fn new(
         model: &'m Decoder,
         adapter: Option<&'m Adapter>,
@@ -96,7 +96,19 @@ impl<'m> Generator<'m> {
         mode: Mode,
         context: usize,
     ) -> Generator<'m> {
-        let cache = KvCache::new(model.config(), context);
+        Generator::with_kv(model, adapter, cpu, mode, context, mode.kv())
+    }
+
+    /// The same with another way to store keys and values.
+    pub fn with_kv(
+        model: &'m Decoder,
+        adapter: Option<&'m Adapter>,
+        cpu: &'m Cpu,
+        mode: Mode,
+        context: usize,
+        kv: KvType,
+    ) -> Generator<'m> {
+        let cache = KvCache::of(kv, model.config(), context);
         let (buffers, past) = (Buffers::new(), Vec::new());
         Generator { model, adapter, cpu, mode, cache, buffers, past, hidden: Vec::new(), logits: Vec::new() }
     }

@@ -146,7 +146,7 @@ fn the_same_bits_in_any_company() {
         let alone: Vec<_> = recipes
             .iter()
             .map(|r| {
-                let plain = EngineConfig { mode, kv, sharing: false, ..config() };
+                let plain = EngineConfig { mode, kv: Some(kv), sharing: false, ..config() };
                 let mut engine = Engine::new(model.clone(), cpu.clone(), plain);
                 let seen = Seen::default();
                 let heard = answer(&mut engine, r.request(&seen));
@@ -159,7 +159,7 @@ fn the_same_bits_in_any_company() {
         let narrow = EngineConfig { step_tokens: 1, step_time: Duration::ZERO, ..roomy.clone() };
         let bare = EngineConfig { sharing: false, running: 5, ..roomy.clone() };
         for (name, config) in [("roomy", roomy), ("tight", tight), ("narrow", narrow), ("bare", bare)] {
-            let config = EngineConfig { kv, ..config };
+            let config = EngineConfig { kv: Some(kv), ..config };
             let mut engine = Engine::new(model.clone(), cpu.clone(), config);
             let mut order: Vec<usize> = (0..recipes.len()).collect();
             for i in (1..order.len()).rev() {

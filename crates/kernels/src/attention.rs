@@ -7,7 +7,9 @@
 //! Orders of summation: a score sums over `head_dim` in order; the softmax's sum runs in 16 partial sums by key
 //! position modulo 16; the output sums over keys in order. None depends on the blocks.
 
-use crate::kv::{Held, KvLayer};
+mod few;
+
+use crate::kv::{Held, KvLayer, PART};
 use crate::lanes::{LANES, lanes_fn};
 use crate::math::exp;
 use crate::pool::{Pool, Shares};
@@ -48,7 +50,7 @@ impl Span {
     }
 }
 
-/// Keys side by side in [`Keys::Panels`].
+/// Rows of a panel of a cache.
 pub const KEY_PANEL: usize = MAX_NR;
 
 /// Where the keys lie.
@@ -56,30 +58,8 @@ pub const KEY_PANEL: usize = MAX_NR;
 pub enum Keys<'a> {
     /// `[rows, K · head_dim]`: the batch's own; they are packed for each block of queries
     Rows(&'a [f32]),
-    /// `[panel][K][head_dim][32]`: a cache that [`store_keys`] fills, with the keys of 32 rows side by side, as the
-    /// products want them
-    Panels(&'a [f32]),
     /// a cache's, with the values beside them
     Held(&'a KvLayer),
-}
-
-/// Floats of the panels of `rows` keys of `width` values.
-pub fn key_panels_len(rows: usize, width: usize) -> usize {
-    rows.next_multiple_of(KEY_PANEL) * width
-}
-
-/// Writes keys `[n, width]` to rows `row ..` of panels ([`Keys::Panels`]).
-///
-/// # Panics
-/// If the rows lie outside.
-pub fn store_keys(panels: &mut [f32], width: usize, row: usize, keys: &[f32]) {
-    for (i, key) in keys.chunks_exact(width).enumerate() {
-        let (panel, lane) = ((row + i) / KEY_PANEL, (row + i) % KEY_PANEL);
-        let panel = &mut panels[panel * KEY_PANEL * width..][..KEY_PANEL * width];
-        for (to, &v) in panel.chunks_exact_mut(KEY_PANEL).zip(key) {
-            to[lane] = v;
-        }
-    }
 }
 
 /// Score rows of a task.
@@ -128,6 +108,16 @@ fn stretches(span: &Span, lo: usize, hi: usize) -> impl Iterator<Item = (usize, 
         next += count;
         let (from, to) = (at.max(lo), (at + count).min(hi));
         (from < to).then(|| (from - lo, row + from - at, to - from))
+    })
+}
+
+/// [`stretches`] cut where panels of a cache end.
+fn pieces(span: &Span, lo: usize, hi: usize) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
+    stretches(span, lo, hi).flat_map(|(col, row, count)| {
+        (row / KEY_PANEL..(row + count).div_ceil(KEY_PANEL)).map(move |panel| {
+            let from = row.max(panel * KEY_PANEL);
+            (col + from - row, from, (row + count).min((panel + 1) * KEY_PANEL) - from)
+        })
     })
 }
 
@@ -298,7 +288,10 @@ unsafe fn soften<L: Micro>(s: &mut [f32], from: usize, to: usize, scale: f32) ->
     }
 }
 
-/// [`scores`] with keys of `(K, head)` that lie in panels already.
+/// Rows of queries up to which attention waits for memory, not for arithmetic: the next keys and values are asked for early.
+const FEW_ROWS: usize = 8;
+
+/// [`scores`] with keys of `(K, head)` that lie in panels already. Rows of `out` are `width` apart; `room` columns may be written.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 unsafe fn scores_in_place<L: Micro>(
@@ -312,7 +305,7 @@ unsafe fn scores_in_place<L: Micro>(
     head: (usize, usize),
     wide: *mut f32,
     out: *mut f32,
-    width: usize,
+    (width, room): (usize, usize),
 ) {
     let nr = L::NV * LANES;
     let mut spare = [0f32; 16 * MAX_NR];
@@ -322,7 +315,10 @@ unsafe fn scores_in_place<L: Micro>(
             let first = piece * nr;
             let skip = row.saturating_sub(first);
             let to = col + (first + skip - row);
-            let direct = skip == 0 && to + nr <= width;
+            let direct = skip == 0 && to + nr <= room;
+            if rows <= FEW_ROWS {
+                held.ask_keys(head, d, first + KEY_PANEL, nr);
+            }
             // SAFETY: the panel exists; the caller's `wide` holds a piece.
             let (keys, ldb) = unsafe { held.keys::<L>(head, d, first, nr, wide) };
             let mut r = 0;
@@ -358,7 +354,7 @@ unsafe fn scores_in_place<L: Micro>(
     }
 }
 
-/// `c[r, ..64] (+)= Σ_k a[r, k] · b[k, ..64]` for `R` rows with all sums in registers: [`mix`] where there are few rows,
+/// `c[r, ..32] (+)= Σ_k a[r, k] · b[k, ..32]` for `R` rows with all sums in registers: [`mix`] where there are few rows,
 /// the same chains.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
@@ -374,7 +370,7 @@ unsafe fn mix_few<L: Micro, const R: usize>(
 ) {
     // SAFETY: the caller's shapes.
     unsafe {
-        const V: usize = 4;
+        const V: usize = 2;
         let mut acc = [[L::splat(0.0); V]; R];
         if add {
             for r in 0..R {
@@ -408,60 +404,92 @@ unsafe fn forward_token_lanes<L: Micro>(
     span: &Span,
     b: &Block,
     head: usize,
-    heads: (usize, usize),
     q: &[f32],
     held: Held<'_>,
     o: *mut f32,
     buffer: &mut [f32],
 ) {
-    let (d, group) = (s.head_dim, s.heads / s.kv_heads);
-    let ldq = s.heads * d;
-    let (rows, width) = (heads.1 - heads.0, b.width());
+    let (d, rows, width) = (s.head_dim, s.heads / s.kv_heads, b.width());
     let (spare, sc) = buffer.split_at_mut(held.spare(d));
     let spare = spare.as_mut_ptr();
-    let at = (span.row + b.i0) * ldq + (head * group + heads.0) * d;
+    let at = ((span.row + b.i0) * s.heads + head * rows) * d;
     // SAFETY: shapes were checked by `attention_forward`; this task alone writes these heads.
     unsafe {
         let (left, which) = (q.as_ptr().add(at), (s.kv_heads, head));
-        scores_in_place::<L>(span, b, left, d, rows, d, held, which, spare, sc.as_mut_ptr(), width);
+        scores_in_place::<L>(span, b, left, d, rows, d, held, which, spare, sc.as_mut_ptr(), (width, width));
         let mut sums = [0f32; TASK_ROWS];
         let (from, to) = b.visible(s, b.i0);
         for (row, sum) in sc.chunks_exact_mut(width).zip(&mut sums) {
             *sum = soften::<L>(row, from, to, s.scale).1;
         }
         let o = o.add(at);
-        let pieces = stretches(span, b.lo, b.hi).flat_map(|(col, row, count)| {
-            let most = held.at_once();
-            (0..count).step_by(most).map(move |i| (col + i, row + i, most.min(count - i)))
-        });
-        for (col, row, count) in pieces {
-            let (from, ldv) = held.values::<L>(which, d, row, count, spare);
-            let a = sc.as_ptr().add(col);
-            let add = col > 0;
-            let (mut r, wide) = (0, 4 * LANES);
-            if L::NV < 2 || !d.is_multiple_of(wide) {
-                mix::<L>(rows, d, count, a, 1, width, from, ldv, o, d, add);
-                r = rows;
+        for part in 0..d.div_ceil(PART) {
+            weigh::<L>(
+                span,
+                b,
+                held,
+                which,
+                (d, part),
+                rows,
+                sc.as_ptr(),
+                width,
+                spare,
+                o.add(part * PART),
+                d,
+            );
+        }
+        divide(&sums[..rows], d, o, d);
+    }
+}
+
+/// Columns `32 part ..` of a head's outputs: weights `[rows, width]` times the values of a cache.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn weigh<L: Micro>(
+    span: &Span,
+    b: &Block,
+    held: Held<'_>,
+    which: (usize, usize),
+    (d, part): (usize, usize),
+    rows: usize,
+    weights: *const f32,
+    width: usize,
+    wide: *mut f32,
+    o: *mut f32,
+    ldo: usize,
+) {
+    for (col, row, count) in pieces(span, b.lo, b.hi) {
+        if rows <= FEW_ROWS {
+            held.ask_values(which, d, part, row / KEY_PANEL + 1);
+        }
+        // SAFETY: the caller's shapes.
+        unsafe {
+            let (from, across) = held.values::<L>(which, d, part, row, count, wide);
+            let (a, add) = (weights.add(col), col > 0);
+            if rows > FEW_ROWS || across != 2 * LANES {
+                mix::<L>(rows, across, count, a, 1, width, from, across, o, ldo, add);
+                continue;
             }
-            while r < rows {
-                let (a, o) = (a.add(r * width), o.add(r * d));
-                let here = (rows - r).min(3);
-                for x in (0..d).step_by(wide) {
-                    let (from, o) = (from.add(x), o.add(x));
-                    match here {
-                        1 => mix_few::<L, 1>(count, a, width, from, ldv, o, d, add),
-                        2 => mix_few::<L, 2>(count, a, width, from, ldv, o, d, add),
-                        _ => mix_few::<L, 3>(count, a, width, from, ldv, o, d, add),
-                    }
+            for r in (0..rows).step_by(3) {
+                let (a, o) = (a.add(r * width), o.add(r * ldo));
+                match rows - r {
+                    1 => mix_few::<L, 1>(count, a, width, from, across, o, ldo, add),
+                    2 => mix_few::<L, 2>(count, a, width, from, across, o, ldo, add),
+                    _ => mix_few::<L, 3>(count, a, width, from, across, o, ldo, add),
                 }
-                r += here;
             }
         }
-        for (i, sum) in sums.iter().enumerate().take(rows) {
-            let inv = 1.0 / sum;
-            for x in 0..d {
-                *o.add(i * d + x) *= inv;
-            }
+    }
+}
+
+/// Divides rows of `columns` outputs by the sums of their weights.
+#[inline(always)]
+unsafe fn divide(sums: &[f32], columns: usize, o: *mut f32, ldo: usize) {
+    for (i, sum) in sums.iter().enumerate() {
+        let inverse = 1.0 / sum;
+        for x in 0..columns {
+            // SAFETY: the caller's shapes.
+            unsafe { *o.add(i * ldo + x) *= inverse };
         }
     }
 }
@@ -470,8 +498,8 @@ lanes_fn! {
     /// # Safety
     /// See `attention_forward`; the block is one token.
     unsafe fn forward_token(
-        s: &AttentionShape, span: &Span, b: &Block, head: usize, heads: (usize, usize), q: &[f32], held: Held<'_>,
-        o: *mut f32, buffer: &mut [f32]
+        s: &AttentionShape, span: &Span, b: &Block, head: usize, q: &[f32], held: Held<'_>, o: *mut f32,
+        buffer: &mut [f32]
     ) = forward_token_lanes
 }
 
@@ -505,7 +533,7 @@ unsafe fn forward_block_lanes<L: Micro>(
                 Source::Rows(..) => scores::<L>(left, ldq, rows, d, panels, sc.as_mut_ptr(), width),
                 Source::Held(held) => {
                     let (wide, sc) = (panels.as_mut_ptr(), sc.as_mut_ptr());
-                    scores_in_place::<L>(span, b, left, ldq, rows, d, held, which, wide, sc, width);
+                    scores_in_place::<L>(span, b, left, ldq, rows, d, held, which, wide, sc, (width, width));
                 }
             }
             let mut sums = [0f32; TASK_ROWS];
@@ -517,24 +545,22 @@ unsafe fn forward_block_lanes<L: Micro>(
                     *lse.add((span.row + b.i0 + i) * s.heads + head * group + g) = max + sum.ln();
                 }
             }
-            let pieces = stretches(span, b.lo, b.hi).flat_map(|(col, row, count)| {
-                let most = source.at_once();
-                (0..count).step_by(most).map(move |i| (col + i, row + i, most.min(count - i)))
-            });
-            for (col, row, count) in pieces {
-                let (from, ldv) = match source {
-                    Source::Rows(_, v) => (v.as_ptr().add(row * ldk + head * d), ldk),
-                    Source::Held(held) => held.values::<L>(which, d, row, count, panels.as_mut_ptr()),
-                };
-                let a = sc.as_ptr().add(col);
-                mix::<L>(rows, d, count, a, 1, width, from, ldv, o.add(at), ldq, col > 0);
-            }
-            for (i, sum) in sums.iter().enumerate().take(rows) {
-                let inv = 1.0 / sum;
-                for x in 0..d {
-                    *o.add(at + i * ldq + x) *= inv;
+            let (weights, o) = (sc.as_ptr(), o.add(at));
+            match source {
+                Source::Rows(_, v) => {
+                    for (col, row, count) in stretches(span, b.lo, b.hi) {
+                        let from = v.as_ptr().add(row * ldk + head * d);
+                        mix::<L>(rows, d, count, weights.add(col), 1, width, from, ldk, o, ldq, col > 0);
+                    }
+                }
+                Source::Held(held) => {
+                    for part in 0..d.div_ceil(PART) {
+                        let (wide, o) = (panels.as_mut_ptr(), o.add(part * PART));
+                        weigh::<L>(span, b, held, which, (d, part), rows, weights, width, wide, o, ldq);
+                    }
                 }
             }
+            divide(&sums[..rows], d, o, ldq);
         }
     }
 }
@@ -563,15 +589,6 @@ impl Source<'_> {
         match self {
             Source::Rows(..) => width * d,
             Source::Held(held) => held.spare(d),
-        }
-    }
-
-    /// Rows of values that can be had at once.
-    #[inline(always)]
-    fn at_once(&self) -> usize {
-        match self {
-            Source::Rows(..) => usize::MAX,
-            Source::Held(held) => held.at_once(),
         }
     }
 }
@@ -624,10 +641,6 @@ pub fn attention_forward(
     let t = q.len() / ldq;
     let (keys_fit, rows, source) = match k {
         Keys::Rows(k) => (k.len() == v.len(), v.len() / ldk, Source::Rows(k, v)),
-        Keys::Panels(k) => {
-            let fit = k.len() == key_panels_len(v.len() / ldk, ldk);
-            (fit, v.len() / ldk, Source::Held(Held::F32 { k, v }))
-        }
         Keys::Held(layer) => {
             let fit = v.is_empty() && layer.shape() == (s.kv_heads, s.head_dim);
             (fit, layer.rows(), Source::Held(layer.held()))
@@ -646,25 +659,21 @@ pub fn attention_forward(
     }
     tasks.reverse();
     let keep = !lse.is_empty();
+    if let (Source::Held(held), false) = (source, keep)
+        && few::worth(s, spans, pool.threads())
+    {
+        return few::forward(pool, s, spans, q, held, o);
+    }
     let (os, ls) = (Shares::new(o), Shares::new(lse));
-    // few tasks: the heads of a group go to several threads too
-    let group = s.heads / s.kv_heads;
-    let pieces = (3 * pool.threads()).div_ceil(tasks.len().max(1)).min(group);
-    pool.run(tasks.len() * pieces, |n| {
-        let ((i, i0, head), piece) = (tasks[n / pieces], n % pieces);
+    pool.run(tasks.len(), |n| {
+        let (i, i0, head) = tasks[n];
         let block = Block::new(s, &spans[i], i0);
-        match source {
-            Source::Held(held) if block.i1 - block.i0 == 1 && !keep => {
-                let heads = (piece * group / pieces, (piece + 1) * group / pieces);
-                let floats = held.spare(s.head_dim) + (heads.1 - heads.0) * block.width();
-                return with_panels(floats, |buffer| {
-                    // SAFETY: shapes are checked above; a task alone writes its heads of the token.
-                    unsafe { forward_token(s, &spans[i], &block, head, heads, q, held, os.ptr(), buffer) }
-                });
-            }
-            // longer blocks share their packed keys: one piece does them whole
-            _ if piece > 0 => return,
-            _ => {}
+        if let (Source::Held(held), 1, false) = (source, block.i1 - block.i0, keep) {
+            let floats = held.spare(s.head_dim) + s.heads / s.kv_heads * block.width();
+            return with_panels(floats, |buffer| {
+                // SAFETY: shapes are checked above; a task alone writes its heads of the token.
+                unsafe { forward_token(s, &spans[i], &block, head, q, held, os.ptr(), buffer) }
+            });
         }
         let lse = if keep { ls.ptr() } else { std::ptr::null_mut() };
         let floats = source.extra(block.width(), s.head_dim) + (block.i1 - block.i0) * block.width();

@@ -7,7 +7,7 @@
 
 use crate::dot8::{Dot, Ints, dot_fn};
 use crate::dtype::DType;
-use crate::lanes::{LANES, Lanes};
+use crate::lanes::{LANES, Lanes, ask};
 use crate::linear::{Cpu, Forward, check_parts, linear_at, linear_forward, lora_h};
 use crate::pool::Shares;
 use crate::quantise::{FINE, Group, PLANES, Quantised, SIDE};
@@ -198,19 +198,6 @@ unsafe fn tile_rows_of<D: Dot, const T: usize>(p: &Part<'_>, tile: usize, t: usi
 /// How far ahead of the products the weights are asked for.
 const AHEAD: usize = 2048;
 
-/// Asks for the cache lines of `len` bytes at `p`, which may lie beyond the weight.
-#[inline(always)]
-fn prefetch(p: *const u8, len: usize) {
-    #[cfg(target_arch = "x86_64")]
-    for line in (0..len).step_by(64) {
-        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: prefetching touches nothing, wherever the address points.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(line).cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (p, len);
-}
-
 /// Steps of 16-bit sums that cannot overflow: a step adds at most 2 · 127 · (largest weight).
 const fn narrow_steps(dtype: DType) -> usize {
     match dtype {
@@ -347,7 +334,7 @@ unsafe fn block<D: Dot, const T: usize, const M: usize>(p: &Part<'_>, tile: usiz
         for run in 0..runs {
             if row == 0 {
                 // the first rows bring the tile from memory; the others find it in the cache
-                prefetch(bytes.wrapping_add(run * run_bytes(dtype) + AHEAD), run_bytes(dtype));
+                ask(bytes.wrapping_add(run * run_bytes(dtype) + AHEAD), run_bytes(dtype));
             }
             let [(d, m), (d2, m2)] = scales32::<D::L>(dtype, bytes, run);
             let ints = int_sums::<D, T, M>(bytes, run, 0, x);

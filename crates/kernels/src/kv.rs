@@ -1,11 +1,12 @@
 //! Keys and values of one layer in a cache: as float32, as half floats, or as bytes with a scale for each row and head.
 //!
-//! Keys stand in panels, `[panel][K][head_dim][32]`: those of 32 rows side by side, as the products want them; values by rows.
+//! Keys stand in panels, `[panel][K][head_dim][32]`: those of 32 rows side by side, as the products want them. Values stand in
+//! panels too, `[panel][K][part][32][32]`: 32 columns of 32 rows of a head lie together (the last part of a head may be narrower).
 //! What is not float32 is widened piece by piece (at most 32 rows of a head) next to the product that needs it, so attention
 //! over a cache gives the bits of attention over the widened values, and reads a half or a quarter of the memory.
 
 use crate::attention::KEY_PANEL;
-use crate::lanes::{LANES, Lanes, lanes_fn};
+use crate::lanes::{LANES, Lanes, ask, lanes_fn};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
@@ -55,7 +56,7 @@ enum Data {
         k: Vec<u16>,
         v: Vec<u16>,
     },
-    /// scales of keys `[panel][K][32]`, of values `[rows][K]`
+    /// scales `[panel][K][32]`
     Q8 {
         k: Vec<i8>,
         ks: Vec<f32>,
@@ -108,19 +109,20 @@ impl KvLayer {
         assert!(n <= self.rows && row <= self.rows - n, "rows outside the cache");
         match &mut self.data {
             Data::F32 { k, v } => {
-                for (i, key) in keys.chunks_exact(width).enumerate() {
+                for (i, (key, value)) in keys.chunks_exact(width).zip(values.chunks_exact(width)).enumerate()
+                {
                     scatter(k, width, row + i, key);
+                    put(v, (heads, d), row + i, value);
                 }
-                v[row * width..][..n * width].copy_from_slice(values);
             }
             Data::F16 { k, v } => {
                 let mut short = vec![f16::ZERO; width];
                 for (i, (key, value)) in keys.chunks_exact(width).zip(values.chunks_exact(width)).enumerate()
                 {
                     short.convert_from_f32_slice(key);
-                    scatter(k, width, row + i, half::slice::HalfFloatSliceExt::reinterpret_cast(&short[..]));
+                    scatter(k, width, row + i, HalfFloatSliceExt::reinterpret_cast(&short[..]));
                     short.convert_from_f32_slice(value);
-                    v[(row + i) * width..][..width].copy_from_slice(short.reinterpret_cast());
+                    put(v, (heads, d), row + i, HalfFloatSliceExt::reinterpret_cast(&short[..]));
                 }
             }
             Data::Q8 { k, ks, v, vs } => {
@@ -128,14 +130,17 @@ impl KvLayer {
                 for (i, (key, value)) in keys.chunks_exact(width).zip(values.chunks_exact(width)).enumerate()
                 {
                     let (panel, lane) = ((row + i) / KEY_PANEL, (row + i) % KEY_PANEL);
-                    for head in 0..heads {
-                        let part = head * d..(head + 1) * d;
-                        let scale = bytes_of(&key[part.clone()], &mut bytes[part.clone()]);
-                        ks[(panel * heads + head) * KEY_PANEL + lane] = scale;
-                        let to = &mut v[(row + i) * width..][part.clone()];
-                        vs[(row + i) * heads + head] = bytes_of(&value[part], to);
+                    for (from, scales, is_key) in [(key, &mut *ks, true), (value, &mut *vs, false)] {
+                        for head in 0..heads {
+                            let part = head * d..(head + 1) * d;
+                            let scale = bytes_of(&from[part.clone()], &mut bytes[part]);
+                            scales[(panel * heads + head) * KEY_PANEL + lane] = scale;
+                        }
+                        match is_key {
+                            true => scatter(k, width, row + i, &bytes),
+                            false => put(v, (heads, d), row + i, &bytes),
+                        }
                     }
-                    scatter(k, width, row + i, &bytes);
                 }
             }
         }
@@ -155,6 +160,16 @@ fn scatter<T: Copy>(panels: &mut [T], width: usize, row: usize, key: &[T]) {
     let panel = &mut panels[row / KEY_PANEL * KEY_PANEL * width..][..KEY_PANEL * width];
     for (to, &v) in panel.chunks_exact_mut(KEY_PANEL).zip(key) {
         to[row % KEY_PANEL] = v;
+    }
+}
+
+/// Puts a row of values into its places in a panel.
+fn put<T: Copy>(panels: &mut [T], (heads, d): (usize, usize), row: usize, values: &[T]) {
+    let panel = &mut panels[row / KEY_PANEL * KEY_PANEL * heads * d..][..KEY_PANEL * heads * d];
+    for (head, value) in panel.chunks_exact_mut(KEY_PANEL * d).zip(values.chunks_exact(d)) {
+        for (part, from) in head.chunks_mut(KEY_PANEL * PART).zip(value.chunks(PART)) {
+            part[row % KEY_PANEL * from.len()..][..from.len()].copy_from_slice(from);
+        }
     }
 }
 
@@ -179,19 +194,13 @@ pub(crate) enum Held<'a> {
     Q8 { k: &'a [i8], ks: &'a [f32], v: &'a [i8], vs: &'a [f32] },
 }
 
-/// Rows of a piece at most.
-pub(crate) const PIECE: usize = KEY_PANEL;
+/// Columns of a head's values that lie together.
+pub(crate) const PART: usize = 32;
 
 impl Held<'_> {
     /// Floats that [`Held::keys`] and [`Held::values`] need to widen.
     pub(crate) fn spare(&self, d: usize) -> usize {
-        if matches!(self, Held::F32 { .. }) { 0 } else { PIECE * d }
-    }
-
-    /// Rows of values that can be had at once.
-    #[inline(always)]
-    pub(crate) fn at_once(&self) -> usize {
-        if matches!(self, Held::F32 { .. }) { usize::MAX } else { PIECE }
+        if matches!(self, Held::F32 { .. }) { 0 } else { KEY_PANEL * d.max(PART) }
     }
 
     /// Keys of `nr` rows from `first` (a multiple of `nr`; 16 or 32) of a head, transposed: `[d][nr]` at the stride that
@@ -238,60 +247,99 @@ impl Held<'_> {
         (spare, nr)
     }
 
-    /// Values of `count` rows (at most [`Held::at_once`]) from `row` of a head: `[count][d]` at the stride that comes with it.
+    /// Asks memory for the keys of `nr` rows from `first` of a head, which may lie beyond the end.
+    #[inline(always)]
+    pub(crate) fn ask_keys(&self, (heads, head): (usize, usize), d: usize, first: usize, nr: usize) {
+        let (panel, lane) = (first / KEY_PANEL, first % KEY_PANEL);
+        let at = (panel * heads + head) * d * KEY_PANEL + lane;
+        let (p, size) = match *self {
+            Held::F32 { k, .. } => (k.as_ptr().wrapping_add(at).cast::<u8>(), 4),
+            Held::F16 { k, .. } => (k.as_ptr().wrapping_add(at).cast(), 2),
+            Held::Q8 { k, .. } => (k.as_ptr().wrapping_add(at).cast(), 1),
+        };
+        if nr == KEY_PANEL {
+            return ask(p, d * KEY_PANEL * size);
+        }
+        for i in 0..d {
+            ask(p.wrapping_add(i * KEY_PANEL * size), nr * size);
+        }
+    }
+
+    /// Values of `count` rows from `row`, all of one panel: columns `32 part ..` of a head, at most 32, at the stride that
+    /// comes with them.
     ///
     /// # Safety
     /// As [`Held::keys`].
     #[inline(always)]
     pub(crate) unsafe fn values<L: Lanes>(
         &self,
-        (heads, head): (usize, usize),
+        which: (usize, usize),
         d: usize,
+        part: usize,
         row: usize,
         count: usize,
         spare: *mut f32,
     ) -> (*const f32, usize) {
-        let at = (row * heads + head) * d;
-        let whole = d / LANES * LANES;
-        // SAFETY: rows of `heads · d` values; the last `d - whole` of a head one by one.
+        let (at, across) = place(which, d, part, row / KEY_PANEL);
+        let (heads, head) = which;
+        let (at, n) = (at + row % KEY_PANEL * across, count * across);
+        // SAFETY: the part holds 32 rows of `across` values.
         unsafe {
             match *self {
-                Held::F32 { v, .. } => return (v.as_ptr().add(at), heads * d),
+                Held::F32 { v, .. } => return (v.as_ptr().add(at), across),
                 Held::F16 { v, .. } => {
-                    for i in 0..count {
-                        let (p, out) = (v.as_ptr().add(at + i * heads * d), spare.add(i * d));
-                        for x in (0..whole).step_by(LANES) {
-                            L::load_f16(p.add(x).cast()).store(out.add(x));
-                        }
-                        for x in whole..d {
-                            *out.add(x) = f16::from_bits(*p.add(x)).to_f32();
-                        }
+                    let (p, whole) = (v.as_ptr().add(at), n / LANES * LANES);
+                    for i in (0..whole).step_by(LANES) {
+                        L::load_f16(p.add(i).cast()).store(spare.add(i));
+                    }
+                    for i in whole..n {
+                        *spare.add(i) = f16::from_bits(*p.add(i)).to_f32();
                     }
                 }
                 Held::Q8 { v, vs, .. } => {
+                    let scales =
+                        vs.as_ptr().add((row / KEY_PANEL * heads + head) * KEY_PANEL + row % KEY_PANEL);
+                    let whole = across / LANES * LANES;
                     for i in 0..count {
-                        let (p, out) = (v.as_ptr().add(at + i * heads * d), spare.add(i * d));
-                        let scale = *vs.as_ptr().add((row + i) * heads + head);
+                        let (p, out, scale) =
+                            (v.as_ptr().add(at + i * across), spare.add(i * across), *scales.add(i));
                         for x in (0..whole).step_by(LANES) {
                             let q = L::int_to_f32(L::load_i8(p.add(x).cast()));
                             q.mul(L::splat(scale)).store(out.add(x));
                         }
-                        for x in whole..d {
+                        for x in whole..across {
                             *out.add(x) = f32::from(*p.add(x)) * scale;
                         }
                     }
                 }
             }
         }
-        (spare, d)
+        (spare, across)
     }
+
+    /// Asks memory for a part of a head's values in a panel, which may lie beyond the end.
+    #[inline(always)]
+    pub(crate) fn ask_values(&self, which: (usize, usize), d: usize, part: usize, panel: usize) {
+        let (at, across) = place(which, d, part, panel);
+        match *self {
+            Held::F32 { v, .. } => ask(v.as_ptr().wrapping_add(at).cast(), KEY_PANEL * across * 4),
+            Held::F16 { v, .. } => ask(v.as_ptr().wrapping_add(at).cast(), KEY_PANEL * across * 2),
+            Held::Q8 { v, .. } => ask(v.as_ptr().wrapping_add(at).cast(), KEY_PANEL * across),
+        }
+    }
+}
+
+/// Where part `part` of a head's values begins in a panel, and its columns.
+#[inline(always)]
+fn place((heads, head): (usize, usize), d: usize, part: usize, panel: usize) -> (usize, usize) {
+    (((panel * heads + head) * d + part * PART) * KEY_PANEL, PART.min(d - part * PART))
 }
 
 #[inline(always)]
 unsafe fn widen_lanes<L: Lanes>(layer: &KvLayer, row: usize, k: &mut [f32], v: &mut [f32]) {
     let (heads, d) = layer.shape();
     let held = layer.held();
-    let mut spare = vec![0f32; PIECE * d];
+    let mut spare = vec![0f32; KEY_PANEL * d.max(PART)];
     for head in 0..heads {
         // SAFETY: the row was checked; `spare` holds a piece.
         unsafe {
@@ -300,9 +348,11 @@ unsafe fn widen_lanes<L: Lanes>(layer: &KvLayer, row: usize, k: &mut [f32], v: &
             for i in 0..d {
                 k[head * d + i] = *p.add(i * ld + row - first);
             }
-            let (p, _) = held.values::<L>((heads, head), d, row, 1, spare.as_mut_ptr());
-            for i in 0..d {
-                v[head * d + i] = *p.add(i);
+            for part in 0..d.div_ceil(PART) {
+                let (p, across) = held.values::<L>((heads, head), d, part, row, 1, spare.as_mut_ptr());
+                for i in 0..across {
+                    v[head * d + part * PART + i] = *p.add(i);
+                }
             }
         }
     }

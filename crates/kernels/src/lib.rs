@@ -48,7 +48,6 @@ pub use adamw::{AdamW, adamw, sum_of_squares};
 pub use adamw8::{BLOCK8, Moments8, adamw8};
 pub use attention::{
     AttentionBackward, AttentionShape, KEY_PANEL, Keys, Span, attention_backward, attention_forward,
-    key_panels_len, store_keys,
 };
 pub use ceilings::{Int8Path, fma_rate, int8_rate, read_rate};
 pub use dtype::{DType, f16_to_f32};

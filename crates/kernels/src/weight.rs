@@ -216,19 +216,39 @@ impl Weight {
     pub fn first_row_not_finite(&self, pool: &Pool) -> Option<usize> {
         let found = std::sync::atomic::AtomicUsize::new(usize::MAX);
         pool.run(self.tiles(), |t| {
+            let tile = self.tile(t);
+            if tile.chunks_exact(tile_block_bytes(self.dtype)).all(|block| is_finite(self.dtype, block)) {
+                return;
+            }
             let mut run = [0f32; RUN * LANES];
             for j in 0..self.runs() {
                 // SAFETY: as in `row_into`.
-                unsafe { decode_run(self.dtype, self.tile(t).as_ptr(), j, run.as_mut_ptr(), LANES) };
-                // x · 0 is 0 for finite values and NaN otherwise; the sum stays 0 only if all are finite
-                if run.iter().map(|x| x * 0.0).sum::<f32>() != 0.0 {
-                    let lane =
-                        (0..LANES).find(|l| (0..RUN).any(|k| !run[k * LANES + l].is_finite())).unwrap_or(0);
+                unsafe { decode_run(self.dtype, tile.as_ptr(), j, run.as_mut_ptr(), LANES) };
+                let broken = |lane: &usize| (0..RUN).any(|k| !run[k * LANES + lane].is_finite());
+                if let Some(lane) = (0..LANES).find(broken) {
                     found.fetch_min(t * TILE_ROWS + lane, std::sync::atomic::Ordering::Relaxed);
                 }
             }
         });
         Some(found.into_inner()).filter(|&row| row != usize::MAX)
+    }
+}
+
+/// Whether a block of a tile holds finite values alone. Those of quantised types are whole numbers times one or two half
+/// floats, which stand first in the block, and no such product overflows.
+fn is_finite(dtype: DType, block: &[u8]) -> bool {
+    fn halves(bytes: &[u8], exponent: u16) -> bool {
+        let odd = |b: &[u8; 2]| u16::from_le_bytes(*b) & exponent == exponent;
+        !bytes.as_chunks::<2>().0.iter().fold(false, |any, b| any | odd(b))
+    }
+    match dtype {
+        DType::F32 => {
+            let odd = |b: &[u8; 4]| u32::from_le_bytes(*b) & 0x7f80_0000 == 0x7f80_0000;
+            !block.as_chunks::<4>().0.iter().fold(false, |any, b| any | odd(b))
+        }
+        DType::F16 => halves(block, 0x7c00),
+        DType::BF16 => halves(block, 0x7f80),
+        _ => halves(&block[..if dtype.has_min() { 4 * LANES } else { 2 * LANES }], 0x7c00),
     }
 }
 
@@ -261,8 +281,8 @@ fn spread(from: &[u8], lane: usize, out: &mut [u8]) {
 
 /// Four bytes a row: quants.
 fn quads(from: &[u8], lane: usize, out: &mut [u8]) {
-    for (i, bytes) in from.as_chunks::<4>().0.iter().enumerate() {
-        out[(i * LANES + lane) * 4..][..4].copy_from_slice(bytes);
+    for (to, bytes) in out.as_chunks_mut::<{ 4 * LANES }>().0.iter_mut().zip(from.as_chunks::<4>().0) {
+        to[lane * 4..lane * 4 + 4].copy_from_slice(bytes);
     }
 }
 

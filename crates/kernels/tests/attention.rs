@@ -64,17 +64,17 @@ fn both_passes(pool: &Pool, s: &AttentionShape, spans: &[Span], x: &Inputs) -> V
     vec![o, lse, dq, dk, dv]
 }
 
-/// Output alone, without the sums for a backward pass. Keys in panels must give the same bits; what stands in rows that
+/// Output alone, without the sums for a backward pass. A cache must give the same bits; what stands in rows that
 /// nobody sees does not matter.
 fn outputs(pool: &Pool, s: &AttentionShape, spans: &[Span], q: &[f32], k: &[f32], v: &[f32]) -> Vec<f32> {
     let mut o = vec![f32::NAN; q.len()];
     attention_forward(pool, s, spans, q, Keys::Rows(k), v, &mut o, &mut []);
     let width = s.kv_heads * s.head_dim;
-    let mut panels = vec![f32::NAN; key_panels_len(k.len() / width, width)];
-    store_keys(&mut panels, width, 0, k);
-    let mut from_panels = vec![f32::NAN; q.len()];
-    attention_forward(pool, s, spans, q, Keys::Panels(&panels), v, &mut from_panels, &mut []);
-    same_bits(&from_panels, &o, "keys in panels");
+    let mut cache = KvLayer::new(KvType::F32, k.len() / width, s.kv_heads, s.head_dim);
+    cache.store(0, k, v);
+    let mut from_cache = vec![f32::NAN; q.len()];
+    attention_forward(pool, s, spans, q, Keys::Held(&cache), &[], &mut from_cache, &mut []);
+    same_bits(&from_cache, &o, "a cache");
     o
 }
 

@@ -72,6 +72,44 @@ fn attention_reads_what_the_cache_stands_for() {
     }
 }
 
+/// One new token over a long cache is shared out by keys and columns where heads are few: the same bits as one thread's.
+#[test]
+fn few_tokens_over_long_caches_take_two_rounds() {
+    let mut rng = Rng::new(3);
+    for (heads, kv_heads, d) in [(9, 3, 64), (4, 1, 256), (5, 1, 32), (4, 2, 24)] {
+        let (width, rows) = (kv_heads * d, 1024);
+        let (k, v) = (floats(&mut rng, rows * width, 2.0), floats(&mut rng, rows * width, 1.0));
+        // pieces that begin and end inside panels, and a second, shorter sequence
+        let long = vec![(512, 32), (3, 150), (640, 201), (320, 100)];
+        let short = vec![(900, 40)];
+        let spans: Vec<Span> = [long, short]
+            .into_iter()
+            .enumerate()
+            .map(|(row, keys)| Span { row, len: 1, keys, tree: row })
+            .collect();
+        let q = floats(&mut rng, 2 * heads * d, 2.0);
+        for kind in KvType::ALL {
+            let mut layer = KvLayer::new(kind, rows, kv_heads, d);
+            layer.store(0, &k, &v);
+            let (wide_k, wide_v): (Vec<_>, Vec<_>) = (0..rows).map(|row| layer.row(row)).unzip();
+            let (wide_k, wide_v) = (wide_k.concat(), wide_v.concat());
+            for (window, spans) in [(None, &spans[..]), (None, &spans[..1]), (Some(300), &spans[..1])] {
+                let shape = AttentionShape { heads, kv_heads, head_dim: d, scale: 0.1, window };
+                let q = &q[..spans.len() * heads * d];
+                let what = format!("{} {heads}/{kv_heads} x {d}, {window:?}", kind.name());
+                same_everywhere(&what, |pool| {
+                    let [mut got, mut want] = [0, 0].map(|_| vec![f32::NAN; q.len()]);
+                    attention_forward(pool, &shape, spans, q, Keys::Held(&layer), &[], &mut got, &mut []);
+                    let keys = Keys::Rows(&wide_k);
+                    attention_forward(pool, &shape, spans, q, keys, &wide_v, &mut want, &mut []);
+                    same_bits(&got, &want, &what);
+                    vec![got]
+                });
+            }
+        }
+    }
+}
+
 #[test]
 fn stored_values_are_near() {
     let _guard = hold();

@@ -8,7 +8,7 @@ use crate::batch::{Batch, KvCache};
 use crate::config::Config;
 use crate::error::ModelError;
 use nurture_kernels::{
-    Cpu, Forward, Keys, Linear, LoraRows, Quantised, Rope, Weight, add, attention_forward, embed,
+    Cpu, Forward, Keys, KvType, Linear, LoraRows, Quantised, Rope, Weight, add, attention_forward, embed,
     gated_forward, linear_at, linear_fast, linear_fast_at, linear_forward, lora_rows, rms_norm_forward, rope,
 };
 
@@ -28,6 +28,14 @@ impl Mode {
         match self {
             Mode::Exact => "exact",
             Mode::Fast => "fast",
+        }
+    }
+
+    /// How keys and values are stored beside it: float32, or half floats, which is far below what the bytes round.
+    pub fn kv(self) -> KvType {
+        match self {
+            Mode::Exact => KvType::F32,
+            Mode::Fast => KvType::F16,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Nothing in this library prints, reads the environment or exits.
 
 pub mod date;
+pub mod embed;
 pub mod engine;
 pub mod export;
 pub mod lang;

@@ -11,7 +11,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::Response;
 use base64::Engine as _;
-use nurture_infer::engine::{Event, Finish, Pooling, Request};
+use nurture_infer::engine::{Event, Finish, Pooling, Request, unit};
 use serde_json::{Value, json};
 use std::time::Instant;
 
@@ -80,13 +80,4 @@ pub(crate) async fn embeddings(
         "object": "list", "data": data, "model": model.name,
         "usage": { "prompt_tokens": tokens, "total_tokens": tokens },
     })))
-}
-
-/// Scaled to length 1.
-fn unit(mut vector: Vec<f32>) -> Vec<f32> {
-    let length = vector.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
-    if length > 0.0 {
-        vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
-    }
-    vector
 }

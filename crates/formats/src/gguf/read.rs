@@ -123,6 +123,10 @@ impl TensorSource for GgufFile {
         self.table.find(&self.path, name)
     }
 
+    fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.table.get(name)
+    }
+
     fn read_into(&self, info: &TensorInfo, offset: u64, buf: &mut [u8]) -> Result<(), FormatError> {
         read_range(&self.path, &*self.source, info, offset, buf)
     }

@@ -9,8 +9,8 @@ use std::time::Duration;
 pub struct EngineConfig {
     /// arithmetic of the products
     pub mode: Mode,
-    /// how keys and values are stored
-    pub kv: KvType,
+    /// how keys and values are stored; `None`: as the mode has it ([`Mode::kv`])
+    pub kv: Option<KvType>,
     /// tokens whose keys and values fit, in all (rounded up to whole pages)
     pub tokens: usize,
     /// longest sequence, prompt and answer; 0: as long as the model knows
@@ -34,7 +34,7 @@ impl Default for EngineConfig {
     fn default() -> EngineConfig {
         EngineConfig {
             mode: Mode::Fast,
-            kv: KvType::F32,
+            kv: None,
             tokens: 32 * 1024,
             context: 0,
             running: 64,
@@ -50,8 +50,13 @@ impl Default for EngineConfig {
 impl EngineConfig {
     /// As many tokens as fit into `bytes`.
     pub fn within(mut self, model: &Config, bytes: usize) -> EngineConfig {
-        self.tokens = (bytes / page_bytes(self.kv, model)).max(1) * PAGE;
+        self.tokens = (bytes / page_bytes(self.kv(), model)).max(1) * PAGE;
         self
+    }
+
+    /// How keys and values are stored.
+    pub fn kv(&self) -> KvType {
+        self.kv.unwrap_or(self.mode.kv())
     }
 
     pub(crate) fn pages(&self) -> usize {

@@ -37,6 +37,6 @@ pub use config::EngineConfig;
 pub use handle::{Answer, EngineHandle, Ticket};
 pub use pages::PAGE;
 pub use picker::{Forced, Past, Picked, Picker, Sampled};
-pub use request::{Cancel, Event, Finish, Pooling, Refused, Request, Sink, Usage};
+pub use request::{Cancel, Event, Finish, Pooling, Refused, Request, Sink, Usage, unit};
 pub use schedule::Engine;
 pub use stats::Stats;

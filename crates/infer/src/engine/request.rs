@@ -16,6 +16,15 @@ pub enum Pooling {
     Mean,
 }
 
+/// A hidden state scaled to length 1, so that the product of two is their cosine.
+pub fn unit(mut vector: Vec<f32>) -> Vec<f32> {
+    let length = vector.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+    if length > 0.0 {
+        vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
+    }
+    vector
+}
+
 /// A request.
 pub struct Request {
     /// token ids, at least one

@@ -45,9 +45,9 @@ impl Engine {
     /// An engine; memory for keys and values is taken as it is first written.
     pub fn new(model: Arc<Decoder>, cpu: Arc<Cpu>, config: EngineConfig) -> Engine {
         let (pages, longest) = (config.pages(), config.longest(model.config()));
-        let cache = KvCache::of(config.kv, model.config(), pages * PAGE);
+        let cache = KvCache::of(config.kv(), model.config(), pages * PAGE);
         let gate = Arc::new(Gate::new(&config, model.config()));
-        let stats = Stats { page_bytes: page_bytes(config.kv, model.config()), pages, ..Stats::default() };
+        let stats = Stats { page_bytes: page_bytes(config.kv(), model.config()), pages, ..Stats::default() };
         Engine {
             compute: Compute::new(config.mode, cache, longest),
             pages: Pages::new(pages),

@@ -5,7 +5,10 @@ mod crowd;
 mod infer;
 mod train;
 
+use anyhow::bail;
+use nurture::kernels::{Isa, force_isa};
 use nurture::lang::Text;
+use nurture::say;
 use serde_json::{Map, Value, json};
 
 use super::args::{Arg, Args};
@@ -72,8 +75,8 @@ pub(crate) const COMMAND: Command = Command {
             "TYPE",
             &["f32", "f16", "q8"],
             Text::new(
-                "infer --parallel: how keys and values are stored (f32)",
-                "infer --parallel：键和值的存储类型（f32）",
+                "infer: how keys and values are stored (fast: f16, exact: f32)",
+                "infer：键和值的存储类型（fast：f16，exact：f32）",
             ),
         ),
         Arg::word(
@@ -111,6 +114,15 @@ pub(crate) const COMMAND: Command = Command {
         ),
         Arg::switch("quick", Text::new("A first impression in a short time", "用较短时间得到初步印象")),
         models::THREADS,
+        Arg::word(
+            "isa",
+            "NAME",
+            &["scalar", "avx2", "avx512"],
+            Text::new(
+                "Measure as on a processor with no more than this (otherwise the best that is here)",
+                "按只有这种指令集的处理器来测（否则用本机最好的）",
+            ),
+        ),
         Arg::switch("json", Text::new("One JSON object on stdout", "在标准输出给出一个 JSON 对象")),
     ],
     run,
@@ -118,6 +130,12 @@ pub(crate) const COMMAND: Command = Command {
 
 fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
     let _working = cli.interrupt.working();
+    if let Some(name) = args.text("isa") {
+        let known = [Isa::Scalar, Isa::Avx2, Isa::Avx512].into_iter().find(|i| i.name() == name);
+        if !known.is_some_and(force_isa) {
+            bail!(say!(cli.lang, "this processor has no {name}", "本机处理器没有 {name}"));
+        }
+    }
     let figures = match args.text("WHAT").unwrap_or_default() {
         "infer" if args.text("parallel").is_some() => crowd::run(cli, args)?,
         "infer" => infer::run(cli, args)?,

@@ -8,6 +8,7 @@ mod args;
 mod bench;
 mod chat;
 mod doctor;
+mod embed;
 mod export;
 mod generate;
 mod help;
@@ -54,6 +55,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     chat::COMMAND,
     generate::COMMAND,
     serve::COMMAND,
+    embed::COMMAND,
     export::COMMAND,
     quantize::COMMAND,
     pull::COMMAND,

@@ -42,7 +42,7 @@ pub(super) fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Option<Figures>> 
     let prompt = args.count("prompt").unwrap_or(128);
     let new = args.count("gen").unwrap_or(64);
     let mode = if args.text("mode") == Some("exact") { Mode::Exact } else { Mode::Fast };
-    let kv = KvType::ALL.into_iter().find(|k| Some(k.name()) == args.text("kv")).unwrap_or_default();
+    let kv = KvType::ALL.into_iter().find(|k| Some(k.name()) == args.text("kv")).unwrap_or(mode.kv());
     let template = base.entry.as_ref().and_then(|e| e.template.clone());
     let options =
         LoadOptions { threads: args.count("threads").unwrap_or(0), template, ..LoadOptions::default() };
@@ -68,7 +68,7 @@ pub(super) fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Option<Figures>> 
         for _ in 0..=repeats(args) {
             let config = EngineConfig {
                 mode,
-                kv,
+                kv: Some(kv),
                 tokens: n * (prompt + new + 64),
                 context: prompt + new + 1,
                 running: n,

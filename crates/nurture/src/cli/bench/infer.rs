@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use nurture::engine::{LoadOptions, Model};
 use nurture::infer::{Generator, Sampler, Sampling, StopIds};
-use nurture::kernels::{Rng, isa};
+use nurture::kernels::{KvType, Rng, isa};
 use nurture::model::Mode;
 
 use super::{Figures, peak_rss, repeats};
@@ -17,13 +17,14 @@ pub(super) fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Option<Figures>> 
     let prompt = args.count("prompt").unwrap_or(512);
     let most = args.count("gen").unwrap_or(if args.switch("quick") { 32 } else { 128 });
     let mode = if args.text("mode") == Some("exact") { Mode::Exact } else { Mode::Fast };
+    let kv = KvType::ALL.into_iter().find(|k| Some(k.name()) == args.text("kv")).unwrap_or(mode.kv());
     let template = base.entry.as_ref().and_then(|e| e.template.clone());
     let options =
         LoadOptions { threads: args.count("threads").unwrap_or(0), template, ..LoadOptions::default() };
     let begin = Instant::now();
     let model = Model::load(&base.path, &options)?;
     let mut load = vec![begin.elapsed().as_secs_f64()];
-    let mut generator = Generator::new(model.decoder(), None, model.cpu(), mode, prompt + most);
+    let mut generator = Generator::with_kv(model.decoder(), None, model.cpu(), mode, prompt + most, kv);
     let vocab = model.tokenizer().vocab_size();
     let mut rng = Rng::stream(0, 1);
     let tokens: Vec<u32> = (0..prompt).map(|_| rng.below(vocab) as u32).collect();
@@ -72,6 +73,7 @@ pub(super) fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Option<Figures>> 
     figures.fact("threads", threads);
     figures.fact("isa", isa().name());
     figures.fact("mode", mode.name());
+    figures.fact("kv", kv.name());
     figures.fact("prompt", prompt);
     figures.fact("gen", most);
     figures.runs("prefill_tok_s", prefill, 1);

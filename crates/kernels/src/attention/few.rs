@@ -1,0 +1,149 @@
+//! One new token for each of few sequences over long caches: too few heads to keep all threads at work. Two rounds instead: scores by
+//! parts of the keys, then outputs by parts of a head. So each key and each value is read by one thread alone, once for
+//! all heads of its group. The chains of sums are those of the other forms.
+
+use super::{AttentionShape, Block, KEY_PANEL, Span, TASK_ROWS, divide, scores_in_place, soften, weigh};
+use crate::kv::{Held, PART};
+use crate::lanes::lanes_fn;
+use crate::pool::{Pool, Shares};
+use crate::product::{Micro, with_panels};
+
+/// Keys of a task of the first round: whole panels.
+const KEYS: usize = 4 * KEY_PANEL;
+
+/// Whether two rounds pay: fewer tasks than keep the threads evenly at work, and enough keys for the second barrier.
+pub(super) fn worth(s: &AttentionShape, spans: &[Span], threads: usize) -> bool {
+    threads > 1
+        && spans.len() * s.kv_heads < 3 * threads
+        && spans.iter().all(|span| span.len == 1)
+        && spans.iter().any(|span| span.key_count() >= 2 * KEYS)
+}
+
+/// As `attention_forward`, which has checked the shapes, for spans of one token.
+pub(super) fn forward(
+    pool: &Pool,
+    s: &AttentionShape,
+    spans: &[Span],
+    q: &[f32],
+    held: Held<'_>,
+    o: &mut [f32],
+) {
+    let (d, group) = (s.head_dim, s.heads / s.kv_heads);
+    let blocks: Vec<Block> = spans.iter().map(|span| Block::new(s, span, 0)).collect();
+    // scores [span][K][group][width], and the tasks that fill them
+    let (mut starts, mut floats, mut parts) = (Vec::new(), 0, Vec::new());
+    for (i, b) in blocks.iter().enumerate() {
+        starts.push(floats);
+        floats += s.heads * b.width();
+        for head in 0..s.kv_heads {
+            parts.extend((b.lo..b.hi).step_by(KEYS).map(|lo| (i, head, lo)));
+        }
+    }
+    let mut scores = vec![0f32; floats];
+    let at = |i: usize, head: usize| starts[i] + head * group * blocks[i].width();
+    let place = |i: usize, head: usize| (spans[i].row * s.heads + head * group) * d;
+    let shares = Shares::new(&mut scores);
+    pool.run(parts.len(), |n| {
+        let (i, head, lo) = parts[n];
+        let whole = &blocks[i];
+        let part = Block { lo, hi: whole.hi.min(lo + KEYS), ..*whole };
+        let room = if part.hi == whole.hi { whole.width() - (lo - whole.lo) } else { KEYS };
+        with_panels(held.spare(d), |wide| {
+            // SAFETY: inside the buffers; a task alone writes its `room` columns of the head's rows.
+            unsafe {
+                let left = q.as_ptr().add(place(i, head));
+                let out = shares.ptr().add(at(i, head) + lo - whole.lo);
+                let line = (whole.width(), room);
+                score(
+                    &spans[i],
+                    &part,
+                    left,
+                    (d, group),
+                    held,
+                    (s.kv_heads, head),
+                    wide.as_mut_ptr(),
+                    out,
+                    line,
+                );
+            }
+        });
+    });
+    let outputs = Shares::new(o);
+    let across = d.div_ceil(PART);
+    pool.run(spans.len() * s.kv_heads * across, |n| {
+        let (i, head, part) = (n / across / s.kv_heads, n / across % s.kv_heads, n % across);
+        let rows = group * blocks[i].width();
+        with_panels(held.spare(d) + rows, |buffer| {
+            let (wide, weights) = buffer.split_at_mut(held.spare(d));
+            // SAFETY: the first round is over, nobody writes scores; a task alone writes its columns of its heads.
+            unsafe {
+                let from = std::slice::from_raw_parts(shares.ptr().add(at(i, head)), rows);
+                weights.copy_from_slice(from);
+                let o = outputs.ptr().add(place(i, head) + part * PART);
+                combine(s, &spans[i], &blocks[i], (head, part), held, wide.as_mut_ptr(), weights, o);
+            }
+        });
+    });
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn score_lanes<L: Micro>(
+    span: &Span,
+    part: &Block,
+    left: *const f32,
+    (d, rows): (usize, usize),
+    held: Held<'_>,
+    head: (usize, usize),
+    wide: *mut f32,
+    out: *mut f32,
+    line: (usize, usize),
+) {
+    // SAFETY: the caller's promise.
+    unsafe { scores_in_place::<L>(span, part, left, d, rows, d, held, head, wide, out, line) }
+}
+
+lanes_fn! {
+    /// # Safety
+    /// As `scores_in_place`.
+    unsafe fn score(
+        span: &Span, part: &Block, left: *const f32, shape: (usize, usize), held: Held<'_>, head: (usize, usize),
+        wide: *mut f32, out: *mut f32, line: (usize, usize)
+    ) = score_lanes
+}
+
+/// Scores of a group `[group, width]` become weights, and these columns `32 part ..` of the group's outputs.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn combine_lanes<L: Micro>(
+    s: &AttentionShape,
+    span: &Span,
+    b: &Block,
+    (head, part): (usize, usize),
+    held: Held<'_>,
+    wide: *mut f32,
+    weights: &mut [f32],
+    o: *mut f32,
+) {
+    let (d, width, rows) = (s.head_dim, b.width(), s.heads / s.kv_heads);
+    let mut sums = [0f32; TASK_ROWS];
+    let (from, to) = b.visible(s, 0);
+    // SAFETY: the caller's buffers have these shapes.
+    unsafe {
+        for (row, sum) in weights.chunks_exact_mut(width).zip(&mut sums) {
+            *sum = soften::<L>(row, from, to, s.scale).1;
+        }
+        let which = (s.kv_heads, head);
+        weigh::<L>(span, b, held, which, (d, part), rows, weights.as_ptr(), width, wide, o, d);
+        divide(&sums[..rows], PART.min(d - part * PART), o, d);
+    }
+}
+
+lanes_fn! {
+    /// # Safety
+    /// `weights` holds the group's scores, `o` begins at the first column of the group's first head, nobody else writes there.
+    unsafe fn combine(
+        s: &AttentionShape, span: &Span, b: &Block, place: (usize, usize), held: Held<'_>, wide: *mut f32,
+        weights: &mut [f32], o: *mut f32
+    ) = combine_lanes
+}
