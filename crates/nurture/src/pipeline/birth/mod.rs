@@ -151,7 +151,8 @@ fn raise(r: &Recipe, new: &Newborn, texts: &Texts, dir: &Path, watch: &mut dyn W
         tokens: sequences.iter().map(|s| s.tokens.len()).sum(),
         longest: sequences.iter().map(|s| s.tokens.len()).max().unwrap_or(0),
     };
-    let config = plan::course(new, &shape, r.train.effort, r.train.seed, lessons, &mut notes);
+    let mut config = plan::course(new, &shape, r.train.effort, r.train.seed, lessons, &mut notes);
+    config.checkpoint_every = r.train.checkpoint_every.map_or(config.checkpoint_every, |n| n as u64);
     watch.event(Event::Values(&notes.0));
     let subject = Subject::full(decoder, Vec::new());
     let plan = expected(&model, &subject, &config, &sequences)?;
@@ -271,7 +272,7 @@ fn measured(
 
 /// The steps, thinned out.
 fn curve(dir: &Path) -> Vec<CurvePoint> {
-    let steps = nurture_train::read_metrics(&dir.join(nurture_train::METRICS)).unwrap_or_default();
+    let steps = nurture_train::read_metrics(dir.join(nurture_train::METRICS)).unwrap_or_default();
     let every = steps.len().div_ceil(POINTS).max(1);
     let point = |m: &nurture_train::StepMetrics| CurvePoint {
         step: m.step,
