@@ -8,7 +8,7 @@ use nurture_data::{LoadOptions, Mapping, SchemaKind, SourceSpec, load_training};
 use std::path::PathBuf;
 
 /// Documents longer than this are parted at the ends of lines, so that a part of them can be held out.
-const PART: usize = 8 << 10;
+const PART: usize = 4 << 10;
 /// One part of so many is held out.
 const HELD_OUT: usize = 20;
 
@@ -18,6 +18,8 @@ pub(super) struct Document {
     /// file and line, and the part
     pub(super) id: String,
     pub(super) source: usize,
+    /// number of the document that it is (a part of)
+    whole: usize,
     pub(super) text: String,
 }
 
@@ -75,13 +77,23 @@ fn part(text: &str) -> Vec<String> {
     out
 }
 
-/// Each twentieth part is held out; of few parts the last, and of one nothing.
-fn hold_out(documents: Vec<Document>) -> (Vec<Document>, Vec<Document>) {
-    let all = documents.len();
-    let every = HELD_OUT.min(all.max(2));
-    let (mut train, mut held) = (Vec::new(), Vec::new());
-    for (i, document) in documents.into_iter().enumerate() {
-        if (i + 1).is_multiple_of(every) { held.push(document) } else { train.push(document) }
+/// Each twentieth part is held out; of few parts the last, and of one nothing. Parts that are left and follow each other
+/// in one document are joined again.
+fn hold_out(parts: Vec<Document>) -> (Vec<Document>, Vec<Document>) {
+    let every = HELD_OUT.min(parts.len().max(2));
+    let (mut train, mut held): (Vec<Document>, Vec<Document>) = (Vec::new(), Vec::new());
+    let mut gap = true;
+    for (i, part) in parts.into_iter().enumerate() {
+        if (i + 1).is_multiple_of(every) {
+            held.push(part);
+            gap = true;
+            continue;
+        }
+        match train.last_mut().filter(|last| !gap && last.whole == part.whole) {
+            Some(last) => last.text.push_str(&part.text),
+            None => train.push(part),
+        }
+        gap = false;
     }
     (train, held)
 }
@@ -121,10 +133,11 @@ pub(super) fn read(files: &[PathBuf], watch: &mut dyn Watch) -> Result<Texts> {
             if !seen.insert(sha256(document.as_bytes())) {
                 continue;
             }
+            let whole = seen.len();
             for text in part(&document) {
                 let list = if is_chinese(&text) { &mut chinese } else { &mut other };
                 let id = format!("{} ({})", example.id, list.len() + 1);
-                list.push(Document { id, source: example.source, text });
+                list.push(Document { id, source: example.source, whole, text });
             }
         }
     }
@@ -159,14 +172,22 @@ mod tests {
     }
 
     #[test]
-    fn a_twentieth_is_held_out_and_something_is_always_left() {
-        let documents = |n: usize| -> Vec<Document> {
-            (0..n).map(|i| Document { id: i.to_string(), source: 0, text: i.to_string() }).collect()
-        };
+    fn a_twentieth_is_held_out_and_the_rest_is_whole_again() {
+        let part =
+            |i: usize, whole: usize| Document { id: i.to_string(), source: 0, whole, text: format!("{i} ") };
+        let texts = |all: &[Document]| all.iter().map(|d| d.text.clone()).collect::<Vec<_>>();
         for (n, held) in [(1, 0), (2, 1), (7, 1), (20, 1), (45, 2), (400, 20)] {
-            let (train, out) = hold_out(documents(n));
+            // each a document of its own
+            let (train, out) = hold_out((0..n).map(|i| part(i, i)).collect());
             assert_eq!((train.len(), out.len()), (n - held, held), "{n}");
         }
+        // 0 to 18 | 19 held | 20, 21 and another document
+        let (train, out) = hold_out((0..23).map(|i| part(i, i / 22)).collect());
+        let first: String = (0..19).map(|i| format!("{i} ")).collect();
+        assert_eq!(
+            (texts(&train), texts(&out)),
+            (vec![first, "20 21 ".into(), "22 ".into()], vec!["19 ".into()])
+        );
     }
 
     #[test]
