@@ -1,9 +1,9 @@
 //! What one new token's attention over a cache costs: microseconds a layer and bytes of keys and values a second, for each way
-//! to store them. 30 layers of SmolLM2-135M's shape by turns; between two tokens 96 MB of other memory are read, as the
-//! weights are when a model decodes.
+//! to store them. The layers of SmolLM2-135M (or of Gemma-3-270M) by turns; between two tokens 96 MB of other memory are
+//! read, as the weights are when a model decodes.
 //!
-//! `cargo run --release -p nurture-kernels --example attention_speed -- [ISA [THREADS [warm]]]`: `warm` is one layer out of the caches
-//! of the processor.
+//! `cargo run --release -p nurture-kernels --example attention_speed -- [ISA [THREADS [gemma] [warm]]]`: `warm` is one layer out of the
+//! caches of the processor.
 
 use nurture_kernels::*;
 use std::time::Instant;
@@ -18,8 +18,10 @@ fn main() {
     let pool = Pool::new(threads);
     let memory = vec![1f32; 24 << 20];
     println!("{} with {threads} threads", isa().name());
-    let warm = args.get(2).is_some_and(|a| a == "warm");
-    let (heads, kv_heads, head_dim, layers) = (9, 3, 64, if warm { 1 } else { 30 });
+    let said = |word: &str| args.iter().any(|a| a == word);
+    let warm = said("warm");
+    let (heads, kv_heads, head_dim, layers) = if said("gemma") { (4, 1, 256, 18) } else { (9, 3, 64, 30) };
+    let layers = if warm { 1 } else { layers };
     let shape = AttentionShape { heads, kv_heads, head_dim, scale: 0.125, window: None };
     let width = kv_heads * head_dim;
     let mut rng = Rng::new(1);

@@ -135,7 +135,7 @@ pub enum TrainError {
     /// The loss climbs, and the settings say to stop then.
     #[error(
         "step {step}: the loss climbs: {mean:.4} on average over the last {window} steps, after {best:.4} at best; lower the rate, \
-         lengthen the warm-up, or set divergence.action = \"warn\""
+         lengthen the warm-up, or go on all the same with on_divergence = \"warn\""
     )]
     Diverged {
         /// Step, from 1.

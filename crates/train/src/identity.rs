@@ -30,7 +30,10 @@ impl Identity {
         base_sha256: &str,
     ) -> Identity {
         let (what, how) = subject.identity();
-        let config = json!({ "train": config, what: how }).to_string();
+        let mut config = json!({ "train": config, what: how });
+        // when to stop does not change what is learnt: a run that was stopped may go on with a warning instead
+        config["train"]["divergence"].take();
+        let config = config.to_string();
         let mut digest = Digest::default();
         digest.part(config.as_bytes());
         let config_sha256 = digest.hex();

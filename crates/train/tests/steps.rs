@@ -187,6 +187,26 @@ fn a_climbing_loss_is_reported_or_stops() {
     assert!(matches!(result.unwrap_err(), TrainError::Diverged { window: 3, .. }));
     let (result, marked, warnings) = run(OnDivergence::Off);
     assert!(result.is_ok() && marked == 0 && warnings.is_empty());
+
+    // what was stopped goes on from its checkpoint once the settings only warn
+    let dir = tempfile::tempdir().unwrap();
+    let with = |action| TrainConfig {
+        rate: 3.0,
+        warmup: 0,
+        clip: 0.0,
+        checkpoint_every: 1,
+        divergence: Divergence { window: 3, rise: 0.2, action },
+        ..config()
+    };
+    let mut trainer =
+        Trainer::new(&cpu, &model, lora(), with(OnDivergence::Stop), examples(37), &files(dir.path()))
+            .unwrap();
+    trainer.run(|_| ControlFlow::Continue(())).unwrap_err();
+    drop(trainer);
+    let warn = with(OnDivergence::Warn);
+    let mut trainer = Trainer::resume(&cpu, &model, lora(), warn, examples(37), &files(dir.path())).unwrap();
+    assert!(trainer.steps_done() > 0, "a checkpoint was there");
+    trainer.run(|_| ControlFlow::Continue(())).unwrap();
 }
 
 #[test]

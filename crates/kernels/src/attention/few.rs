@@ -7,6 +7,7 @@ use crate::kv::{Held, PART};
 use crate::lanes::lanes_fn;
 use crate::pool::{Pool, Shares};
 use crate::product::{Micro, with_panels};
+use std::ops::Range;
 
 /// Keys of a task of the first round: whole panels.
 const KEYS: usize = 4 * KEY_PANEL;
@@ -69,9 +70,12 @@ pub(super) fn forward(
         });
     });
     let outputs = Shares::new(o);
-    let across = d.div_ceil(PART);
+    // enough tasks to end together; each makes its own weights of the scores, so no more than that
+    let parts = d.div_ceil(PART);
+    let across = (2 * pool.threads()).div_ceil(spans.len() * s.kv_heads).min(parts);
     pool.run(spans.len() * s.kv_heads * across, |n| {
-        let (i, head, part) = (n / across / s.kv_heads, n / across % s.kv_heads, n % across);
+        let (i, head, share) = (n / across / s.kv_heads, n / across % s.kv_heads, n % across);
+        let share = share * parts / across..(share + 1) * parts / across;
         let rows = group * blocks[i].width();
         with_panels(held.spare(d) + rows, |buffer| {
             let (wide, weights) = buffer.split_at_mut(held.spare(d));
@@ -79,8 +83,8 @@ pub(super) fn forward(
             unsafe {
                 let from = std::slice::from_raw_parts(shares.ptr().add(at(i, head)), rows);
                 weights.copy_from_slice(from);
-                let o = outputs.ptr().add(place(i, head) + part * PART);
-                combine(s, &spans[i], &blocks[i], (head, part), held, wide.as_mut_ptr(), weights, o);
+                let o = outputs.ptr().add(place(i, head));
+                combine(s, &spans[i], &blocks[i], (head, share), held, wide.as_mut_ptr(), weights, o);
             }
         });
     });
@@ -112,14 +116,14 @@ lanes_fn! {
     ) = score_lanes
 }
 
-/// Scores of a group `[group, width]` become weights, and these columns `32 part ..` of the group's outputs.
+/// Scores of a group `[group, width]` become weights, and these some parts of the columns of the group's outputs.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 unsafe fn combine_lanes<L: Micro>(
     s: &AttentionShape,
     span: &Span,
     b: &Block,
-    (head, part): (usize, usize),
+    (head, parts): (usize, Range<usize>),
     held: Held<'_>,
     wide: *mut f32,
     weights: &mut [f32],
@@ -134,16 +138,20 @@ unsafe fn combine_lanes<L: Micro>(
             *sum = soften::<L>(row, from, to, s.scale).1;
         }
         let which = (s.kv_heads, head);
-        weigh::<L>(span, b, held, which, (d, part), rows, weights.as_ptr(), width, wide, o, d);
-        divide(&sums[..rows], PART.min(d - part * PART), o, d);
+        for part in parts.clone() {
+            let o = o.add(part * PART);
+            weigh::<L>(span, b, held, which, (d, part), rows, weights.as_ptr(), width, wide, o, d);
+        }
+        let columns = parts.start * PART..d.min(parts.end * PART);
+        divide(&sums[..rows], columns.len(), o.add(columns.start), d);
     }
 }
 
 lanes_fn! {
     /// # Safety
-    /// `weights` holds the group's scores, `o` begins at the first column of the group's first head, nobody else writes there.
+    /// `weights` holds the group's scores, `o` begins at the group's first head, nobody else writes to its parts.
     unsafe fn combine(
-        s: &AttentionShape, span: &Span, b: &Block, place: (usize, usize), held: Held<'_>, wide: *mut f32,
+        s: &AttentionShape, span: &Span, b: &Block, place: (usize, Range<usize>), held: Held<'_>, wide: *mut f32,
         weights: &mut [f32], o: *mut f32
     ) = combine_lanes
 }

@@ -48,7 +48,7 @@ pub(super) fn zh(error: &(dyn Error + 'static)) -> Option<String> {
             "第 {step} 步：所有梯度都恰好是零，什么也没在学；若损失也是零，样本已经背熟了（少训几遍）；否则请看适配器的 A 和 B 是否都是零，或 alpha 是 0"
         ),
         TrainError::Diverged { step, mean, best, window } => format!(
-            "第 {step} 步：损失在上升：最近 {window} 步平均 {mean:.4}，最好时是 {best:.4}；请降低学习率，或加长预热"
+            "第 {step} 步：损失在上升：最近 {window} 步平均 {mean:.4}，最好时是 {best:.4}；请降低学习率或加长预热，或用 on_divergence = \"warn\" 照样继续"
         ),
         TrainError::AlreadyBegun { folder } => {
             format!("{}：已有一次运行的存档；请续训，或换一个目录", folder.display())

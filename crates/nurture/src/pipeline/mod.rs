@@ -414,6 +414,14 @@ fn train_config(recipe: &Recipe, r: &Resolved) -> TrainConfig {
         },
         weight_decay: r.weight_decay,
         clip: r.clip,
+        divergence: nurture_train::Divergence {
+            action: match recipe.train.on_divergence {
+                recipe::OnDivergence::Stop => nurture_train::OnDivergence::Stop,
+                recipe::OnDivergence::Warn => nurture_train::OnDivergence::Warn,
+                recipe::OnDivergence::Off => nurture_train::OnDivergence::Off,
+            },
+            ..nurture_train::Divergence::default()
+        },
         keep: nurture_train::Keep {
             windows: r.keep_windows.0,
             strength: if r.keep_windows.0 > 0 { r.keep_strength } else { 0.0 },

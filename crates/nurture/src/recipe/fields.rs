@@ -181,6 +181,9 @@ section! { Train ["How to teach.", "怎么教。"] {
     ema: f64 = 0.0, Kind::Number { min: 0.0, max: 0.99999, positive: false }, Absent::Default, "0.99",
         ["Decay of a running average of the weights, which is saved instead of the last ones. 0: none.",
          "权重滑动平均的衰减；保存的是平均值而不是最后的权重。0 表示不用。"];
+    on_divergence: OnDivergence = OnDivergence::Stop, Kind::Choice(OnDivergence::CHOICES), Absent::Default, "\"warn\"",
+        ["What to do when the loss climbs: when its average over 20 steps stands one nat above the lowest such average so far.",
+         "损失上升时怎么办：最近 20 步的平均值比此前最低的 20 步平均值高出 1 奈特时。"];
     samples: Samples = Samples::default(), Kind::Table(&Samples::SECTION), Absent::Default,
         "{ prompts = [\"Where is my parcel?\"] }",
         ["Questions that the model answers while it learns, to be read in `nurture watch` and in `samples.jsonl`. The result does not depend on them.",
@@ -383,6 +386,13 @@ Schedule {
     Linear = "linear" ["In a straight line to zero.", "直线降到零。"];
     Constant = "constant" ["Not at all.", "不下降。"];
     Wsd = "wsd" ["Not at all until the last fifth of the steps, then to zero.", "到最后五分之一的步数才降，直到零。"];
+} }
+
+choices! { /// What happens when the loss climbs.
+OnDivergence {
+    Stop = "stop" ["Stop with what was seen and what to try; the last checkpoint stays.", "停下，说明看到了什么、可以怎么办；最后的检查点保留。"];
+    Warn = "warn" ["Go on; the metrics and the report say so.", "继续；指标和报告里注明。"];
+    Off = "off" ["Do not look.", "不检查。"];
 } }
 
 choices! { /// A projection of a layer that can carry an adapter.

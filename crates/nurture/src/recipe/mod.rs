@@ -30,8 +30,8 @@ pub use docs::{help, json_schema, markdown};
 pub use error::{Fault, Place, RecipeError};
 pub use fields::{
     Adapter, AdapterInit, AdapterKind, Data, Effort, Encoding, Eval, Exam, ExamKind, Export, ExportFormat,
-    Keep, Labels, Method, Model, Newborn, OnBadRow, Optimiser, OverLong, Recipe, Run, Samples, Schedule,
-    Score, Source, SourceKind, Target, Train,
+    Keep, Labels, Method, Model, Newborn, OnBadRow, OnDivergence, Optimiser, OverLong, Recipe, Run, Samples,
+    Schedule, Score, Source, SourceKind, Target, Train,
 };
 pub use lock::{InputHash, Lock, TAKEN, lock};
 pub use overrides::Override;

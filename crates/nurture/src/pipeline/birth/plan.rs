@@ -67,13 +67,23 @@ pub(super) fn shape(new: &Newborn, bytes: usize, notes: &mut Notes) -> Shape {
             "宽度的 8/3：带门的前馈，与四倍宽的普通前馈一样大"
         )
     });
-    let fitting = power_of_two(bytes / BYTES_PER_TOKEN).clamp(SMALLEST_VOCAB, LARGEST_VOCAB);
+    // rows of the embedding that weigh as much as the blocks: queries and output, keys and values, the gated part
+    let blocks = depth * (2 * width + 2 * kv_heads * width / heads.max(1) + 3 * ffn);
+    let by_text = power_of_two(bytes / BYTES_PER_TOKEN);
+    let fitting = by_text.min(power_of_two(blocks)).clamp(SMALLEST_VOCAB, LARGEST_VOCAB);
     let vocab = notes.choose("model.new.vocab", new.vocab, fitting, |_| {
         let text = thousands(bytes as f64);
-        said!(
-            "a token for each {BYTES_PER_TOKEN} or more of {text} bytes of text, so that each is seen some fifty times a pass",
-            "文本共 {text} 字节，每 {BYTES_PER_TOKEN} 字节以上一个词元，每遍各见约五十次"
-        )
+        if fitting < by_text {
+            said!(
+                "no larger a table than the blocks together, though {text} bytes of text would bear more",
+                "词表的参数不超过各层之和；{text} 字节的文本本可更大"
+            )
+        } else {
+            said!(
+                "a token for each {BYTES_PER_TOKEN} or more of {text} bytes of text, so that each is seen dozens of times a pass",
+                "文本共 {text} 字节，每 {BYTES_PER_TOKEN} 字节以上一个词元，每遍各见几十次"
+            )
+        }
     });
     let context = notes.choose("model.new.context", new.context, CONTEXT, |_| {
         said!(
@@ -180,7 +190,11 @@ mod tests {
             let new = Newborn { depth, ..Newborn::default() };
             let shape = shape(&new, 1_200_000, &mut notes);
             shape.check().unwrap();
-            assert_eq!((shape.vocab, shape.width), (4096, 64 * depth.max(2)));
+            // 8,000 by the text; a network of one or two blocks bears less
+            assert_eq!(
+                (shape.vocab, shape.width),
+                (if depth < 3 { [1024, 2048][depth - 1] } else { 4096 }, 64 * depth.max(2))
+            );
             let lessons = Lessons { parameters: 4_000_000, sequences: 900, tokens: 400_000, longest: 512 };
             let config = course(&new, &shape, Effort::Quick, 1, lessons, &mut notes);
             config.check().unwrap();
