@@ -4,10 +4,14 @@ mod common;
 
 use common::strings::{id_bytes, strings};
 use common::{golden, golden_json};
-use nurture_text::{GgufTokenizerKeys, HfTokenizerFiles, TextError, Tokenizer, TrainBpe, WordCounts};
+use nurture_text::{
+    ChatTemplate, GgufTokenizerKeys, HfTokenizerFiles, Message, Renderer, TextError, Tokenizer, TrainBpe,
+    WordCounts,
+};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// A text of `samples/`.
 fn sample(name: &str) -> String {
@@ -104,6 +108,21 @@ fn chinese_pieces_end_at_four_characters() {
     // ten characters in a run: not one piece; an idiom is one
     assert!(tokenizer.encode(sentence, false).unwrap().len() >= 4);
     assert_eq!(tokenizer.encode("刻舟求剑", false).unwrap().len(), 1);
+}
+
+#[test]
+fn a_new_vocabulary_holds_conversations() {
+    let tokenizer = Arc::new(trained(&TrainBpe { vocab_size: 600, ..TrainBpe::default() }, &FILES));
+    assert_eq!(tokenizer.stop_ids(), [0, 2], "the end of a text, and of a turn");
+    let renderer = Renderer::new(tokenizer.clone(), ChatTemplate::named("chatml").unwrap());
+    let messages = [Message::new("user", "你好?"), Message::new("assistant", "Hello!")];
+    let all = renderer.example(&messages).unwrap();
+    let learnt: Vec<u32> =
+        all.tokens.iter().zip(&all.trained).filter(|(_, t)| **t).map(|(id, _)| *id).collect();
+    let (answer, end) = learnt.split_at(learnt.len() - 1);
+    assert_eq!((tokenizer.decode(answer), end), ("Hello!".to_string(), &[2][..]));
+    let prompt = renderer.prompt(&messages[..1]).unwrap().tokens;
+    assert!(all.tokens.starts_with(&prompt));
 }
 
 #[test]
