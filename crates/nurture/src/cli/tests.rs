@@ -25,6 +25,10 @@ const FROZEN: &[(&str, &str)] = &[
         "serve",
         "--model --adapter* --run* --name --host --port --api-key --admin-key --allow-host* --cache-tokens --context --parallel --queue --timeout --drain --exact --threads --template",
     ),
+    (
+        "embed",
+        "MODEL! FILE! --field --query --top --pooling --out --force --adapter --context --exact --threads --template",
+    ),
     ("export", "MODEL! OUT! --to! --adapter --type --dialect --shard --verify --threads --template"),
     ("quantize", "MODEL! OUT! --type! --force --threads --template"),
     ("pull", "NAME! --verify"),
@@ -32,7 +36,7 @@ const FROZEN: &[(&str, &str)] = &[
     ("show", "WHAT! FILE --model --n --set* --template"),
     (
         "bench",
-        "WHAT! --model --prompt --gen --mode --parallel --adapters --kv --method --optimiser --recompute --rank --batch --micro --seq --repeat --quick --threads --json",
+        "WHAT! --model --prompt --gen --mode --parallel --adapters --kv --method --optimiser --recompute --rank --batch --micro --seq --repeat --quick --threads --isa --json",
     ),
     ("doctor", "--network"),
     ("help", "TOPIC KEY"),
