@@ -13,6 +13,7 @@ mod choice;
 mod convert;
 mod delimited;
 mod digest;
+mod documents;
 mod encoding;
 mod error;
 mod example;
@@ -36,6 +37,7 @@ mod turns;
 mod why;
 
 pub use digest::normalised;
+pub use documents::document_sequences;
 pub use encoding::Encoding;
 pub use error::{DataError, RowProblem};
 pub use example::{Answer, Example, TEXT_ROLE};

@@ -5,6 +5,7 @@ use crate::engine::Model;
 use anyhow::{Context, Result, anyhow};
 use nurture_formats::{adapter, save_folder, write_atomic};
 use nurture_model::{Decoder, families::TokenRoles};
+use nurture_text::Tokenizer;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
@@ -44,8 +45,32 @@ pub fn check(base: &Model) -> Result<()> {
 /// # Errors
 /// The disk, or a folder that holds something else.
 pub fn save(dir: &Path, base: &Model, network: &Decoder, extra: &Map<String, Value>) -> Result<()> {
-    let mut files = text_files(base)?;
-    files.push((CONFIG, format!("{:#}\n", config(base)?).into_bytes()));
+    write(dir, network, text_files(base)?, &config(base)?, extra)
+}
+
+/// Saves a network that came from no other, with a tokenizer of its own and the source of its chat template.
+///
+/// # Errors
+/// The disk, or a folder that holds something else.
+pub fn save_new(
+    dir: &Path,
+    network: &Decoder,
+    tokenizer: &Tokenizer,
+    template: &str,
+    extra: &Map<String, Value>,
+) -> Result<()> {
+    let config = network.hf_config(roles(tokenizer)).map_err(|problem| anyhow!("{problem}"))?;
+    write(dir, network, own_files(tokenizer, template, network.config().context)?, &config, extra)
+}
+
+fn write(
+    dir: &Path,
+    network: &Decoder,
+    mut files: Vec<(&'static str, Vec<u8>)>,
+    config: &Value,
+    extra: &Map<String, Value>,
+) -> Result<()> {
+    files.push((CONFIG, format!("{config:#}\n").into_bytes()));
     files.push((adapter::EXTRA_NAME, format!("{:#}\n", Value::Object(extra.clone())).into_bytes()));
     let known: Vec<&str> = TEXT.into_iter().chain([CONFIG, WEIGHTS, adapter::EXTRA_NAME]).collect();
     save_folder(dir, "model", &known, |folder| {
@@ -70,16 +95,17 @@ pub(crate) fn config(base: &Model) -> Result<Value> {
         }
         return Ok(config);
     }
-    let tokens = base.tokenizer();
-    let names = tokens.special_names();
-    let roles =
-        TokenRoles { bos: names.bos.and_then(|n| tokens.id(&n)), eos: tokens.eos(), pad: tokens.pad() };
-    base.decoder().hf_config(roles).map_err(|problem| {
+    base.decoder().hf_config(roles(base.tokenizer())).map_err(|problem| {
         anyhow!(
             "{}: its trained weights could not be saved for other tools: {problem}; train an adapter instead (train.adapter)",
             base.path().display()
         )
     })
+}
+
+fn roles(tokens: &Tokenizer) -> TokenRoles {
+    let names = tokens.special_names();
+    TokenRoles { bos: names.bos.and_then(|n| tokens.id(&n)), eos: tokens.eos(), pad: tokens.pad() }
 }
 
 /// Tokenizer and template.
@@ -94,8 +120,11 @@ pub(crate) fn text_files(base: &Model) -> Result<Vec<(&'static str, Vec<u8>)>> {
         }
         return Ok(out);
     }
-    let context = base.decoder().config().context;
-    let files = base.tokenizer().to_hf(Some(base.renderer().template().source()), context)?;
+    own_files(base.tokenizer(), base.renderer().template().source(), base.decoder().config().context)
+}
+
+fn own_files(tokenizer: &Tokenizer, template: &str, context: usize) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let files = tokenizer.to_hf(Some(template), context)?;
     Ok(vec![
         ("tokenizer.json", files.tokenizer.into_bytes()),
         ("tokenizer_config.json", files.config.into_bytes()),

@@ -50,6 +50,9 @@ pub enum TextError {
     /// The text could not be split into tokens.
     #[error("encoding failed: {0}")]
     Encode(String),
+    /// Whoever watched the making of a vocabulary wanted it to stop.
+    #[error("stopped")]
+    Stopped,
     /// A token id beyond the vocabulary.
     #[error("token id {id} is outside the vocabulary of {vocab_size}")]
     UnknownId {

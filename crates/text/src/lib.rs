@@ -12,6 +12,7 @@ mod render;
 mod show;
 mod template;
 mod tokenizer;
+mod train_bpe;
 
 pub use error::{Result, TextError};
 pub use message::Message;
@@ -21,3 +22,4 @@ pub use tokenizer::{
     Encoded, GgufTokenizerKeys, GgufVocabulary, HfTokenizerFiles, SpecialNames, StreamDecoder, Tokenizer,
     TokenizerFiles,
 };
+pub use train_bpe::{TrainBpe, WordCounts};

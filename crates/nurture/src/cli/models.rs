@@ -43,8 +43,8 @@ pub(crate) const TEMPLATE: Arg = Arg::text(
     "template",
     "NAME",
     Text::new(
-        "Chat template: `plain`, or a Jinja file (otherwise the adapter's or the model's own)",
-        "对话模板：`plain`，或一个 Jinja 文件（不写时用适配器或模型自带的）",
+        "Chat template: `plain`, `chatml`, or a Jinja file (otherwise the adapter's or the model's own)",
+        "对话模板：`plain`、`chatml`，或一个 Jinja 文件（不写时用适配器或模型自带的）",
     ),
 );
 

@@ -4,6 +4,7 @@
 //! Each stage leaves its result in the run's folder, whole or not at all; the same recipe again takes up what is there.
 //! `recipe.lock.toml` says what the results belong to; another recipe in the same folder is refused.
 
+mod birth;
 mod exams;
 mod facts;
 mod fit;
@@ -14,6 +15,7 @@ mod report;
 mod samples;
 mod texts;
 
+pub use birth::Born;
 pub use exams::{Depth, Reading};
 pub use prepare::{ExamPaper, Training, items, render};
 pub use samples::{SAMPLES, Sample, read_samples};
@@ -135,6 +137,8 @@ pub struct Prepared {
     pub base: BaseFacts,
     /// rows as token sequences with their loss masks
     pub training: Training,
+    /// how the base model was born, where it was
+    pub born: Option<Born>,
 }
 
 /// The first stages of a recipe: brings the base model and reads the textbooks. Writes nothing but the store.
@@ -142,8 +146,17 @@ pub struct Prepared {
 /// # Errors
 /// Whatever pulling, loading or a data file says.
 pub fn prepare(r: &Recipe, store: &Store, options: &PullOptions, watch: &mut dyn Watch) -> Result<Prepared> {
-    watch.event(Event::Stage(said!("Base model", "基座模型")));
-    let pulled = pull(&r.model.base, store, options, &mut |p| watch.event(Event::Pull(p)))?;
+    if r.model.new.is_none() {
+        watch.event(Event::Stage(said!("Base model", "基座模型")));
+    }
+    let born = match &r.model.new {
+        Some(new) => Some(birth::birth(r, new, store, watch)?),
+        None => None,
+    };
+    let pulled = match &born {
+        Some(born) => born.pulled.clone(),
+        None => pull(r.model.name(), store, options, &mut |p| watch.event(Event::Pull(p)))?,
+    };
     watch.event(Event::Base(&pulled));
     let template =
         r.model.template.clone().or_else(|| pulled.entry.as_ref().and_then(|e| e.template.clone()));
@@ -153,7 +166,7 @@ pub fn prepare(r: &Recipe, store: &Store, options: &PullOptions, watch: &mut dyn
     watch.event(Event::Stage(said!("Textbooks", "教材")));
     let base = BaseFacts { params: model.decoder().parameters(), context: model.decoder().config().context };
     let training = prepare::training(r, &model, recipe::max_len(r, &base), watch)?;
-    Ok(Prepared { pulled, model, base, training })
+    Ok(Prepared { pulled, model, base, training, born })
 }
 
 /// Runs a recipe.
@@ -180,7 +193,7 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     // a folder that is there is taken at once; one that is not is made only when the recipe has proven possible
     let taken = if dir.exists() { Some(folder::take(&dir)?) } else { None };
 
-    let Prepared { pulled, model, base, training } = prepare(r, &ctx.store, &ctx.pull, watch)?;
+    let Prepared { pulled, model, base, training, born } = prepare(r, &ctx.store, &ctx.pull, watch)?;
     let papers = prepare::exams(r, Some(&training), watch)?;
     let mut resolved = recipe::derive(r, &prepare::facts(&training, &papers), &base);
     if r.train.micro_tokens.is_none() {
@@ -195,7 +208,9 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     watch.event(Event::Values(&resolved.values));
     let (keep, keep_inputs) = texts::keep(r, &resolved, &model)?;
 
-    let inputs = inputs(r, &texts, keep_inputs)?;
+    let mut inputs = inputs(r, &texts, keep_inputs)?;
+    inputs.extend(born.iter().flat_map(|b| b.inputs.iter().cloned()));
+    inputs.sort();
     let _taken = match taken {
         Some(taken) => taken,
         None => folder::take(&dir)?,
@@ -257,7 +272,7 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
             write_json(&dir.join(OUTCOME), &trainer.outcome())?;
             let extra = recorded(r, &training, &pulled, &model);
             match trainer.learner().network() {
-                None => Ok(trainer.save_adapter(&adapter_dir, Some(r.model.base.clone()), extra)?),
+                None => Ok(trainer.save_adapter(&adapter_dir, Some(base_name(r, &pulled)), extra)?),
                 Some(network) => {
                     let mut notes = trainer.notes();
                     notes.extend(extra);
@@ -317,6 +332,7 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
         forecast: &plan,
         outcome: outcome.as_ref(),
         inputs: &inputs,
+        born: born.as_ref(),
         seconds: match begun_before {
             false => Some(began.elapsed().as_secs_f64()),
             // the time of a run done in several goes is not known; of one that was done, it stands in its report
@@ -422,6 +438,14 @@ fn system_text(r: &Recipe, t: &Training) -> Option<String> {
     r.data.system.as_ref().map(|s| s.replace("{labels}", &labels()))
 }
 
+/// By what name the base is found again: as the recipe calls it, and a newborn by its folder, where an adapter needs it.
+fn base_name(r: &Recipe, pulled: &Pulled) -> String {
+    match r.train.adapter {
+        Some(_) if r.model.base.is_none() => pulled.path.display().to_string(),
+        _ => r.model.name().to_string(),
+    }
+}
+
 /// What an adapter must remember to be used as it was trained.
 fn recorded(
     r: &Recipe,
@@ -433,7 +457,7 @@ fn recorded(
     let system = system_text(r, t);
     // a path is kept as it was given, so that equal recipes give equal bytes
     let mut extra = serde_json::Map::new();
-    extra.insert("base".into(), json!({ "name": r.model.base, "sha256": pulled.sha256 }));
+    extra.insert("base".into(), json!({ "name": base_name(r, pulled), "sha256": pulled.sha256 }));
     extra.insert("template".into(), json!({ "name": template.name(), "source": template.source() }));
     extra.insert("system".into(), json!(system));
     extra.insert("user".into(), json!(r.data.user));

@@ -2,12 +2,13 @@
 
 use super::{Event, Watch};
 use crate::engine::Model;
-use crate::recipe::{self, DataFacts, Recipe};
+use crate::recipe::{self, DataFacts, Method, Recipe};
 use crate::said;
 use anyhow::{Context, Result, bail};
 use nurture_data::{
     Answer, ChoiceStyle, Example, Fields, LabelForm, LengthPolicy, LoadOptions, Loaded, Mapping, OnBadRow,
-    OverLong, PromptTemplate, SchemaKind, SourceSpec, TokenExample, fit_lengths, load_exam, load_training,
+    OverLong, PromptTemplate, SchemaKind, SourceSpec, TokenExample, document_sequences, fit_lengths,
+    load_exam, load_training,
 };
 use nurture_eval::{ExamKind, Item, score::Scorer};
 use std::path::Path;
@@ -140,7 +141,10 @@ pub(super) fn training(r: &Recipe, model: &Model, max_len: usize, watch: &mut dy
     }
     let mut tokens = Vec::with_capacity(loaded.examples.len());
     for e in &loaded.examples {
-        tokens.push(render(model, e)?);
+        match r.train.method {
+            Method::Sft => tokens.push(render(model, e)?),
+            Method::Pretrain => tokens.extend(documents(model, e, max_len)?),
+        }
     }
     let policy = LengthPolicy {
         max_tokens: max_len,
@@ -186,6 +190,25 @@ pub fn render(model: &Model, e: &Example) -> Result<TokenExample> {
         tokens: rendered.tokens,
         trained: rendered.trained,
     })
+}
+
+/// The documents of a text as sequences in which every token is learnt.
+fn documents(model: &Model, e: &Example, max_len: usize) -> Result<Vec<TokenExample>> {
+    let Some(text) = e.text() else {
+        let id = &e.id;
+        bail!(said!(
+            "{id}: train.method = \"pretrain\" learns from plain text (txt, md, or jsonl with kind = \"text\"), this row is something else; sft learns from it",
+            "{id}：train.method = \"pretrain\" 从纯文本学习（txt、md，或 kind = \"text\" 的 jsonl），这一行不是；请用 sft"
+        ))
+    };
+    let tokenizer = model.tokenizer();
+    let mut out = Vec::new();
+    for (n, document) in super::texts::parts(text).into_iter().enumerate() {
+        let tokens = tokenizer.encode(&document, false).with_context(|| e.id.clone())?;
+        let id = if n == 0 { e.id.clone() } else { format!("{} ({})", e.id, n + 1) };
+        out.extend(document_sequences(&id, e.source, &tokens, tokenizer.bos(), tokenizer.eos(), max_len));
+    }
+    Ok(out)
 }
 
 /// What the dial needs to know of the data.

@@ -30,6 +30,8 @@ pub(super) struct Parts<'a> {
     pub(super) forecast: &'a Forecast,
     pub(super) outcome: Option<&'a Outcome>,
     pub(super) inputs: &'a [InputHash],
+    /// how the base was born, where it was
+    pub(super) born: Option<&'a super::Born>,
     /// seconds of the whole run, where one command did it all
     pub(super) seconds: Option<f64>,
 }
@@ -71,7 +73,7 @@ pub(super) fn put_together(p: &Parts<'_>) -> Result<ReportData> {
         created: crate::date::utc(now),
         version: env!("CARGO_PKG_VERSION").to_string(),
         base: BaseInfo {
-            name: r.model.base.clone(),
+            name: r.model.name().to_string(),
             file: p.pulled.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
             sha256: p.pulled.sha256.clone(),
             dtypes: dtypes.join(", "),
@@ -121,6 +123,7 @@ pub(super) fn put_together(p: &Parts<'_>) -> Result<ReportData> {
         commands: commands(p),
         inputs: p.inputs.to_vec(),
         warnings,
+        birth: p.born.map(|b| b.report.clone()),
     })
 }
 

@@ -95,16 +95,20 @@ pub(super) fn open(name: &str, tokenizer: &Tokenizer, most: Option<usize>) -> Re
     Ok(vec![Text::new(&super::prepare::stem(Path::new(name)), name.to_string(), &content, tokenizer, most)?])
 }
 
-/// Tokens of the documents of a text.
-fn documents(content: &str, tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>, nurture_text::TextError> {
+/// The documents of a text.
+pub(super) fn parts(content: &str) -> Vec<String> {
     content
         .split('\n')
         .collect::<Vec<_>>()
         .split(|line| line.trim_end() == BETWEEN)
         .map(|lines| lines.join("\n").trim().to_string())
         .filter(|d| !d.is_empty())
-        .map(|d| tokenizer.encode(&d, false))
         .collect()
+}
+
+/// Tokens of the documents of a text.
+fn documents(content: &str, tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>, nurture_text::TextError> {
+    parts(content).iter().map(|d| tokenizer.encode(d, false)).collect()
 }
 
 /// Windows of the texts of `train.keep` with what they were cut from; none where it is off. A text that examines

@@ -32,8 +32,9 @@ pub const DIALS: [Dial; 3] = [
 
 /// Peak learning rates of LoRA: up to this many parameters of the base, this rate.
 const RATES: [(f64, f64); 3] = [(0.6e9, 1e-3), (2e9, 5e-4), (f64::INFINITY, 2e-4)];
-/// The same for full training, whose every weight moves by about the rate in each step.
-const FULL_RATES: [(f64, f64); 3] = [(0.6e9, 5e-5), (2e9, 2e-5), (f64::INFINITY, 1e-5)];
+/// The same for full training, whose every weight moves by about the rate in each step. The first is for newborns: they have
+/// little to forget.
+const FULL_RATES: [(f64, f64); 4] = [(0.02e9, 1e-3), (0.6e9, 5e-5), (2e9, 2e-5), (f64::INFINITY, 1e-5)];
 const BATCH: usize = 16;
 /// Below this many steps the batch is halved: too few steps learn nothing, however good each is.
 const FEW_STEPS: f64 = 32.0;
@@ -245,7 +246,7 @@ pub fn derive(recipe: &Recipe, data: &DataFacts, base: &BaseFacts) -> Resolved {
 
     let params = base.params as f64;
     let full = train.adapter.is_none();
-    let rates = if full { FULL_RATES } else { RATES };
+    let rates = if full { &FULL_RATES[..] } else { &RATES[..] };
     let derived_rate = rates.iter().find(|(up_to, _)| params <= *up_to).map_or(1e-5, |(_, rate)| *rate);
     let rate = notes.choose("train.rate", train.rate, derived_rate, |_| {
         let millions = (params / 1e6).round();
@@ -386,10 +387,10 @@ fn plan(exam: &Exam, index: usize, of: usize, dial: &Dial, notes: &mut Notes) ->
 
 /// The values as they are decided.
 #[derive(Default)]
-struct Notes(Vec<Derived>);
+pub(crate) struct Notes(pub(crate) Vec<Derived>);
 
 impl Notes {
-    fn choose<T: Copy + Shown>(
+    pub(crate) fn choose<T: Copy + Shown>(
         &mut self,
         key: &str,
         given: Option<T>,
@@ -406,13 +407,13 @@ impl Notes {
         self.0.push(Derived { key: key.to_string(), value, reason, given });
     }
 
-    fn state(&mut self, key: &str, value: String, reason: Said) {
+    pub(crate) fn state(&mut self, key: &str, value: String, reason: Said) {
         self.0.push(Derived { key: key.to_string(), value, reason, given: false });
     }
 }
 
 /// A value for people: a fraction of an epoch to three digits, everything else as it is.
-trait Shown {
+pub(crate) trait Shown {
     fn shown(&self) -> String;
 }
 
@@ -433,6 +434,6 @@ impl Shown for f64 {
 }
 
 /// `123456` as `123 k`.
-fn thousands(count: f64) -> String {
+pub(crate) fn thousands(count: f64) -> String {
     if count < 1e4 { format!("{count:.0}") } else { format!("{:.0}k", count / 1e3) }
 }

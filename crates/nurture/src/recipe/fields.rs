@@ -9,6 +9,7 @@ use crate::lang::Text;
 const COUNT: Kind = Kind::Integer { min: 1, max: 1_000_000_000 };
 const SHARE: Kind = Kind::Number { min: 0.0, max: 1.0, positive: false };
 const COLUMN: Absent = Absent::Means(Text::new("found by looking at the file", "看文件内容自动判断"));
+const SIZE: Absent = Absent::Means(Text::new("derived from `depth` and the text", "由 `depth` 和文本推出"));
 const DIAL: Absent = Absent::Means(Text::new("derived from `effort` and the data", "由 `effort` 和数据推出"));
 
 section! { Recipe ["What to raise, from what, how, and how to examine it.", "养什么、用什么养、怎么养、怎么考。"] {
@@ -16,7 +17,7 @@ section! { Recipe ["What to raise, from what, how, and how to examine it.", "养
         ["The run and where its files go.", "这次运行，以及文件放在哪里。"];
     model: Model = Model::default(), Kind::Table(&Model::SECTION), Absent::Required,
         "{ base = \"smollm2-135m-instruct\" }",
-        ["The base model.", "基座模型。"];
+        ["The base model: one that is there, or a new one.", "基座模型：现成的，或新生的。"];
     data: Data = Data::default(), Kind::Table(&Data::SECTION), Absent::Required,
         "{ train = [{ path = \"data/train.jsonl\" }] }",
         ["The textbooks: what the model learns from.", "教材：模型从什么学。"];
@@ -39,14 +40,47 @@ section! { Run ["The run and where its files go.", "这次运行，以及文件�
          "存放各次运行的文件夹。相对路径从当前目录算起，而不是从配方所在目录。"];
 } }
 
-section! { Model ["The base model.", "基座模型。"] {
-    base: String = String::new(), Kind::NameOrPath, Absent::Required, "\"smollm2-135m-instruct\"",
+section! { Model ["The base model: one that is there, or a new one.", "基座模型：现成的，或新生的。"] {
+    base: Option<String> = None, Kind::NameOrPath,
+        Absent::Means(Text::new("a newborn, by `new`", "由 `new` 新生")), "\"smollm2-135m-instruct\"",
         ["A name in the catalogue, a hub id (`owner/name`), or a path to a GGUF file.",
          "目录里的名字、模型库编号（`owner/name`），或 GGUF 文件的路径。"];
+    new: Option<Newborn> = None, Kind::Table(&Newborn::SECTION),
+        Absent::Means(Text::new("the model of `base`", "用 `base` 的模型")), "{ depth = 4, text = [\"data/text.txt\"] }",
+        ["Instead of `base`: a model from birth. Its vocabulary and its language are learnt from plain text; then it is the base of this recipe. It is kept in the store, and a recipe that asks for the same again finds it there.",
+         "代替 `base`：从出生养起。词表和语言都从纯文本学来，然后就是本配方的基座。它存放在仓库里，同样的要求不会重做。"];
     template: Option<String> = None, Kind::NameOrPath,
-        Absent::Means(Text::new("the model's own chat template", "模型自带的对话模板")), "\"plain\"",
-        ["Chat template: the name of one that ships with the project, or a path to a Jinja file. A base model without a template of its own needs one.",
-         "对话模板：项目自带模板的名字，或 Jinja 文件的路径。自身没有模板的基座模型必须给出。"];
+        Absent::Means(Text::new("the model's own chat template; of a newborn `chatml`", "模型自带的对话模板；新生模型用 `chatml`")), "\"plain\"",
+        ["Chat template: the name of one that ships with the project (`plain`, `chatml`), or a path to a Jinja file. A base model without a template of its own needs one.",
+         "对话模板：项目自带模板的名字（`plain`、`chatml`），或 Jinja 文件的路径。自身没有模板的基座模型必须给出。"];
+} }
+
+section! { Newborn ["A model from birth: a network of the Llama form with random weights, a vocabulary of its own, and a language learnt from plain text. `train.effort` and `train.seed` count here too.",
+    "从出生养起的模型：Llama 形式、随机权重的网络，自己的词表，从纯文本学来的语言。`train.effort` 和 `train.seed` 在此同样有效。"] {
+    text: Vec<PathBuf> = Vec::new(), Kind::List(&Kind::Path), Absent::Required, "[\"data/text.txt\"]",
+        ["Plain text to learn a language from: txt or md files, each one document (or several, parted by lines of `=====`), or jsonl with a key `text`. Every twentieth part is held out to measure by. A relative path starts at the recipe's folder.",
+         "用来学语言的纯文本：txt 或 md 文件，每个是一篇文档（或用 `=====` 行分成几篇），或带 `text` 键的 jsonl。每二十段留出一段用于测量。相对路径从配方所在目录算起。"];
+    depth: usize = 4, Kind::Integer { min: 1, max: 128 }, Absent::Default, "6",
+        ["The one dial of its size: number of blocks. Every value left out below is derived from it and the text, and printed with its reason.",
+         "大小的唯一旋钮：层数。下面没写的值都由它和文本推出，并打印理由。"];
+    vocab: Option<usize> = None, Kind::Integer { min: 512, max: 131_072 }, SIZE, "4096",
+        ["Tokens of the vocabulary: byte-level BPE.", "词表的词元数：字节级 BPE。"];
+    width: Option<usize> = None, Kind::Integer { min: 16, max: 16_384 }, SIZE, "256",
+        ["Width of the residual stream.", "残差流的宽度。"];
+    heads: Option<usize> = None, Kind::Integer { min: 1, max: 1024 }, SIZE, "4",
+        ["Heads of attention; their width must be even.", "注意力的头数；每头的宽度须为偶数。"];
+    kv_heads: Option<usize> = None, Kind::Integer { min: 1, max: 1024 }, SIZE, "2",
+        ["Heads of keys and values, shared by groups of heads.", "键和值的头数，由几个头共用。"];
+    ffn: Option<usize> = None, Kind::Integer { min: 16, max: 65_536 }, SIZE, "704",
+        ["Width of the gated feed-forward part.", "带门前馈部分的宽度。"];
+    context: Option<usize> = None, Kind::Integer { min: 32, max: 131_072 }, SIZE, "512",
+        ["Longest sequence in tokens.", "序列最长多少词元。"];
+    tokens: Option<usize> = None, Kind::Integer { min: 1, max: 1_000_000_000_000 }, SIZE, "2000000",
+        ["Tokens of text to learn from, repeated passes counted.", "学习文本的词元数，重复的遍数也计入。"];
+    batch_tokens: Option<usize> = None, Kind::Integer { min: 32, max: 16_777_216 }, SIZE, "8192",
+        ["Tokens of an optimiser step, about.", "每个优化步的词元数，约数。"];
+    rate: Option<f64> = None, Kind::Number { min: 0.0, max: 1.0, positive: true }, SIZE, "2e-3",
+        ["Peak learning rate, of Muon for the projections and of AdamW for all else.", "峰值学习率：投影用 Muon，其余用 AdamW。"];
 } }
 
 section! { Data ["The textbooks: what the model learns from.", "教材：模型从什么学。"] {
@@ -294,8 +328,7 @@ SourceKind {
     QuestionAnswer = "question_answer" ["A question and its answer, or several right ones.", "问题和答案，正确答案可以有几个。"];
     Label = "label" ["A text and its category.", "一段文字和它的类别。"];
     Choice = "choice" ["A question, its options, and which one is right.", "问题、选项和正确的那一项。"];
-} later {
-    "text" ["Plain text, for pre-training.", "纯文本，用于预训练。"];
+    Text = "text" ["Plain text, for `train.method = \"pretrain\"`.", "纯文本，用于 `train.method = \"pretrain\"`。"];
 } }
 
 choices! { /// Character encoding of a file.
@@ -309,8 +342,9 @@ Encoding {
 choices! { /// The method of upbringing.
 Method {
     Sft = "sft" ["Supervised fine-tuning: learn to give the answers of the examples.", "监督微调：学会给出样本里的答案。"];
+    Pretrain = "pretrain" ["Learn on from plain text: every token is learnt, long documents are cut into sequences of `train.max_len`.",
+        "在纯文本上继续预训练：每个词元都学，长文档按 `train.max_len` 切成序列。"];
 } later {
-    "pretrain" ["From birth: learn a language from plain text.", "预训练：从纯文本学语言。"];
     "dpo" ["Preference: better and worse answer in pairs.", "偏好：好坏答案成对。"];
     "kto" ["Preference: answers marked good or bad.", "偏好：答案标好或坏。"];
     "orpo" ["Preference and supervised fine-tuning in one.", "偏好与监督微调合一。"];
@@ -412,5 +446,12 @@ impl Adapter {
             .map(|choice| choice.name)
             .filter(|name| all || self.targets.iter().any(|target| target.word() == *name))
             .collect()
+    }
+}
+
+impl Model {
+    /// What the base is called: as the recipe names it, or `newborn`.
+    pub fn name(&self) -> &str {
+        self.base.as_deref().unwrap_or("newborn")
     }
 }

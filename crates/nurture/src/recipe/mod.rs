@@ -25,12 +25,13 @@ mod tree;
 use std::path::{Path, PathBuf};
 
 pub use derive::{BaseFacts, DIALS, DataFacts, Derived, Dial, ExamPlan, Resolved, derive, max_len};
+pub(crate) use derive::{Notes, thousands};
 pub use docs::{help, json_schema, markdown};
 pub use error::{Fault, Place, RecipeError};
 pub use fields::{
     Adapter, AdapterInit, AdapterKind, Data, Effort, Encoding, Eval, Exam, ExamKind, Export, ExportFormat,
-    Keep, Labels, Method, Model, OnBadRow, OnDivergence, Optimiser, OverLong, Recipe, Run, Samples, Schedule,
-    Score, Source, SourceKind, Target, Train,
+    Keep, Labels, Method, Model, Newborn, OnBadRow, OnDivergence, Optimiser, OverLong, Recipe, Run, Samples,
+    Schedule, Score, Source, SourceKind, Target, Train,
 };
 pub use lock::{InputHash, Lock, TAKEN, lock};
 pub use overrides::Override;
@@ -144,6 +145,11 @@ impl Recipe {
         if self.data.train.is_empty() {
             need(Data::SECTION, "data", "train")?;
         }
+        match &self.model.new {
+            None if self.model.base.is_none() => need(Model::SECTION, "model", "base")?,
+            Some(new) if new.text.is_empty() => need(Newborn::SECTION, "model.new", "text")?,
+            _ => {}
+        }
         self.check_together(&place)?;
         if self.run.name.is_none() {
             let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
@@ -158,6 +164,13 @@ impl Recipe {
     /// Keys that contradict each other.
     fn check_together(&self, place: &Place) -> Result<(), RecipeError> {
         let train = &self.train;
+        if self.model.base.is_some() && self.model.new.is_some() {
+            let why = said!(
+                "a base is there, or it is born: leave one of them out",
+                "基座要么现成，要么新生：请去掉其一"
+            );
+            return Err(apart(place, "model.base", "model.new", why));
+        }
         if train.adapter.is_some() && !train.freeze.is_empty() {
             return Err(apart(
                 place,

@@ -43,7 +43,9 @@ fn everything() -> String {
             _ if field.name == "freeze" => "freeze = []".to_string(),
             _ => format!("{} = {}", field.name, field.example),
         };
-        format!("{{ {} }}", section.fields.iter().map(one).collect::<Vec<_>>().join(", "))
+        // a base that is there and a newborn are one or the other
+        let fields = section.fields.iter().filter(|field| field.name != "base");
+        format!("{{ {} }}", fields.map(one).collect::<Vec<_>>().join(", "))
     }
     Recipe::SECTION
         .fields
@@ -73,7 +75,9 @@ fn struct_and_table_have_the_same_keys() {
         }
     }
     let mut serialised = BTreeSet::new();
-    keys(&toml::Value::try_from(&recipe).unwrap(), "", &mut serialised);
+    for recipe in [&recipe, &good(SMALL, &[])] {
+        keys(&toml::Value::try_from(recipe).unwrap(), "", &mut serialised);
+    }
     assert_eq!(serialised, table);
 }
 
@@ -156,6 +160,21 @@ fn without_an_adapter_the_network_itself_is_trained() {
     assert!(run.values.iter().all(|v| v.key != "train.adapter.alpha"), "{:?}", run.values);
     let adapted = derive(&good(SMALL, &[]), &facts(1000, 50, 0), &BASE);
     assert!(adapted.checkpoint_every < run.checkpoint_every, "checkpoints of a network are large");
+}
+
+#[test]
+fn a_base_is_there_or_it_is_born() {
+    let born = SMALL.replace("base = \"smollm2-135m-instruct\"", "new = { depth = 3, text = [\"text.md\"] }");
+    let recipe = good(&born, &[]);
+    assert_eq!((recipe.model.name(), recipe.model.base.as_deref()), ("newborn", None));
+    let new = recipe.model.new.clone().unwrap();
+    assert_eq!((new.depth, new.text[0].as_path()), (3, Path::new("/w/recipes/text.md")));
+    // the lock file is a recipe too
+    assert_eq!(good(&toml::to_string(&recipe).unwrap(), &[]), recipe);
+    let said = refusal(&born, &["model.base=\"x\""]);
+    assert!(said.contains("model.base") && said.contains("model.new"), "{said}");
+    let said = refusal(&born.replace(", text = [\"text.md\"]", ""), &[]);
+    assert!(said.contains("`model.new.text` is missing"), "{said}");
 }
 
 #[test]

@@ -58,6 +58,49 @@ pub struct ReportData {
     pub inputs: Vec<InputHash>,
     /// What a reader must know.
     pub warnings: Vec<Said>,
+    /// How the base model was born, where this program made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub birth: Option<BirthReport>,
+}
+
+/// How a base model was born.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BirthReport {
+    /// Parameters.
+    pub parameters: u64,
+    /// Tokens of the vocabulary.
+    pub vocab: u64,
+    /// Every size with its reason.
+    pub derived: Vec<Derived>,
+    /// The languages of the text.
+    pub languages: Vec<LanguageReport>,
+    /// The training, thinned out.
+    pub curve: Vec<CurvePoint>,
+    /// Tokens learnt from, repeated passes counted.
+    pub tokens: u64,
+    /// What learning took.
+    pub seconds: f64,
+    /// What was predicted.
+    pub forecast_seconds: Option<f64>,
+}
+
+/// A language of a newborn's text.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LanguageReport {
+    /// `zh`, or `other` for text that is not mostly Chinese.
+    pub name: String,
+    /// Bytes learnt from.
+    pub train_bytes: u64,
+    /// Bytes held out, which nothing learnt from: neither the vocabulary nor the network.
+    pub held_bytes: u64,
+    /// Bytes of held-out text for each of its tokens.
+    pub bytes_per_token: f64,
+    /// Bits per byte on held-out text with random weights.
+    pub before: Option<f64>,
+    /// And with what was learnt.
+    pub after: Option<f64>,
 }
 
 /// The base model.

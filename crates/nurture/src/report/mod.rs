@@ -8,6 +8,7 @@
 pub mod data;
 pub mod verdict;
 
+mod birth;
 mod exams;
 mod fmt;
 mod html;
@@ -44,6 +45,7 @@ fn page(lang: Lang, data: &ReportData) -> Page {
     blocks.push(Block::List(lead::limits(lang, data)));
     blocks.extend(exams::depth(lang, data));
     blocks.extend(exams::breadth(lang, data));
+    blocks.extend(birth::birth(lang, data));
     blocks.extend(training::training(lang, data));
     blocks.extend(training::costs(lang, data));
     blocks.extend(training::ledger(lang, data));

@@ -13,21 +13,26 @@ pub(crate) fn training(lang: Lang, data: &ReportData) -> Vec<Block> {
     }
     if !data.derived.is_empty() {
         blocks.push(Block::Sub(lang.pick("Each value and its reason", "每个取值及其理由").into()));
-        let head = vec![
-            (lang.pick("value", "取值").into(), false),
-            (String::new(), true),
-            (lang.pick("reason", "理由").into(), false),
-        ];
-        let row = |value: &crate::recipe::Derived| {
-            vec![
-                Cell::Mono(value.key.clone()),
-                Cell::Text(value.value.clone()),
-                Cell::Text(value.reason.get(lang).into()),
-            ]
-        };
-        blocks.push(Block::Table(Table { head, rows: data.derived.iter().map(row).collect() }));
+        blocks.push(values(lang, &data.derived));
     }
     blocks
+}
+
+/// Values with their reasons.
+pub(crate) fn values(lang: Lang, derived: &[crate::recipe::Derived]) -> Block {
+    let head = vec![
+        (lang.pick("value", "取值").into(), false),
+        (String::new(), true),
+        (lang.pick("reason", "理由").into(), false),
+    ];
+    let row = |value: &crate::recipe::Derived| {
+        vec![
+            Cell::Mono(value.key.clone()),
+            Cell::Text(value.value.clone()),
+            Cell::Text(value.reason.get(lang).into()),
+        ]
+    };
+    Block::Table(Table { head, rows: derived.iter().map(row).collect() })
 }
 
 fn summary(lang: Lang, data: &ReportData) -> Vec<(String, Cell)> {

@@ -60,6 +60,12 @@ impl Said {
 }
 
 impl Home {
+    /// A folder without a model, for those that make their own.
+    pub(crate) fn bare() -> Home {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        Home { dir: tempfile::tempdir().unwrap(), model: PathBuf::new(), _turn: turn }
+    }
+
     /// `None`, said loudly, where the model is not on this machine.
     pub(crate) fn new() -> Option<Home> {
         let model = nurture_testing::model(nurture_testing::SMOLLM2)?;

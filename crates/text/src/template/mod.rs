@@ -29,7 +29,8 @@ const RECURSION: usize = 100;
 const NAME_IN_ENVIRONMENT: &str = "chat";
 
 /// The built-in templates by name.
-const NAMED: [(&str, &str); 1] = [("plain", include_str!("plain.jinja"))];
+const NAMED: [(&str, &str); 2] =
+    [("plain", include_str!("plain.jinja")), ("chatml", include_str!("chatml.jinja"))];
 
 /// What a template is given besides the messages.
 #[derive(Clone, Debug, Default)]
@@ -76,7 +77,7 @@ impl ChatTemplate {
     pub fn named(name: &str) -> Result<ChatTemplate> {
         match NAMED.iter().find(|(known, _)| *known == name) {
             Some((name, source)) => ChatTemplate::new(*name, *source),
-            None => Err(TextError::UnknownTemplate { found: name.to_owned(), known: "plain" }),
+            None => Err(TextError::UnknownTemplate { found: name.to_owned(), known: "plain, chatml" }),
         }
     }
 

@@ -27,7 +27,7 @@ pub(super) fn byte_of(c: char) -> Option<u8> {
 }
 
 /// The character that stands for a byte.
-pub(super) fn char_of(byte: u8) -> char {
+pub(crate) fn char_of(byte: u8) -> char {
     let at = BYTE_OF.iter().position(|&b| b == Some(byte)).unwrap_or_default();
     char::from_u32(at as u32).unwrap_or_default()
 }

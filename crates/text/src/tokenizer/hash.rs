@@ -12,10 +12,10 @@ fn fold(a: u64, b: u64) -> u64 {
 
 /// Builds hashers of one seed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Seed(u64);
+pub(crate) struct Seed(u64);
 
 impl Seed {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Seed(RandomState::new().hash_one(0u8) | 1)
     }
 
@@ -39,7 +39,7 @@ impl BuildHasher for Seed {
 }
 
 /// Hashes numbers; the merge table's keys are one `u64`.
-pub(super) struct Folded(u64);
+pub(crate) struct Folded(u64);
 
 impl Hasher for Folded {
     fn write(&mut self, bytes: &[u8]) {

@@ -5,7 +5,7 @@
 //! decoders are those of the `tokenizers` crate; the merging is [`bpe`], which loads faster.
 //! Two sources make one: the keys of a GGUF file ([`gguf`]) and a Hugging Face folder ([`json`]).
 //!
-//! Left out on purpose: Unigram and WordPiece models, truncation, padding, training.
+//! Left out on purpose: Unigram and WordPiece models, truncation, padding. Vocabularies are made in `train_bpe`.
 
 mod added;
 mod bpe;
@@ -33,8 +33,11 @@ use crate::error::{Result, TextError};
 use added::{Added, Hit, Matcher};
 use bpe::Bpe;
 
+pub(crate) use bytes::char_of;
 pub use gguf::GgufTokenizerKeys;
+pub(crate) use hash::Seed;
 pub use json::HfTokenizerFiles;
+pub(crate) use pre::splitting;
 pub use save::TokenizerFiles;
 pub(crate) use specials::Specials;
 pub use stream::StreamDecoder;

@@ -19,6 +19,13 @@ const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N
 /// The same with combining marks inside words.
 const QWEN35: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
+/// DeepSeek V3's three, one after the other: numbers in groups of three, runs of Chinese or Japanese, and all else.
+const DEEPSEEK3: [&str; 3] = [
+    r"\p{N}{1,3}",
+    "[一-龥\u{3040}-ゟ゠-ヿ]+",
+    "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+",
+];
+
 /// One row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
@@ -26,8 +33,8 @@ enum Way {
     Gpt2,
     /// Each digit alone, then GPT-2's pattern.
     DigitsGpt2,
-    /// A pattern of its own.
-    Pattern(&'static str),
+    /// Patterns of its own, one after the other.
+    Patterns(&'static [&'static str]),
 }
 
 /// What a name stands for.
@@ -42,7 +49,7 @@ struct Row {
     adds_bos: bool,
 }
 
-const TABLE: [Row; 5] = [
+const TABLE: [Row; 6] = [
     Row {
         names: &["default", "gpt-2", "gpt2", "phi-2", "mpt", "olmo"],
         way: Way::Gpt2,
@@ -59,17 +66,30 @@ const TABLE: [Row; 5] = [
     },
     Row {
         names: &["llama-bpe", "llama3", "llama-v3"],
-        way: Way::Pattern(LLAMA3),
+        way: Way::Patterns(&[LLAMA3]),
         nfc: false,
         ignore_merges: true,
         adds_bos: true,
     },
-    Row { names: &["qwen2"], way: Way::Pattern(QWEN2), nfc: true, ignore_merges: false, adds_bos: false },
-    Row { names: &["qwen35"], way: Way::Pattern(QWEN35), nfc: true, ignore_merges: false, adds_bos: false },
+    Row { names: &["qwen2"], way: Way::Patterns(&[QWEN2]), nfc: true, ignore_merges: false, adds_bos: false },
+    Row {
+        names: &["qwen35"],
+        way: Way::Patterns(&[QWEN35]),
+        nfc: true,
+        ignore_merges: false,
+        adds_bos: false,
+    },
+    Row {
+        names: &["deepseek-v3", "hunyuan-dense"],
+        way: Way::Patterns(&DEEPSEEK3),
+        nfc: false,
+        ignore_merges: false,
+        adds_bos: true,
+    },
 ];
 
 /// One name of each row, as llama.cpp has it.
-pub(super) const NAMES: [&str; 5] = ["gpt-2", "smollm", "llama-bpe", "qwen2", "qwen35"];
+pub(super) const NAMES: [&str; 6] = ["gpt-2", "smollm", "llama-bpe", "qwen2", "qwen35", "deepseek-v3"];
 
 /// The components for a name of `tokenizer.ggml.pre`.
 pub(super) struct Pre {
@@ -91,14 +111,19 @@ pub(super) fn named(name: Option<&str>) -> Result<Pre> {
     let pre_tokenizer = match row.way {
         Way::Gpt2 => gpt2,
         Way::DigitsGpt2 => sequence(vec![PreTokenizerWrapper::Digits(Digits::new(true)), gpt2]),
-        Way::Pattern(pattern) => {
-            let split =
-                Split::new(SplitPattern::Regex(pattern.to_owned()), SplitDelimiterBehavior::Isolated, false)
-                    .map_err(|e| TextError::Encode(e.to_string()))?;
-            sequence(vec![
-                PreTokenizerWrapper::Split(split),
-                PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, false)),
-            ])
+        Way::Patterns(patterns) => {
+            let split = |pattern: &&str| {
+                Split::new(
+                    SplitPattern::Regex((*pattern).to_owned()),
+                    SplitDelimiterBehavior::Isolated,
+                    false,
+                )
+                .map(PreTokenizerWrapper::Split)
+                .map_err(|e| TextError::Encode(e.to_string()))
+            };
+            let mut parts = patterns.iter().map(split).collect::<Result<Vec<_>>>()?;
+            parts.push(PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, false)));
+            sequence(parts)
         }
     };
     Ok(Pre {
@@ -107,6 +132,11 @@ pub(super) fn named(name: Option<&str>) -> Result<Pre> {
         ignore_merges: row.ignore_merges,
         adds_bos: row.adds_bos,
     })
+}
+
+/// What splits words, by a name of the table.
+pub(crate) fn splitting(name: &str) -> Result<PreTokenizerWrapper> {
+    Ok(named(Some(name))?.pre_tokenizer)
 }
 
 fn sequence(parts: Vec<PreTokenizerWrapper>) -> PreTokenizerWrapper {
