@@ -49,7 +49,7 @@ pub use mapping::{Fields, Mapping, SchemaKind};
 pub use overlap::{Overlap, overlap};
 pub use pieces::document_sequences;
 pub use plan::{BatchPlan, PlanConfig, PlanError, Step, Steps};
-pub use prefix_tree::{PrefixTree, Segment, TreeLoss};
+pub use prefix_tree::{Paths, PrefixTree, Segment, TreeLoss};
 pub use rng::stream;
 pub use rows::{BadRow, FileFormat, FileFound, ReadLimits, Row, RowReader, SourceSpec};
 pub use sample::{NOT_SAMPLED, hold_out, keep_sample, stratified};

@@ -41,6 +41,16 @@ pub struct PrefixTree<'a> {
     pub losses: Vec<TreeLoss>,
 }
 
+/// Where the sequences of a tree stand in it, in the order in which they were given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Paths {
+    /// For each sequence the index in [`PrefixTree::losses`] of each of its trained tokens, in their order. What several
+    /// sequences learn alike has one index.
+    pub losses: Vec<Vec<usize>>,
+    /// Row of each sequence's last token.
+    pub ends: Vec<usize>,
+}
+
 /// Sequences `from..to` of the sorted ones, the first `depth` tokens of which are laid out, the last in `parent`.
 struct Group {
     from: usize,
@@ -52,13 +62,50 @@ struct Group {
 impl<'a> PrefixTree<'a> {
     /// The tree of these sequences. Without `sharing` each one stands for itself, in the given order.
     pub fn new(examples: &[&'a TokenExample], sharing: bool) -> PrefixTree<'a> {
-        let mut order: Vec<&TokenExample> = examples.to_vec();
+        PrefixTree::build(examples, sharing, |_, _, _, _| ())
+    }
+
+    /// The same, and where each sequence stands in it.
+    pub fn with_paths(examples: &[&'a TokenExample], sharing: bool) -> (PrefixTree<'a>, Paths) {
+        // each sequence's pieces: first row, and the positions that stand there
+        let mut pieces: Vec<Vec<(usize, usize, usize)>> = vec![Vec::new(); examples.len()];
+        let tree = PrefixTree::build(examples, sharing, |at, row, from, to| pieces[at].push((row, from, to)));
+        let mut paths = Paths::default();
+        for (example, pieces) in examples.iter().zip(&pieces) {
+            let mut losses = Vec::new();
+            let mut end = 0;
+            for &(row, from, to) in pieces {
+                for i in (from..to.min(example.tokens.len()))
+                    .filter(|&i| example.trained.get(i + 1) == Some(&true) && i + 1 < example.tokens.len())
+                {
+                    let key = (row + i - from, example.tokens[i + 1]);
+                    losses.extend(tree.losses.binary_search_by(|l| (l.row, l.target).cmp(&key)));
+                }
+                if example.tokens.len() > from {
+                    end = row + to.min(example.tokens.len()) - from - 1;
+                }
+            }
+            paths.losses.push(losses);
+            paths.ends.push(end);
+        }
+        (tree, paths)
+    }
+
+    /// Tells `laid` of each example, by its index, which of its positions `from..to` stand from which row on (some of
+    /// them behind its end).
+    fn build(
+        examples: &[&'a TokenExample],
+        sharing: bool,
+        mut laid: impl FnMut(usize, usize, usize, usize),
+    ) -> PrefixTree<'a> {
+        let mut order: Vec<(usize, &TokenExample)> = examples.iter().copied().enumerate().collect();
         // stable: equal ones stay in order, and without sharing all do
         if sharing {
-            order.sort_by(|a, b| a.tokens.cmp(&b.tokens));
+            order.sort_by(|a, b| a.1.tokens.cmp(&b.1.tokens));
         }
-        let units: Vec<&[&TokenExample]> = order.chunk_by(|a, b| sharing && a.tokens == b.tokens).collect();
-        let tokens: Vec<&[u32]> = units.iter().map(|unit| unit[0].tokens.as_slice()).collect();
+        let units: Vec<&[(usize, &TokenExample)]> =
+            order.chunk_by(|a, b| sharing && a.1.tokens == b.1.tokens).collect();
+        let tokens: Vec<&[u32]> = units.iter().map(|unit| unit[0].1.tokens.as_slice()).collect();
         let shared: Vec<usize> = (0..units.len())
             .map(|i| if sharing && i > 0 { worth_sharing(alike(tokens[i - 1], tokens[i])) } else { 0 })
             .collect();
@@ -85,8 +132,9 @@ impl<'a> PrefixTree<'a> {
                 let row = tree.rows();
                 tree.segments.push(Segment { parent, row, start: depth, tokens: &tokens[first][depth..end] });
                 parent = Some(tree.segments.len() - 1);
-                for example in units[from..to].iter().flat_map(|unit| unit.iter()) {
+                for (at, example) in units[from..to].iter().flat_map(|unit| unit.iter()) {
                     tree.learn(example, row, depth, end);
+                    laid(*at, row, depth, end);
                 }
             }
             // the branches, the first on top of the stack
@@ -287,6 +335,21 @@ mod tests {
                     assert!(e.tokens[..n] == rows[l.row] && e.tokens[n] == l.target && e.trained[n]);
                 }
                 assert!(t.losses.is_sorted() && t.losses.iter().all(|l| l.count > 0));
+                let (same, paths) = PrefixTree::with_paths(&refs, sharing);
+                assert_eq!(same, t);
+                let mut counts = vec![0; t.losses.len()];
+                for ((e, path), &end) in refs.iter().zip(&paths.losses).zip(&paths.ends) {
+                    let learnt: Vec<usize> = (1..e.tokens.len()).filter(|&i| e.trained[i]).collect();
+                    assert_eq!(path.len(), learnt.len());
+                    for (&at, i) in path.iter().zip(learnt) {
+                        counts[at] += 1;
+                        assert!(
+                            rows[t.losses[at].row] == e.tokens[..i] && t.losses[at].target == e.tokens[i]
+                        );
+                    }
+                    assert!(e.tokens.is_empty() || rows[end] == e.tokens);
+                }
+                assert!(counts.iter().zip(&t.losses).all(|(n, l)| *n == l.count));
                 let lengths: usize = examples.iter().map(|e| e.tokens.len()).sum();
                 assert!(t.rows() <= lengths && (sharing || t.rows() == lengths));
                 // nothing that is worth sharing stands twice

@@ -6,9 +6,10 @@
 
 use crate::decoder::{Decoder, Retain};
 use crate::error::ModelError;
+use crate::loss::logit_rows;
 use crate::parameters::Slot;
 use crate::sink::Sink;
-use crate::training::{TrainBatch, TrainBuffers, logit_rows};
+use crate::training::{TrainBatch, TrainBuffers};
 use nurture_kernels::{
     Backward, Cpu, Forward, Linear, Weight, kl_divergence, linear_backward, linear_forward,
     rms_norm_backward, rms_norm_forward,

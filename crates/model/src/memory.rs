@@ -3,7 +3,7 @@
 use crate::adapter::LoraSpec;
 use crate::config::Config;
 use crate::keep::keep_rows;
-use crate::training::logit_rows;
+use crate::loss::logit_rows;
 
 /// One row of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Where the gradients of a backward pass go: to nothing, to an adapter, or to the network's own parameters.
+//! Where the gradients of a backward pass go: to an adapter, or to the network's own parameters.
 
 use crate::adapter::{AdapterGrads, Projection};
 use crate::parameters::{ModelGrads, Slot};
@@ -8,7 +8,6 @@ use nurture_kernels::{Cpu, WeightGrad, bias_gradient, rms_norm_weight_gradient, 
 pub(crate) type Pairs<'a> = [Option<(&'a mut [f32], &'a mut [f32])>; 7];
 
 pub(crate) enum Sink<'a> {
-    Nothing,
     Adapter(&'a mut AdapterGrads),
     Model(&'a mut ModelGrads),
 }
@@ -17,7 +16,6 @@ impl Sink<'_> {
     /// The block at which the backward pass ends; beyond the last one where no block trains.
     pub(crate) fn lowest(&self) -> usize {
         match self {
-            Sink::Nothing => usize::MAX,
             Sink::Adapter(_) => 0,
             Sink::Model(grads) => grads.lowest,
         }

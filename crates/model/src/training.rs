@@ -5,12 +5,13 @@ use crate::batch::Batch;
 use crate::decoder::{Buffers, Decoder, Retain};
 use crate::error::ModelError;
 use crate::keep::KeepRows;
+use crate::loss::Objective;
 use crate::parameters::{ModelGrads, Norm, Slot};
 use crate::sink::Sink;
 use nurture_kernels::{
-    AttentionBackward, Backward, Cpu, Forward, Linear, Softening, Weight, add_uniform_noise,
-    attention_backward, cross_entropy, embed_gradient, gated_backward, gated_forward, linear_backward,
-    linear_forward, rms_norm_backward, rms_norm_forward, rope, soft_cross_entropy,
+    AttentionBackward, Backward, Cpu, Softening, Weight, add_uniform_noise, attention_backward,
+    embed_gradient, gated_backward, gated_forward, linear_backward, rms_norm_backward, rms_norm_forward,
+    rope,
 };
 
 /// A place where the next token is to be learnt.
@@ -71,7 +72,7 @@ pub struct PassOptions {
 /// Buffers of [`Decoder::train`]: the activations and the gradients that flow back.
 #[derive(Debug, Default)]
 pub struct TrainBuffers {
-    options: PassOptions,
+    pub(crate) options: PassOptions,
     pub(crate) forward: Buffers,
     pub(crate) dx: Vec<f32>,
     dn: Vec<f32>,
@@ -82,7 +83,7 @@ pub struct TrainBuffers {
     dv: Vec<f32>,
     /// gradient of an output before its rows got their lengths (DoRA)
     scaled: Vec<f32>,
-    logits: Vec<f32>,
+    pub(crate) logits: Vec<f32>,
 }
 
 impl TrainBuffers {
@@ -108,15 +109,7 @@ impl TrainBuffers {
     }
 }
 
-/// Most floats of a chunk of logits.
-const LOGIT_CHUNK: usize = 32 << 20;
-
-/// Rows of a chunk of logits for a vocabulary.
-pub(crate) fn logit_rows(vocab: usize) -> usize {
-    (LOGIT_CHUNK / vocab).clamp(16, 256)
-}
-
-fn sized(v: &mut Vec<f32>, n: usize) -> &mut [f32] {
+pub(crate) fn sized(v: &mut Vec<f32>, n: usize) -> &mut [f32] {
     if v.len() < n {
         *v = Vec::new(); // both at once would be a peak of memory
         *v = vec![0.0; n];
@@ -138,7 +131,8 @@ impl Decoder {
         buffers: &mut TrainBuffers,
         grads: &mut AdapterGrads,
     ) -> Result<Vec<f32>, ModelError> {
-        self.pass(cpu, Some(adapter), self.head(), batch, buffers, Sink::Adapter(grads))
+        let sink = Sink::Adapter(grads);
+        self.pass(cpu, Some(adapter), self.head(), batch, buffers, sink, Objective::Fixed)
     }
 
     /// The same for the network itself: its weights must be F32 where they train ([`Decoder::to_trainable`]), and
@@ -155,10 +149,12 @@ impl Decoder {
         buffers: &mut TrainBuffers,
         grads: &mut ModelGrads,
     ) -> Result<Vec<f32>, ModelError> {
-        self.pass(cpu, None, base.head(), batch, buffers, Sink::Model(grads))
+        self.pass(cpu, None, base.head(), batch, buffers, Sink::Model(grads), Objective::Fixed)
     }
 
-    fn pass(
+    /// The pass of an adapter (with its gradients) or of the network itself.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn pass(
         &self,
         cpu: &Cpu,
         adapter: Option<&Adapter>,
@@ -166,6 +162,7 @@ impl Decoder {
         batch: &TrainBatch,
         buffers: &mut TrainBuffers,
         mut sink: Sink<'_>,
+        objective: Objective<'_>,
     ) -> Result<Vec<f32>, ModelError> {
         let noise = buffers.options.noise;
         let retain = match buffers.options.recompute {
@@ -175,7 +172,7 @@ impl Decoder {
         self.forward_kept(cpu, adapter, &batch.batch, retain, &mut buffers.forward, |x| {
             self.disturb(cpu, batch, noise, x)
         })?;
-        let mut losses = self.loss(cpu, batch, buffers, &mut sink)?;
+        let mut losses = self.loss(cpu, batch, buffers, &mut sink, objective)?;
         self.keep_loss(cpu, reference, batch, buffers, &mut losses, &mut sink);
         self.backward(cpu, adapter, &batch.batch, retain, buffers, &mut sink);
         Ok(losses)
@@ -190,77 +187,6 @@ impl Decoder {
             let rows = &mut x[span.row * d..][..span.len * d];
             add_uniform_noise(cpu.pool(), rows, d, size as f32, seed.wrapping_add((i as u64) << 32));
         }
-    }
-
-    /// Losses without gradients, for validation.
-    ///
-    /// # Errors
-    /// A token beyond the vocabulary.
-    pub fn losses(
-        &self,
-        cpu: &Cpu,
-        adapter: Option<&Adapter>,
-        batch: &TrainBatch,
-        buffers: &mut TrainBuffers,
-    ) -> Result<Vec<f32>, ModelError> {
-        self.forward_kept(cpu, adapter, &batch.batch, Retain::Nothing, &mut buffers.forward, |_| ())?;
-        self.loss(cpu, batch, buffers, &mut Sink::Nothing)
-    }
-
-    /// The vocabulary's part: only at rows with a loss, in chunks. Leaves the gradient of the residual stream in
-    /// `dx` (zero in the other rows).
-    fn loss(
-        &self,
-        cpu: &Cpu,
-        batch: &TrainBatch,
-        buffers: &mut TrainBuffers,
-        sink: &mut Sink<'_>,
-    ) -> Result<Vec<f32>, ModelError> {
-        let (d, vocab, t) = (self.config.width, self.config.vocab, batch.batch.len());
-        if let Some((place, l)) = batch.losses.iter().enumerate().find(|(_, l)| l.target as usize >= vocab) {
-            return Err(ModelError::Token { token: l.target, place, vocab });
-        }
-        let soft = buffers.options.softening;
-        let rows = logit_rows(vocab).min(batch.losses.len().max(1));
-        let dx = sized(&mut buffers.dx, t * d);
-        dx.fill(0.0);
-        let linear = Linear { weight: self.head(), bias: None, lora: None };
-        let mut losses = vec![0f32; batch.losses.len()];
-        let (mut x, mut n, mut inv) = (vec![0f32; rows * d], vec![0f32; rows * d], vec![0f32; rows]);
-        let (mut dn, mut dxr) = (vec![0f32; rows * d], vec![0f32; rows * d]);
-        for (chunk, losses) in batch.losses.chunks(rows).zip(losses.chunks_mut(rows)) {
-            let m = chunk.len();
-            let (x, n, inv) = (&mut x[..m * d], &mut n[..m * d], &mut inv[..m]);
-            let (dn, dxr) = (&mut dn[..m * d], &mut dxr[..m * d]);
-            for (x, l) in x.chunks_exact_mut(d).zip(chunk) {
-                x.copy_from_slice(&buffers.forward.x[l.row * d..][..d]);
-            }
-            rms_norm_forward(cpu.pool(), x, &self.norm, self.config.norm_eps, n, inv);
-            let logits = sized(&mut buffers.logits, m * vocab);
-            linear_forward(cpu, n, m, &mut [Forward { linear, y: logits, h: &mut [] }]);
-            let targets: Vec<u32> = chunk.iter().map(|l| l.target).collect();
-            let weights: Vec<f32> = chunk.iter().map(|l| l.weight).collect();
-            if soft.is_on() {
-                soft_cross_entropy(cpu.pool(), logits, vocab, &targets, soft, Some(&weights), losses);
-            } else {
-                cross_entropy(cpu.pool(), logits, vocab, &targets, Some(&weights), losses);
-            }
-            linear_backward(
-                cpu,
-                n,
-                m,
-                &mut [Backward { linear, dy: logits, h: &[], grads: None }],
-                Some(dn),
-                false,
-            );
-            sink.weights(cpu, n, m, &[(self.head_slot(), logits)]);
-            sink.norm(cpu, Slot::LastNorm, x, inv, dn);
-            rms_norm_backward(cpu.pool(), x, &self.norm, inv, dn, dxr, false);
-            for (from, l) in dxr.chunks_exact(d).zip(chunk) {
-                dx[l.row * d..][..d].iter_mut().zip(from).for_each(|(a, b)| *a += b);
-            }
-        }
-        Ok(losses)
     }
 
     /// Turns the gradient `dy` of a projection's output into that of what its magnitudes scaled, in place.

@@ -1,6 +1,7 @@
 //! One optimiser step: all micro-batches, the checks, clipping, the update.
 
 use crate::config::{Init, TrainConfig};
+use crate::deferred::{Found, Objective, by_sequence, fold};
 use crate::error::TrainError;
 use crate::layout::lay_out;
 use crate::optimiser::Memory;
@@ -9,14 +10,15 @@ use crate::subject::Subject;
 use nurture_data::{PrefixTree, TokenExample};
 use nurture_kernels::{Rng, sum_of_squares};
 use nurture_model::{
-    Adapter, AdapterGrads, Cpu, Decoder, ModelGrads, Noise, PassOptions, Softening, TrainBatch, TrainBuffers,
+    Adapter, AdapterGrads, Cpu, Decoder, Deferred, ModelGrads, Noise, PassOptions, ScoreOptions, Softening,
+    TrainBatch, TrainBuffers,
 };
 use std::collections::HashMap;
 
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Update {
-    /// Mean loss per trained token, nats, before the update.
+    /// Mean loss per trained token, nats, before the update; of an [`Objective`] its value.
     pub loss: f64,
     /// Mean divergence from the base on the windows of general text, nats; `None` without them.
     pub keep: Option<f64>,
@@ -173,7 +175,55 @@ impl<'a> Learner<'a> {
         packs: &[Vec<&TokenExample>],
         windows: &[(usize, &[u32])],
     ) -> Result<Update, TrainError> {
-        let mut done = self.pass(config, step, rate, packs)?;
+        self.update_by(config, step, rate, packs, windows, None)
+    }
+
+    /// A step by an objective whose gradient depends on the log-probabilities of the very pass (a preference, a reward):
+    /// it is asked once for each pack, in order. Sequences that are judged together must stand in one pack.
+    ///
+    /// # Errors
+    /// As [`Learner::update`].
+    pub fn update_deferred(
+        &mut self,
+        config: &TrainConfig,
+        step: u64,
+        rate: f64,
+        packs: &[Vec<&TokenExample>],
+        windows: &[(usize, &[u32])],
+        objective: &mut dyn Objective,
+    ) -> Result<Update, TrainError> {
+        self.update_by(config, step, rate, packs, windows, Some(objective))
+    }
+
+    /// Log-probabilities of the trained tokens of a pack's sequences, as the learner stands or (`of_base`) by the base:
+    /// the same weights with the adapter off. They do not depend on what is scored together, to the bit.
+    ///
+    /// # Errors
+    /// A token beyond the vocabulary.
+    pub fn score(
+        &mut self,
+        config: &TrainConfig,
+        pack: &[&TokenExample],
+        of_base: bool,
+        options: ScoreOptions,
+    ) -> Result<Found, TrainError> {
+        let (tree, paths) = PrefixTree::with_paths(pack, config.shares());
+        self.buffers.set_noise(None);
+        let batch = lay_out(&tree, 0.0);
+        let scores = self.pupil.score(self.cpu, of_base, &batch, &mut self.buffers, options)?;
+        Ok(by_sequence(&paths, &scores))
+    }
+
+    fn update_by(
+        &mut self,
+        config: &TrainConfig,
+        step: u64,
+        rate: f64,
+        packs: &[Vec<&TokenExample>],
+        windows: &[(usize, &[u32])],
+        objective: Option<&mut dyn Objective>,
+    ) -> Result<Update, TrainError> {
+        let mut done = self.pass(config, step, rate, packs, objective)?;
         self.buffers.set_noise(None);
         done.keep = self.keep(config, step, rate, windows)?;
         let kept = windows.iter().map(|(_, w)| w.len() as u64).sum::<u64>();
@@ -194,6 +244,7 @@ impl<'a> Learner<'a> {
         step: u64,
         rate: f64,
         packs: &[Vec<&TokenExample>],
+        mut objective: Option<&mut dyn Objective>,
     ) -> Result<Update, TrainError> {
         let all = || packs.iter().flatten();
         let trained: usize = all().map(|e| e.trained_tokens()).sum();
@@ -202,14 +253,30 @@ impl<'a> Learner<'a> {
         }
         let weight = (1.0 / trained as f64) as f32;
         self.pupil.clear_gradients();
-        let (mut sum, mut computed) = (0f64, 0);
+        let (mut sum, mut value, mut computed) = (0f64, 0f64, 0);
         for (number, pack) in packs.iter().enumerate() {
-            let tree = PrefixTree::new(pack, config.shares());
+            let (tree, paths) = PrefixTree::with_paths(pack, config.shares());
             let seed = Rng::stream(config.seed, step).next_u64().wrapping_add(number as u64);
             let noise = (config.neftune > 0.0).then_some(Noise { alpha: config.neftune, seed });
             self.buffers.set_noise(noise);
             let batch = lay_out(&tree, weight);
-            let losses = self.pupil.pass(self.cpu, &batch, &mut self.buffers)?;
+            let losses = match &mut objective {
+                None => self.pupil.pass(self.cpu, &batch, &mut self.buffers)?,
+                Some(objective) => {
+                    let mut of_pack = 0.0;
+                    let options = objective.options();
+                    let weigh = &mut |scores: &_, factors: &mut [f32]| {
+                        let found = by_sequence(&paths, scores);
+                        let mut own = found.zeros();
+                        of_pack = objective.weigh(number, &found, &mut own);
+                        fold(&paths, &own, factors);
+                    };
+                    let deferred = Deferred { options, weigh };
+                    let losses = self.pupil.pass_deferred(self.cpu, &batch, &mut self.buffers, deferred)?;
+                    value += of_pack;
+                    losses
+                }
+            };
             for (at, &loss) in tree.losses.iter().zip(&losses) {
                 if !loss.is_finite() {
                     let id = tree.learner(at, pack).map(|e| e.id.clone()).unwrap_or_default();
@@ -220,8 +287,12 @@ impl<'a> Learner<'a> {
             computed += tree.rows();
         }
         let tokens: usize = all().map(|e| e.tokens.len()).sum();
+        if !value.is_finite() {
+            let id = all().next().map(|e| e.id.clone()).unwrap_or_default();
+            return Err(TrainError::LossNotFinite { step, id, loss: value as f32, rate });
+        }
         Ok(Update {
-            loss: sum / trained as f64,
+            loss: if objective.is_some() { value } else { sum / trained as f64 },
             keep: None,
             grad_norm: 0.0,
             tokens: tokens as u64,

@@ -10,6 +10,7 @@
 
 mod checkpoint;
 mod config;
+mod deferred;
 mod digest;
 mod divergence;
 mod error;
@@ -34,6 +35,7 @@ mod writer;
 
 pub use checkpoint::CHECKPOINTS;
 pub use config::{Init, Optimiser, RunLength, TrainConfig};
+pub use deferred::{Found, Objective};
 pub use divergence::{Divergence, OnDivergence};
 pub use error::{TrainError, Warning};
 pub use events::EVENTS;

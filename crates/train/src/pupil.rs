@@ -2,7 +2,8 @@
 
 use nurture_kernels::Cpu;
 use nurture_model::{
-    Adapter, AdapterGrads, Decoder, Freeze, ModelError, ModelGrads, Parameter, Slot, TrainBatch, TrainBuffers,
+    Adapter, AdapterGrads, Decoder, Deferred, Freeze, ModelError, ModelGrads, Parameter, ScoreOptions,
+    Scores, Slot, TrainBatch, TrainBuffers,
 };
 
 /// An adapter or a network with the gradients of what trains.
@@ -100,6 +101,41 @@ impl<'a> Pupil<'a> {
                 network.train_full(cpu, base, batch, buffers, gradients)
             }
         }
+    }
+
+    /// The same where the weights of the losses depend on the log-probabilities.
+    pub(crate) fn pass_deferred(
+        &mut self,
+        cpu: &Cpu,
+        batch: &TrainBatch,
+        buffers: &mut TrainBuffers,
+        objective: Deferred<'_>,
+    ) -> Result<Vec<f32>, ModelError> {
+        match self {
+            Pupil::Adapter { model, adapter, gradients, .. } => {
+                model.train_deferred(cpu, adapter, batch, buffers, gradients, objective)
+            }
+            Pupil::Network { base, network, gradients } => {
+                network.train_full_deferred(cpu, base, batch, buffers, gradients, objective)
+            }
+        }
+    }
+
+    /// Log-probabilities as they stand, or the base's.
+    pub(crate) fn score(
+        &self,
+        cpu: &Cpu,
+        of_base: bool,
+        batch: &TrainBatch,
+        buffers: &mut TrainBuffers,
+        options: ScoreOptions,
+    ) -> Result<Scores, ModelError> {
+        let (model, adapter) = match self {
+            Pupil::Adapter { model, adapter, .. } => (*model, (!of_base).then_some(adapter)),
+            Pupil::Network { base, .. } if of_base => (*base, None),
+            Pupil::Network { network, .. } => (network, None),
+        };
+        model.score(cpu, adapter, batch, buffers, options)
     }
 
     pub(crate) fn clear_gradients(&mut self) {
