@@ -348,13 +348,13 @@ impl Decoder {
             if scale != 1.0 {
                 dn.iter_mut().for_each(|v| *v *= scale);
             }
-            self.into_stream(cpu, part.iter().map(|l| l.row), &mut chunk, &mut buffers.dx, sink);
+            self.join_stream(cpu, part.iter().map(|l| l.row), &mut chunk, &mut buffers.dx, sink);
         }
         Ok(losses)
     }
 
     /// From the gradient of the chunk's normed rows to that of the stream, which is added to.
-    fn into_stream(
+    fn join_stream(
         &self,
         cpu: &Cpu,
         rows: impl ExactSizeIterator<Item = usize>,
@@ -390,7 +390,7 @@ impl Decoder {
             gradient.iter_mut().zip(n).for_each(|(g, n)| *g += f * n);
             dn.iter_mut().zip(weight).for_each(|(dn, w)| *dn = f * w);
         }
-        self.into_stream(cpu, rows.iter().copied(), &mut chunk, &mut buffers.dx, sink);
+        self.join_stream(cpu, rows.iter().copied(), &mut chunk, &mut buffers.dx, sink);
         values
     }
 }
