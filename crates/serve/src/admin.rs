@@ -54,6 +54,7 @@ pub(crate) async fn load(
     let work = move || worker.models().load(&name, &path);
     let loaded = tokio::task::spawn_blocking(work).await;
     let model = loaded.map_err(|_| ApiError::internal("a fault of ours while reading the adapter"))??;
+    service.note(caller, "adapter loaded", &model.name).await?;
     service.log(&json!({ "event": "adapter loaded", "name": model.name, "generation": model.generation() }));
     let mut response = json_response(&entry(&model));
     *response.status_mut() = StatusCode::CREATED;
@@ -67,6 +68,7 @@ pub(crate) async fn unload(
 ) -> Result<Response<Body>> {
     must_be_admin(caller)?;
     service.models().unload(&name)?;
+    service.note(caller, "adapter unloaded", &name).await?;
     service.log(&json!({ "event": "adapter unloaded", "name": name }));
     Ok(json_response(&json!({ "name": name, "unloaded": true })))
 }

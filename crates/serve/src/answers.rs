@@ -1,5 +1,6 @@
 //! From the engine's events to pieces of text, for all choices of a request together.
 
+use crate::access::Running;
 use crate::error::ApiError;
 use crate::metrics::Ended;
 use crate::service::Service;
@@ -13,6 +14,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 pub(crate) struct Job {
     events: UnboundedReceiver<(usize, Event)>,
     cancels: Vec<Cancel>,
+    _running: Running,
 }
 
 impl Drop for Job {
@@ -25,10 +27,19 @@ impl Job {
     /// Hands in all requests, or none.
     pub(crate) fn start(service: &Service, requests: Vec<Request>, param: &str) -> Result<Job, ApiError> {
         let (sender, events) = unbounded_channel();
-        let mut job = Job { events, cancels: Vec::with_capacity(requests.len()) };
+        let tenant = requests.first().map_or(0, |r| r.tenant);
+        let access = service.access();
+        let running = access.begin(tenant, requests.len())?;
+        let mut job = Job { events, cancels: Vec::with_capacity(requests.len()), _running: running };
         for (i, request) in requests.into_iter().enumerate() {
-            let sender = sender.clone();
-            let sink = move |event| sender.send((i, event)).is_ok();
+            let (sender, access) = (sender.clone(), access.clone());
+            let sink = move |event| {
+                // also of those whose client has gone
+                if let Event::Done(_, usage) = &event {
+                    access.charge(tenant, usage);
+                }
+                sender.send((i, event)).is_ok()
+            };
             let cancel = service.engine().submit_with(request, sink);
             job.cancels.push(cancel.map_err(|e| ApiError::refused(param, &e))?);
         }

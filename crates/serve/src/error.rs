@@ -1,5 +1,6 @@
 //! Every answer that is not the one that was asked for, in OpenAI's shape: `{"error": {message, type, param, code}}`.
 
+use crate::store::StoreError;
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
@@ -101,6 +102,12 @@ impl ApiError {
         ApiError { param: Some("model".into()), ..ApiError::not_found("model_not_found", message) }
     }
 
+    /// What needs the store, without one.
+    pub fn no_store() -> ApiError {
+        let message = "this server runs without a store (`--no-store`), so nothing is kept";
+        ApiError::new(StatusCode::NOT_IMPLEMENTED, INVALID, "no_store", message)
+    }
+
     /// Another status of the protocol.
     pub fn status(status: StatusCode, code: &'static str, message: impl Into<String>) -> ApiError {
         ApiError::new(status, INVALID, code, message)
@@ -147,6 +154,16 @@ impl ApiError {
     /// The object under `error`.
     pub fn object(&self) -> Value {
         json!({ "message": self.message, "type": self.kind, "param": self.param, "code": self.code })
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> ApiError {
+        match &error {
+            StoreError::Missing { .. } => ApiError::not_found("not_found", error.to_string()),
+            StoreError::Invalid { what, .. } => ApiError::invalid(*what, error.to_string()),
+            _ => ApiError::internal(error.to_string()),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::error::{ApiError, json_response};
 use crate::models::Served;
 use crate::service::Service;
+use crate::store::{Erased, Store};
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, Response, StatusCode, header};
@@ -11,6 +12,9 @@ use std::time::Duration;
 
 /// A step that takes longer than this is stuck.
 const STUCK: Duration = Duration::from_secs(30);
+
+/// Seconds between two looks for texts that are too old.
+const RETAIN: u64 = 3600;
 
 pub(crate) async fn live() -> Response<Body> {
     json_response(&json!({ "status": "live" }))
@@ -62,15 +66,30 @@ pub(crate) async fn model(
     Ok(json_response(&entry(&service, &*service.models().get(&name)?)))
 }
 
-/// Looks every second whether the engine goes on.
+/// Looks every second whether the engine goes on and whether keys changed, and every hour for texts that are too old.
 pub(crate) async fn watch(service: Service) {
-    let mut steps = None;
+    let (mut steps, mut seconds) = (None, 0u64);
     loop {
         let stats = service.engine().stats();
         if (stats.running == 0 && stats.waiting == 0) || steps != Some(stats.steps) {
             service.note_alive();
         }
         steps = Some(stats.steps);
+        let worker = service.clone();
+        let synced = tokio::task::spawn_blocking(move || worker.sync()).await;
+        if let Ok(Err(e)) = synced {
+            service.log(&json!({ "event": "store failed", "why": e.to_string() }));
+        }
+        if seconds % RETAIN == 0 && service.store().is_some() {
+            match service.with_store(Store::retain).await {
+                Ok(erased) if erased != Erased::default() => {
+                    service.log(&json!({ "event": "retention", "conversations": erased.conversations }));
+                }
+                Ok(_) => {}
+                Err(e) => service.log(&json!({ "event": "store failed", "why": e.message })),
+            }
+        }
+        seconds += 1;
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }

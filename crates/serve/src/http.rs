@@ -5,7 +5,7 @@ use crate::fields::Fields;
 use crate::service::Service;
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::IntoResponse;
 use http_body_util::BodyExt as _;
@@ -25,7 +25,7 @@ const LONG_TEXT: usize = 4 << 10;
 /// Who asks.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Caller {
-    /// the key's number; 0 without keys
+    /// the key; 0 without keys
     pub(crate) tenant: u64,
     pub(crate) admin: bool,
 }
@@ -97,14 +97,15 @@ fn admit(service: &Service, request: &Request) -> Result<Caller, ApiError> {
         ));
     }
     check_host(service, request)?;
-    let config = service.config();
-    let key = key(request.headers());
-    let admin = key.is_some_and(|k| config.admin.find(k).is_some());
-    let tenant = key.and_then(|k| config.keys.find(k));
-    match tenant {
-        Some(tenant) => Ok(Caller { tenant, admin }),
-        None if admin => Ok(Caller { tenant: u64::MAX, admin }),
-        None if config.keys.is_empty() || PUBLIC.contains(&uri.path()) => Ok(Caller::default()),
+    let caller = key(request.headers()).and_then(|k| service.access().find(k));
+    match caller {
+        Some(caller) => {
+            if request.method() == Method::POST {
+                service.access().request(caller)?;
+            }
+            Ok(caller)
+        }
+        None if !service.is_closed() || PUBLIC.contains(&uri.path()) => Ok(Caller::default()),
         None => Err(ApiError::unauthorized()),
     }
 }

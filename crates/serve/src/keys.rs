@@ -26,15 +26,27 @@ impl Keys {
 
     /// The place of a key, from 1 on. Takes the same time wherever it differs and whichever it is.
     pub fn find(&self, key: &str) -> Option<u64> {
-        let given: [u8; 32] = Sha256::digest(key).into();
+        self.find_hash(&Sha256::digest(key).into())
+    }
+
+    pub(crate) fn find_hash(&self, given: &[u8; 32]) -> Option<u64> {
         let mut found = 0u64;
         for (i, known) in self.0.iter().enumerate() {
-            let differs = known.iter().zip(&given).fold(0u8, |d, (a, b)| d | (a ^ b));
-            let same = u64::from(std::hint::black_box(differs) == 0);
-            found |= same * (i as u64 + 1);
+            found |= u64::from(same(known, given)) * (i as u64 + 1);
         }
         (found > 0).then_some(found)
     }
+
+    /// The hash of the key in a place.
+    pub(crate) fn hash(&self, place: u64) -> Option<[u8; 32]> {
+        self.0.get(usize::try_from(place).ok()?.checked_sub(1)?).copied()
+    }
+}
+
+/// Whether two hashes are the same; takes the same time wherever they differ.
+pub(crate) fn same(a: &[u8; 32], b: &[u8; 32]) -> bool {
+    let differs = a.iter().zip(b).fold(0u8, |d, (a, b)| d | (a ^ b));
+    std::hint::black_box(differs) == 0
 }
 
 #[cfg(test)]

@@ -6,9 +6,12 @@
 //!     ─> answers (events to text) ─> reply (whole, or as server-sent events)
 //! ```
 //!
+//! `access` knows who comes and what they may use, `store` what is kept: conversations, feedback, responses, keys.
+//!
 //! A request's fields are taken one by one (`fields.rs`); what is left over is refused by name, so nothing that would change
 //! an answer is ignored in silence.
 
+mod access;
 mod admin;
 mod answers;
 mod ask;
@@ -31,6 +34,7 @@ mod routes;
 mod server;
 mod service;
 mod slow;
+pub mod store;
 mod tokens;
 
 pub use config::ServeConfig;

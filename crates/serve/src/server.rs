@@ -6,6 +6,7 @@ use crate::http::Peer;
 use crate::routes::router;
 use crate::service::Service;
 use crate::slow::WriteLimit;
+use crate::store::StoreError;
 use axum::body::Body;
 use axum::http::Request;
 use axum::response::IntoResponse;
@@ -38,6 +39,9 @@ pub enum ServeError {
         /// why
         source: std::io::Error,
     },
+    /// The store's keys cannot be read.
+    #[error(transparent)]
+    Store(StoreError),
     /// No threads.
     #[error("cannot start: {0}")]
     Start(std::io::Error),
@@ -58,7 +62,8 @@ impl Server {
     pub fn bind(service: Service) -> Result<Server, ServeError> {
         let config = service.config();
         let address = config.address;
-        if !address.ip().is_loopback() && config.keys.is_empty() {
+        service.sync().map_err(ServeError::Store)?;
+        if !address.ip().is_loopback() && !service.is_closed() {
             return Err(ServeError::OpenWithoutKey(address));
         }
         let failed = |source| ServeError::Listen { address, source };
@@ -90,11 +95,15 @@ impl Server {
             .enable_time()
             .build()
             .map_err(ServeError::Start)?;
-        let engine = self.service.engine().clone();
+        let service = self.service.clone();
         let result = runtime.block_on(self.serve(stop));
         // what is left is cancelled with its tasks
         runtime.shutdown_timeout(Duration::from_secs(1));
-        engine.drain();
+        service.engine().drain();
+        // what was used since the last second
+        if let Err(e) = service.sync() {
+            service.log(&json!({ "event": "store failed", "why": e.to_string() }));
+        }
         result
     }
 

@@ -1,9 +1,12 @@
 //! What all routes share: the engine, the models, the counters.
 
+use crate::access::Access;
 use crate::config::ServeConfig;
 use crate::error::ApiError;
+use crate::http::Caller;
 use crate::metrics::Metrics;
 use crate::models::{Manner, Models};
+use crate::store::{Store, StoreError};
 use nurture_infer::engine::EngineHandle;
 use nurture_infer::{Constraint, Grammars, Rule};
 use nurture_model::Cpu;
@@ -36,6 +39,8 @@ pub struct Parts {
     pub grammars: Option<Grammars>,
     /// bounds
     pub config: ServeConfig,
+    /// where conversations, feedback and keys are kept, if anywhere
+    pub store: Option<Store>,
     /// where the log goes
     pub log: LogSink,
 }
@@ -51,6 +56,8 @@ struct Inner {
     config: ServeConfig,
     metrics: Metrics,
     grammars: Option<Grammars>,
+    access: Arc<Access>,
+    store: Option<Arc<Store>>,
     log: LogSink,
     begun: Instant,
     closing: AtomicBool,
@@ -70,7 +77,8 @@ impl std::fmt::Debug for Service {
 impl Service {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Service {
-        let Parts { engine, cpu, name, renderer, manner, context, grammars, config, log } = parts;
+        let Parts { engine, cpu, name, renderer, manner, context, grammars, config, store, log } = parts;
+        let access = Access::new(config.keys.clone(), config.admin.clone());
         Service(Arc::new(Inner {
             models: Models::new(engine.clone(), cpu, name, renderer, manner),
             engine,
@@ -78,6 +86,8 @@ impl Service {
             config,
             metrics: Metrics::default(),
             grammars,
+            access: Arc::new(access),
+            store: store.map(Arc::new),
             log,
             begun: Instant::now(),
             closing: AtomicBool::new(false),
@@ -117,6 +127,60 @@ impl Service {
             Ok(rule) => Ok(Box::new(rule)),
             Err(e) => Err(ApiError::invalid("response_format", e.to_string())),
         }
+    }
+
+    /// What it remembers, if it does. In a request use [`Service::with_store`].
+    pub fn store(&self) -> Option<&Arc<Store>> {
+        self.0.store.as_ref()
+    }
+
+    /// Asks the store, on a thread that may wait for the disk.
+    pub(crate) async fn with_store<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let Some(store) = self.0.store.clone() else { return Err(ApiError::no_store()) };
+        let done = tokio::task::spawn_blocking(move || work(&store)).await;
+        Ok(done.map_err(|_| ApiError::internal("a fault of ours in the store"))??)
+    }
+
+    pub(crate) fn access(&self) -> &Arc<Access> {
+        &self.0.access
+    }
+
+    /// Whose conversations a caller sees.
+    pub(crate) fn owner(&self, caller: Caller) -> String {
+        self.0.access.owner(caller)
+    }
+
+    /// Whether nobody comes in without a key.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.access.closed()
+    }
+
+    /// Reads the store's keys if they changed, and saves what was used. Waits for the disk.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        match &self.0.store {
+            Some(store) => self.0.access.sync(store),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes what an administrator did, where there is a store.
+    pub(crate) async fn note(
+        &self,
+        caller: Caller,
+        action: &'static str,
+        object: &str,
+    ) -> Result<(), ApiError> {
+        if self.0.store.is_none() {
+            return Ok(());
+        }
+        let (actor, object) = (self.owner(caller), object.to_string());
+        self.with_store(move |s| s.note(&actor, action, &object)).await
     }
 
     /// Longest sequence, prompt and answer.

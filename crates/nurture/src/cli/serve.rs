@@ -128,12 +128,35 @@ pub(crate) const COMMAND: Command = Command {
             0,
             Text::new("Seconds that requests get to end on Ctrl-C (30)", "Ctrl-C 后留给请求结束的秒数（30）"),
         ),
+        STORE,
+        Arg::switch(
+            "no-store",
+            Text::new("Keeps no conversations, feedback, responses or keys", "不保存对话、反馈、响应和密钥"),
+        ),
         chat::EXACT,
         models::THREADS,
         models::TEMPLATE,
     ],
     run,
 };
+
+/// Where the service keeps what it remembers.
+pub(crate) const STORE: Arg = Arg::text(
+    "store",
+    "FILE",
+    Text::new(
+        "The service's store: conversations, feedback, keys (service.sqlite in NURTURE_HOME)",
+        "服务库：对话、反馈、密钥（默认 NURTURE_HOME 下的 service.sqlite）",
+    ),
+);
+
+/// The file of the service's store.
+pub(crate) fn store_path(cli: &Cli, args: Args<'_>) -> anyhow::Result<PathBuf> {
+    match args.text("store") {
+        Some(file) => Ok(PathBuf::from(file)),
+        None => Ok(cli.store()?.root().join(nurture::serve::store::FILE_NAME)),
+    }
+}
 
 /// An adapter to be served.
 struct Asked {
@@ -145,6 +168,16 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
     let lang = cli.lang;
     let config = config(cli, args)?;
     let (base, name, adapters) = asked(cli, args)?;
+    let store = match (args.switch("no-store"), args.text("store")) {
+        (true, Some(_)) => {
+            let text = cli
+                .lang
+                .pick("--store and --no-store exclude each other", "--store 与 --no-store 不能同时使用");
+            return Err(WrongUse(text.to_string()).into());
+        }
+        (true, None) => None,
+        (false, _) => Some(nurture::serve::store::Store::open(&store_path(cli, args)?)?),
+    };
     let extra = engine::recorded(&base.path).unwrap_or(Value::Null);
     let options = LoadOptions {
         threads: args.count("threads").unwrap_or(0),
@@ -171,8 +204,18 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
     let engine = EngineHandle::start(model, cpu.clone(), engine)?;
     let manner = Manner { template: None, ..Manner::recorded(&extra) };
     let context = context.min(tokens);
-    let service =
-        Service::new(Parts { engine, cpu, name, renderer, manner, context, grammars, config, log: log() });
+    let service = Service::new(Parts {
+        engine,
+        cpu,
+        name,
+        renderer,
+        manner,
+        context,
+        grammars,
+        config,
+        store,
+        log: log(),
+    });
     for Asked { name, dir } in &adapters {
         service.load_adapter(name, dir).with_context(|| format!("{name}={}", dir.display()))?;
     }

@@ -23,7 +23,7 @@ const FROZEN: &[(&str, &str)] = &[
     ),
     (
         "serve",
-        "--model --adapter* --run* --name --host --port --api-key --admin-key --allow-host* --cache-tokens --context --parallel --queue --timeout --drain --exact --threads --template",
+        "--model --adapter* --run* --name --host --port --api-key --admin-key --allow-host* --cache-tokens --context --parallel --queue --timeout --drain --store --no-store --exact --threads --template",
     ),
     (
         "embed",
