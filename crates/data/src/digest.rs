@@ -48,6 +48,11 @@ pub(crate) fn of_answer(answer: &Answer) -> Digest {
     .finish()
 }
 
+/// The fingerprint of messages and answer.
+pub(crate) fn of_example(example: &Example) -> Digest {
+    Parts::default().add(&of_messages(&example.messages)).add(&of_answer(&example.answer)).finish()
+}
+
 /// Lower case, full-width letters and signs as half-width ones, white space folded to single spaces.
 pub fn normalised(text: &str) -> String {
     let narrow = text.chars().map(|c| match c {

@@ -11,6 +11,8 @@ pub enum Fate {
     Used,
     /// The same as an earlier row.
     Duplicate,
+    /// Nearly the same as an earlier row.
+    NearDuplicate,
     /// Left out for this reason (a code such as `broken_json`).
     Dropped(String),
     /// Used, but its end was cut off.
@@ -30,10 +32,17 @@ pub struct SourceLedger {
     pub used: u64,
     /// Rows that repeat an earlier one.
     pub duplicate: u64,
+    /// Rows that nearly repeat an earlier one.
+    #[serde(default)]
+    pub near_duplicate: u64,
     /// Rows used with their end cut off.
     pub cut: u64,
     /// Rows kept back from training.
     pub held_out: u64,
+    /// Rows of which sensitive values were replaced before they got their fate: they stand among the others and are no
+    /// part of the sum.
+    #[serde(default)]
+    pub redacted: u64,
     /// Rows left out, by reason.
     pub dropped: BTreeMap<String, u64>,
     /// Ids of the first rows of each fate but `used`.
@@ -43,7 +52,7 @@ pub struct SourceLedger {
 impl SourceLedger {
     /// Whether every row has exactly one fate.
     pub fn adds_up(&self) -> bool {
-        let fates = [self.used, self.duplicate, self.cut, self.held_out];
+        let fates = [self.used, self.duplicate, self.near_duplicate, self.cut, self.held_out];
         let sum = fates.iter().chain(self.dropped.values()).try_fold(0u64, |sum, n| sum.checked_add(*n));
         sum == Some(self.rows)
     }
@@ -52,6 +61,7 @@ impl SourceLedger {
         match fate {
             Fate::Used => &mut self.used,
             Fate::Duplicate => &mut self.duplicate,
+            Fate::NearDuplicate => &mut self.near_duplicate,
             Fate::Cut => &mut self.cut,
             Fate::HeldOut => &mut self.held_out,
             Fate::Dropped(reason) => self.dropped.entry(reason.clone()).or_default(),
@@ -103,6 +113,14 @@ impl Ledger {
         true
     }
 
+    /// Notes that sensitive values of a used row were replaced; its fate stays.
+    pub fn note_redacted(&mut self, source: usize, id: &str) {
+        let keep = self.examples_per_reason;
+        let entry = self.entry(source);
+        entry.redacted += 1;
+        note_id(entry, "redacted", id, keep);
+    }
+
     /// Whether every row of every source has exactly one fate.
     pub fn adds_up(&self) -> bool {
         self.sources.iter().all(SourceLedger::adds_up)
@@ -115,6 +133,8 @@ impl Ledger {
             total.rows += source.rows;
             total.used += source.used;
             total.duplicate += source.duplicate;
+            total.near_duplicate += source.near_duplicate;
+            total.redacted += source.redacted;
             total.cut += source.cut;
             total.held_out += source.held_out;
             for (reason, n) in &source.dropped {
@@ -137,10 +157,15 @@ fn note(entry: &mut SourceLedger, fate: &Fate, id: &str, keep: usize) {
     let name = match fate {
         Fate::Used => return,
         Fate::Duplicate => "duplicate",
+        Fate::NearDuplicate => "near_duplicate",
         Fate::Cut => "cut",
         Fate::HeldOut => "held_out",
         Fate::Dropped(reason) => reason,
     };
+    note_id(entry, name, id, keep);
+}
+
+fn note_id(entry: &mut SourceLedger, name: &str, id: &str, keep: usize) {
     let ids = entry.examples.entry(name.to_string()).or_default();
     if ids.len() < keep {
         ids.push(id.to_string());
@@ -162,9 +187,13 @@ mod tests {
         assert!(ledger.adds_up());
         assert!(ledger.move_used(0, &Fate::Cut, "a.csv:1"));
         assert!(ledger.move_used(0, &Fate::HeldOut, "a.csv:2"));
+        assert!(ledger.move_used(0, &Fate::NearDuplicate, "a.csv:4"));
+        ledger.note_redacted(0, "a.csv:3");
         assert!(!ledger.move_used(1, &Fate::Cut, "b.csv:1"), "b.csv has no used row");
         assert!(ledger.adds_up());
-        assert_eq!((ledger.sources[0].used, ledger.sources[0].cut, ledger.sources[0].held_out), (3, 1, 1));
+        assert_eq!((ledger.sources[0].used, ledger.sources[0].cut, ledger.sources[0].held_out), (2, 1, 1));
+        assert_eq!((ledger.total().near_duplicate, ledger.total().redacted), (1, 1));
+        assert_eq!(ledger.sources[0].examples["redacted"], ["a.csv:3"]);
         assert_eq!(ledger.sources[1].examples["broken_json"], ["b.csv:1", "b.csv:2"]);
         assert_eq!((ledger.total().rows, ledger.total().dropped["broken_json"]), (11, 5));
         let json = serde_json::to_string(&ledger).unwrap();

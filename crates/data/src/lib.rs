@@ -10,6 +10,7 @@
 //! columns could mean two things: that is an error which shows a mapping to copy.
 
 mod choice;
+mod clean;
 mod convert;
 mod delimited;
 mod digest;
@@ -22,6 +23,7 @@ mod labels;
 mod ledger;
 mod load;
 mod mapping;
+mod near;
 mod overlap;
 mod pieces;
 mod plan;
@@ -35,8 +37,14 @@ mod template;
 mod text_reader;
 mod tokens;
 mod turns;
+mod units;
 mod why;
 
+pub use clean::{
+    CleanOptions, CleanReport, Language, Letters, NOTHING_LEFT, NearPair, NearPolicy, OTHER_LANGUAGE,
+    PERSONAL_DATA, RepeatedLine, SECRET, Sensitive, SensitiveFound, SensitivePolicy, is_credit_code,
+    is_id_card, is_luhn, letters,
+};
 pub use digest::normalised;
 pub use document::{Block, Document};
 pub use encoding::Encoding;
@@ -46,6 +54,7 @@ pub use labels::{LabelForm, LabelSet};
 pub use ledger::{Fate, Ledger, SourceLedger};
 pub use load::{Conflicts, LoadOptions, Loaded, OnBadRow, SourceFound, load_exam, load_training};
 pub use mapping::{Fields, Mapping, SchemaKind};
+pub use near::{NearIndex, Signature, near_windows};
 pub use overlap::{Overlap, overlap};
 pub use pieces::document_sequences;
 pub use plan::{BatchPlan, PlanConfig, PlanError, Step, Steps};

@@ -6,6 +6,7 @@ use nurture_text::Message;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::clean::{CleanOptions, CleanReport, clean, tidy_only};
 use crate::convert::{Draft, convert};
 use crate::digest;
 use crate::error::{DataError, RowProblem};
@@ -32,7 +33,7 @@ pub enum OnBadRow {
 }
 
 /// How data are read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LoadOptions {
     /// What to do with a row that cannot be used.
     pub on_bad_row: OnBadRow,
@@ -44,6 +45,8 @@ pub struct LoadOptions {
     pub template: PromptTemplate,
     /// Whether exact repetitions are left out. `None`: in training yes, in exams no, so that an exam keeps its size.
     pub drop_duplicates: Option<bool>,
+    /// What is cleaned. Of an exam only Unicode and white space are.
+    pub clean: CleanOptions,
     /// Limits of reading.
     pub limits: ReadLimits,
     /// How many ids the ledger keeps for each reason and source.
@@ -58,6 +61,7 @@ impl Default for LoadOptions {
             labels: LabelForm::AsIs,
             template: PromptTemplate::default(),
             drop_duplicates: None,
+            clean: CleanOptions::default(),
             limits: ReadLimits::default(),
             examples_per_reason: 10,
         }
@@ -97,11 +101,13 @@ pub struct Loaded {
     pub ledger: Ledger,
     /// Same question, different answers.
     pub conflicts: Conflicts,
+    /// What cleaning found and did; of an exam nothing.
+    pub cleaning: CleanReport,
 }
 
 /// Reads training data; the label set is collected from them.
 pub fn load_training(sources: &[SourceSpec], options: &LoadOptions) -> Result<Loaded, DataError> {
-    load(sources, options, None, options.drop_duplicates.unwrap_or(true))
+    load(sources, options, None, options.drop_duplicates.unwrap_or(true), false)
 }
 
 /// Reads an exam. `labels` is the label set of the training data; without one it is collected from the exam.
@@ -110,7 +116,7 @@ pub fn load_exam(
     options: &LoadOptions,
     labels: Option<&LabelSet>,
 ) -> Result<Loaded, DataError> {
-    load(sources, options, labels, options.drop_duplicates.unwrap_or(false))
+    load(sources, options, labels, options.drop_duplicates.unwrap_or(false), true)
 }
 
 fn load(
@@ -118,6 +124,7 @@ fn load(
     options: &LoadOptions,
     labels: Option<&LabelSet>,
     drop_duplicates: bool,
+    exam: bool,
 ) -> Result<Loaded, DataError> {
     let files = file_names(sources);
     let user_template = options.template.user.as_deref().map(UserTemplate::parse).transpose()?;
@@ -135,6 +142,12 @@ fn load(
     for (at, (spec, file)) in sources.iter().zip(&files).enumerate() {
         found.push(loader.source(at, spec, file)?);
     }
+    let mut cleaning = CleanReport::default();
+    match exam {
+        false => cleaning = clean(&mut loader.examples, &options.clean, drop_duplicates, &mut loader.ledger),
+        true if options.clean.tidy => tidy_only(&mut loader.examples),
+        true => {}
+    }
     let labels = loader.write_labels(&files, labels)?;
     loader.set_system(labels.as_ref())?;
     if loader.examples.is_empty() {
@@ -147,7 +160,7 @@ fn load(
         });
     }
     let Loader { examples, ledger, conflicts, .. } = loader;
-    Ok(Loaded { examples, sources: found, labels, ledger, conflicts })
+    Ok(Loaded { examples, sources: found, labels, ledger, conflicts, cleaning })
 }
 
 /// File names, or whole paths (with `/`) where two sources share a name.

@@ -146,7 +146,7 @@ pub(super) fn ledger(t: &Training, depth: &Depth) -> serde_json::Value {
         .iter()
         .map(|e| serde_json::json!({ "exam": e.info.name, "ledger": e.ledger, "overlap": e.overlap.len() }))
         .collect();
-    serde_json::json!({ "train": t.loaded.ledger, "conflicts": t.loaded.conflicts, "exams": exams })
+    serde_json::json!({ "train": t.loaded.ledger, "conflicts": t.loaded.conflicts, "cleaning": t.loaded.cleaning, "exams": exams })
 }
 
 fn named(model: &Model, pulled: &Pulled, tuned: Tuned<'_>) -> Result<Named> {

@@ -5,6 +5,7 @@
 //! `recipe.lock.toml` says what the results belong to; another recipe in the same folder is refused.
 
 mod birth;
+mod clean;
 mod exams;
 mod facts;
 mod fit;
@@ -16,6 +17,7 @@ mod samples;
 mod texts;
 
 pub use birth::Born;
+pub use clean::name as sensitive_name;
 pub use exams::{Depth, Reading};
 pub use prepare::{ExamPaper, Training, items, render};
 pub use samples::{SAMPLES, Sample, read_samples};

@@ -54,6 +54,7 @@ pub(super) fn load_options(r: &Recipe) -> LoadOptions {
             user: r.data.user.clone(),
             choices: ChoiceStyle::default(),
         },
+        clean: super::clean::options(r),
         ..LoadOptions::default()
     }
 }
@@ -138,6 +139,9 @@ pub(super) fn training(r: &Recipe, model: &Model, max_len: usize, watch: &mut dy
     let mut loaded = load_training(&specs, &load_options(r))?;
     for s in &loaded.sources {
         watch.event(Event::Source(s));
+    }
+    for warning in super::clean::warnings(r, &loaded.cleaning) {
+        watch.event(Event::Warning(&warning));
     }
     let mut tokens = Vec::with_capacity(loaded.examples.len());
     for e in &loaded.examples {

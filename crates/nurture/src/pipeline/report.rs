@@ -58,6 +58,7 @@ pub(super) fn put_together(p: &Parts<'_>) -> Result<ReportData> {
             "有 {n} 行训练数据与之前的行问题相同而答案不同"
         ));
     }
+    warnings.extend(super::clean::warnings(r, &p.training.loaded.cleaning));
     for e in &p.depth.exams {
         if !e.overlap.is_empty() {
             let (n, name) = (e.overlap.len(), &e.info.name);
@@ -94,6 +95,7 @@ pub(super) fn put_together(p: &Parts<'_>) -> Result<ReportData> {
         overrides: p.loaded.overrides.clone(),
         derived: p.resolved.values.clone(),
         ledger: ledger(p),
+        cleaning: p.training.loaded.cleaning.clone(),
         curve: metrics
             .iter()
             .map(|m| CurvePoint {
@@ -262,6 +264,9 @@ fn source(s: &SourceLedger, role: &str, tokens: (u64, u64)) -> LedgerSource {
     let mut buckets = vec![
         LedgerBucket { fate: said!("used", "使用"), reason: none(), count: s.used },
         LedgerBucket { fate: said!("duplicate", "重复"), reason: none(), count: s.duplicate },
+        LedgerBucket {
+            fate: said!("near duplicate", "几乎重复"), reason: none(), count: s.near_duplicate
+        },
         LedgerBucket { fate: said!("cut", "截短"), reason: none(), count: s.cut },
         LedgerBucket { fate: said!("held out", "留出"), reason: none(), count: s.held_out },
     ];
@@ -276,13 +281,19 @@ fn source(s: &SourceLedger, role: &str, tokens: (u64, u64)) -> LedgerSource {
         role: role.into(),
         rows: s.rows,
         buckets,
+        redacted: s.redacted,
         tokens: tokens.0,
         trained_tokens: tokens.1,
     }
 }
 
-fn reason_text(reason: &str) -> Said {
+/// What a reason of the ledger means.
+pub(crate) fn reason_text(reason: &str) -> Said {
     match reason {
+        "language" => said!("in a language that was not asked for", "不是所要的语言"),
+        "personal_data" => said!("holds personal data", "含有个人信息"),
+        "secret" => said!("holds a key, token or password", "含有密钥、令牌或口令"),
+        "empty_after_cleaning" => said!("nothing is left after cleaning", "清洗后没有内容"),
         "not_sampled" => said!("not drawn for this exam", "本次考试未抽中"),
         "also_in_training" => said!("also in the training data", "训练数据中也有"),
         "too_long" => said!("longer than train.max_len", "长于 train.max_len"),

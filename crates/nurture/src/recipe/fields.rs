@@ -103,6 +103,35 @@ section! { Data ["The textbooks: what the model learns from.", "教材：模型�
          "样本超过 `train.max_len` 个词元时怎么办。"];
     on_bad_row: OnBadRow = OnBadRow::Error, Kind::Choice(OnBadRow::CHOICES), Absent::Default, "\"drop\"",
         ["What to do with a row that cannot be read or has no answer.", "读不懂或没有答案的行怎么办。"];
+    clean: Clean = Clean::default(), Kind::Table(&Clean::SECTION), Absent::Default, "{ near_duplicates = \"drop\" }",
+        ["Cleaning of the training rows. Each part can be switched on and off, and the ledger counts what it does.",
+         "训练数据的清洗。每一部分都可单独开关，账本记下它做了什么。"];
+} }
+
+section! { Clean ["Cleaning of the training rows.", "训练数据的清洗。"] {
+    tidy: bool = true, Kind::Bool, Absent::Default, "false",
+        ["Even out Unicode and white space: composed characters (NFC), one kind of line end and of space, no invisible characters, no spaces at line ends, at most one empty line in a row. Exams are evened out too.",
+         "统一 Unicode 和空白：组合字符（NFC）、一种换行、一种空格，去掉不可见字符和行尾空格，空行最多连续一个。考题同样处理。"];
+    boilerplate: f64 = 0.0, SHARE, Absent::Default, "0.3",
+        ["Take out lines that stand in at least this share of the documents (and in three or more): headers, footers, notices. Digits count as one digit, so page numbers are found. 0: none.",
+         "去掉至少在这个比例（且不少于三篇）的文档里出现的行：页眉、页脚、声明。数字视为相同，因此页码也能找到。0 表示不做。"];
+    languages: Vec<Language> = Vec::new(), Kind::List(&Kind::Choice(Language::CHOICES)), Absent::Default, "[\"zh\", \"en\"]",
+        ["Keep rows that are mostly in one of these languages. None: all rows. Rows without letters stay.",
+         "只保留主要使用这些语言的行。不写则全部保留。没有文字的行保留。"];
+    near_duplicates: NearDuplicates = NearDuplicates::Report, Kind::Choice(NearDuplicates::CHOICES), Absent::Default, "\"drop\"",
+        ["What to do with rows that nearly repeat an earlier one. Rows with different labels or options never count.",
+         "与前面某行几乎相同的行怎么办。标签或选项不同的行不算。"];
+    similarity: f64 = 0.8, Kind::Number { min: 0.5, max: 1.0, positive: false }, Absent::Default, "0.7",
+        ["From which similarity rows are near duplicates: shared windows of five words (Chinese: characters) over all windows.",
+         "相似到什么程度算几乎相同：共有的五词（中文为五字）片段占全部片段的比例。"];
+    personal: Sensitive = Sensitive::Report, Kind::Choice(Sensitive::CHOICES), Absent::Default, "\"redact\"",
+        ["What to do with personal data that has a form: see `personal_kinds`. Names and addresses are not found.",
+         "有固定形式的个人信息怎么办：见 `personal_kinds`。姓名和住址找不出来。"];
+    personal_kinds: Vec<PersonalKind> = PersonalKind::ALL.to_vec(), Kind::List(&Kind::Choice(PersonalKind::CHOICES)), Absent::Default, "[\"phone\", \"email\"]",
+        ["What counts as personal data.", "哪些算个人信息。"];
+    secrets: Sensitive = Sensitive::Report, Kind::Choice(Sensitive::CHOICES), Absent::Default, "\"drop\"",
+        ["What to do with keys, tokens and passwords: those of known form, private keys, and values that a word such as `password` announces.",
+         "密钥、令牌和口令怎么办：形式已知的、私钥，以及“密码”之类的词后面的值。"];
 } }
 
 section! { Source ["One training file.", "一个训练文件。"] {
@@ -319,6 +348,39 @@ OnBadRow {
     Drop = "drop" ["Leave them out; the ledger counts each with its reason.", "舍弃；账本里逐行记下原因。"];
 } }
 
+choices! { /// A language to keep.
+Language {
+    Zh = "zh" ["Chinese.", "中文。"];
+    En = "en" ["English.", "英文。"];
+    Other = "other" ["Any other.", "其他语言。"];
+} }
+
+choices! { /// What happens to near duplicates.
+NearDuplicates {
+    Off = "off" ["Nobody looks.", "不检查。"];
+    Report = "report" ["They are counted, and stay.", "只计数，保留。"];
+    Drop = "drop" ["They are left out; the first of several alike stays.", "舍弃；几行相似时保留第一行。"];
+} }
+
+choices! { /// What happens to sensitive values.
+Sensitive {
+    Off = "off" ["Nobody looks.", "不检查。"];
+    Report = "report" ["They are counted, and stay.", "只计数，保留。"];
+    Redact = "redact" ["Each value is replaced by a placeholder such as `[PHONE_1]`, the same value by the same one.",
+        "每个值换成 `[PHONE_1]` 这样的占位符，同一个值总是同一个占位符。"];
+    Drop = "drop" ["The row is left out.", "舍弃该行。"];
+} }
+
+choices! { /// What counts as personal data.
+PersonalKind {
+    IdCard = "id_card" ["Chinese identity cards (GB 11643, with check digit).", "居民身份证号（GB 11643，含校验码）。"];
+    CreditCode = "credit_code" ["Unified social credit codes (GB 32100, with check character).", "统一社会信用代码（GB 32100，含校验码）。"];
+    BankCard = "bank_card" ["Bank cards (Luhn).", "银行卡号（Luhn 校验）。"];
+    Phone = "phone" ["Telephone numbers.", "电话号码。"];
+    Email = "email" ["E-mail addresses.", "电子邮箱。"];
+    Plate = "plate" ["Chinese licence plates.", "车牌号。"];
+} }
+
 choices! { /// What a row of a training file is.
 SourceKind {
     Messages = "messages" ["A list of turns with `role` and `content`.", "一串带 `role` 和 `content` 的消息。"];
@@ -447,6 +509,18 @@ impl Adapter {
             .filter(|name| all || self.targets.iter().any(|target| target.word() == *name))
             .collect()
     }
+}
+
+impl PersonalKind {
+    /// All of them.
+    pub const ALL: [PersonalKind; 6] = [
+        PersonalKind::IdCard,
+        PersonalKind::CreditCode,
+        PersonalKind::BankCard,
+        PersonalKind::Phone,
+        PersonalKind::Email,
+        PersonalKind::Plate,
+    ];
 }
 
 impl Model {

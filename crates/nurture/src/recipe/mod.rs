@@ -29,9 +29,10 @@ pub(crate) use derive::{Notes, thousands};
 pub use docs::{help, json_schema, markdown};
 pub use error::{Fault, Place, RecipeError};
 pub use fields::{
-    Adapter, AdapterInit, AdapterKind, Data, Effort, Encoding, Eval, Exam, ExamKind, Export, ExportFormat,
-    Keep, Labels, Method, Model, Newborn, OnBadRow, OnDivergence, Optimiser, OverLong, Recipe, Run, Samples,
-    Schedule, Score, Source, SourceKind, Target, Train,
+    Adapter, AdapterInit, AdapterKind, Clean, Data, Effort, Encoding, Eval, Exam, ExamKind, Export,
+    ExportFormat, Keep, Labels, Language, Method, Model, NearDuplicates, Newborn, OnBadRow, OnDivergence,
+    Optimiser, OverLong, PersonalKind, Recipe, Run, Samples, Schedule, Score, Sensitive, Source, SourceKind,
+    Target, Train,
 };
 pub use lock::{InputHash, Lock, TAKEN, lock};
 pub use overrides::Override;

@@ -34,6 +34,8 @@ pub struct ReportData {
     pub derived: Vec<Derived>,
     /// What became of each row of each source.
     pub ledger: Vec<LedgerSource>,
+    /// What cleaning found and did in the training rows.
+    pub cleaning: nurture_data::CleanReport,
     /// The training, step by step.
     pub curve: Vec<CurvePoint>,
     /// What was predicted before the run.
@@ -179,6 +181,8 @@ pub struct LedgerSource {
     pub rows: u64,
     /// Buckets; their counts add up to `rows`.
     pub buckets: Vec<LedgerBucket>,
+    /// Rows whose sensitive values were replaced; they stand among the others.
+    pub redacted: u64,
     /// Tokens of the used rows.
     pub tokens: u64,
     /// Those of them that carry loss.

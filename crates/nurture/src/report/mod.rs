@@ -9,6 +9,7 @@ pub mod data;
 pub mod verdict;
 
 mod birth;
+mod cleaning;
 mod exams;
 mod fmt;
 mod html;
@@ -21,6 +22,8 @@ mod svg;
 #[cfg(test)]
 mod tests;
 mod training;
+
+pub use cleaning::cleaning_rows;
 
 use crate::lang::Lang;
 use crate::say;

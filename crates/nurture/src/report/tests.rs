@@ -139,9 +139,11 @@ pub(crate) fn sample() -> ReportData {
                     count: 5,
                 },
             ],
+            redacted: 2,
             tokens: 50_310,
             trained_tokens: 6_120,
         }],
+        cleaning: cleaned(),
         curve: (1..=152)
             .map(|n| CurvePoint {
                 step: n,
@@ -405,4 +407,48 @@ fn look_at_the_sample() {
         std::fs::write(folder.join(format!("long.{name}.html")), html(&long, lang)).unwrap();
         std::fs::write(folder.join(format!("recipe.{name}.md")), crate::recipe::markdown(lang)).unwrap();
     }
+}
+
+fn cleaned() -> nurture_data::CleanReport {
+    use nurture_data::{NearPair, Sensitive, SensitiveFound};
+    let phone = SensitiveFound { rows: 2, places: 3, values: 1, examples: vec!["train.jsonl:7".into()] };
+    nurture_data::CleanReport {
+        rows: 1012,
+        tidied: 31,
+        near_duplicates: 4,
+        near_pairs: vec![NearPair {
+            first: "train.jsonl:1".into(),
+            second: "train.jsonl:9".into(),
+            similarity: 0.91,
+        }],
+        letters: nurture_data::Letters { zh: 10, en: 80, other: 10 },
+        languages: [("en".to_string(), 1012)].into(),
+        sensitive: [(Sensitive::Phone, phone)].into(),
+        redacted: 2,
+        ..Default::default()
+    }
+}
+
+#[test]
+fn the_page_says_what_cleaning_did() {
+    let data = crate::report::data::ReportData {
+        cleaning: cleaned(),
+        ledger: vec![LedgerSource::default()],
+        ..Default::default()
+    };
+    let (en, zh) = (markdown(&data, Lang::En), markdown(&data, Lang::Zh));
+    for want in [
+        "telephone numbers",
+        "different values: 1; first rows: train.jsonl:7",
+        "English 80.0 %",
+        "train.jsonl:9 ≈ train.jsonl:1 (0.91)",
+    ] {
+        assert!(en.contains(want), "{want}\n{en}");
+    }
+    for want in ["电话号码", "几乎相同的行", "已替换敏感值的行"] {
+        assert!(zh.contains(want), "{want}\n{zh}");
+    }
+    let none =
+        crate::report::data::ReportData { ledger: vec![LedgerSource::default()], ..Default::default() };
+    assert!(!markdown(&none, Lang::En).contains("What cleaning found"));
 }

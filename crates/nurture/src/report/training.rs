@@ -112,6 +112,7 @@ pub(crate) fn ledger(lang: Lang, data: &ReportData) -> Vec<Block> {
         "Training files: {rows} rows read; the used ones hold {tokens} tokens, {trained} of which carry loss.",
         "训练文件：共读 {rows} 行；用到的含 {tokens} 个词元，其中 {trained} 个计入损失。"
     )));
+    blocks.extend(super::cleaning::cleaning(lang, &data.cleaning));
     blocks
 }
 
