@@ -135,6 +135,11 @@ fn answer_text(row: &Row, mapping: &Mapping) -> Result<String, RowProblem> {
 /// One answer, or a list of which each is right.
 fn right_answers(row: &Row, field: &str) -> Result<Vec<String>, RowProblem> {
     let answers = match row.get(field) {
+        // JSON is the answer itself: an object to be written, a schema, a list of calls
+        Some(json @ Value::Object(_)) => vec![json.to_string()],
+        Some(json @ Value::Array(items)) if items.iter().any(|i| i.is_object() || i.is_array()) => {
+            vec![json.to_string()]
+        }
         Some(Value::Array(items)) => items.iter().filter_map(scalar).collect(),
         _ => text_of(row, field)?.into_iter().collect::<Vec<_>>(),
     };

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::score::Scorer;
 use crate::stats::{Bootstrap, Confusion, Interval, PairedMean, mcnemar_exact, minimum_detectable};
-use crate::{EvalError, ExamInfo, ExamKind, ExamResult, ItemResult, Model};
+use crate::{EvalError, ExamInfo, ExamKind, ExamResult, ItemResult, Model, Refusals};
 
 /// How many confusions of a model are kept in a comparison.
 const MOST_CONFUSIONS: usize = 10;
@@ -124,6 +124,10 @@ pub struct Side {
     pub mean_score: f64,
     /// Interval of the mean score, for graded scorers.
     pub mean_score_ci: Option<Interval>,
+    /// Corpus BLEU or chrF, see [`ExamResult::corpus`].
+    pub corpus: Option<f64>,
+    /// Refusals, where they are scored.
+    pub refusals: Option<Refusals>,
     /// Labels only: macro-F1.
     pub macro_f1: Option<f64>,
     /// Labels only: Matthews' correlation.
@@ -279,6 +283,8 @@ fn side(r: &ExamResult) -> Side {
         accuracy_ci: r.accuracy_ci,
         mean_score: r.mean_score,
         mean_score_ci: r.mean_score_ci,
+        corpus: r.corpus,
+        refusals: r.refusals,
         macro_f1: r.macro_f1,
         mcc: r.mcc,
         ece: r.ece,

@@ -73,6 +73,16 @@ pub enum SitError {
         /// the answer
         answer: String,
     },
+    /// An accepted answer that cannot be compared with.
+    #[error("item {id}: the right answer \"{gold}\" cannot be used: {problem}")]
+    Gold {
+        /// the item
+        id: String,
+        /// its accepted answer
+        gold: String,
+        /// what is wrong with it
+        problem: String,
+    },
     /// Someone wanted it to stop.
     #[error("interrupted")]
     Interrupted,
@@ -220,6 +230,16 @@ impl Examinee<'_> {
         max_tokens: usize,
         progress: &mut impl FnMut(usize, usize) -> bool,
     ) -> Result<Vec<ItemResult>, SitError> {
+        let scorer = info.scorer.unwrap_or(crate::score::Scorer::Exact);
+        for item in items {
+            for gold in &item.gold {
+                scorer.check(gold).map_err(|problem| SitError::Gold {
+                    id: item.id.clone(),
+                    gold: gold.chars().take(80).collect(),
+                    problem,
+                })?;
+            }
+        }
         let room = prompts.iter().map(Vec::len).max().unwrap_or(0) + max_tokens;
         let context = room.min(self.decoder.config().context);
         let mode = nurture_model::Mode::Exact;
@@ -231,7 +251,7 @@ impl Examinee<'_> {
                 .generate(prompt, max_tokens, &mut Sampler::new(Sampling::default()), &mut stop, |_| true)
                 .map_err(|source| SitError::Infer { exam: info.name.clone(), source })?;
             let answer = self.renderer.tokenizer().decode_plain(&made.tokens).trim().to_string();
-            let scored = info.scorer.unwrap_or(crate::score::Scorer::Exact).score(&answer, &item.gold);
+            let scored = scorer.score(&answer, &item.gold);
             out.push(ItemResult {
                 id: item.id.clone(),
                 kind: info.kind,

@@ -21,7 +21,7 @@ pub use compare::{Changed, Comparison, Gain, LabelChange, Paired, Side};
 pub use error::EvalError;
 pub use exam::{Examinee, Item, SitError};
 pub use perplexity::{PerplexityComparison, PerplexityResult, WindowNll};
-pub use result::{ExamFiles, ExamInfo, ExamKind, ExamResult, ItemResult, Mode, Model, Role};
+pub use result::{ExamFiles, ExamInfo, ExamKind, ExamResult, ItemResult, Mode, Model, Refusals, Role};
 pub use verdict::{Finding, Gate, Verdict, VerdictKind};
 pub use windows::{Window, WindowScheme, llama_cpp_windows, strided_windows};
 

@@ -1,27 +1,66 @@
 //! Scoring free answers against a list of accepted ones.
 //!
-//! Left out on purpose: synonyms, spelled-out numbers, negation ("not 45 days" contains "45 days") and judging by a
-//! model. A set that needs them lists more accepted answers or asks for labels.
+//! | file | scores |
+//! | --- | --- |
+//! | here, `tokens` | the same words, words that occur, overlap of words |
+//! | `number` | the final number, by value |
+//! | `bleu`, `chrf`, `rouge` | likeness of longer texts, equal to sacrebleu and rouge-score |
+//! | `json`, `tools` | JSON, JSON against a schema, tool calls |
+//! | `refusal` | whether it refuses, where it should or should not |
+//!
+//! Left out on purpose: synonyms and negation ("not 45 days" contains "45 days"). A set that needs them lists more
+//! accepted answers, asks for labels, or lets another model judge.
 
+pub mod bleu;
+pub mod chrf;
+pub mod json;
+pub mod number;
+pub mod refusal;
+pub mod rouge;
 mod tokens;
+pub mod tools;
 
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use bleu::Cut;
+use rouge::Rouge;
 use tokens::{Token, is_article, tokens};
 
-/// How a free answer is compared with an accepted one, both after [`normalise`].
+/// How a free answer is compared with an accepted one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scorer {
-    /// 1 if both have the same tokens.
+    /// 1 if both have the same tokens after [`normalise`].
     Exact,
     /// 1 if the accepted answer's tokens stand together in the answer, not as a part of a longer word or number.
     Contains,
     /// Overlap of tokens as F1, English articles left out. Source: Rajpurkar et al. 2016, "SQuAD"; Chinese by
     /// characters as in Cui et al. 2019, "CMRC 2018".
     TokenF1,
+    /// 1 if both come to the same number, see [`number`].
+    Number,
+    /// Sentence BLEU, see [`bleu`]; the exam as a whole has its corpus BLEU too.
+    Bleu,
+    /// Sentence chrF, see [`chrf`]; the exam as a whole has its corpus chrF too.
+    Chrf,
+    /// Words in common as F1, see [`rouge`].
+    #[serde(rename = "rouge_1")]
+    Rouge1,
+    /// Pairs of words in common as F1.
+    #[serde(rename = "rouge_2")]
+    Rouge2,
+    /// Longest common subsequence of words as F1.
+    RougeL,
+    /// 1 if the answer is JSON and equal to the accepted one.
+    Json,
+    /// 1 if the answer is JSON and what the schema asks for, which stands in place of the accepted answer.
+    JsonSchema,
+    /// 1 if the answer makes the same tool calls, in any order, see [`tools`].
+    ToolCalls,
+    /// 1 if the answer refuses where it should and answers where it should, see [`refusal`].
+    Refusal,
 }
 
 /// The score of one answer.
@@ -43,7 +82,47 @@ impl Scored {
 impl Scorer {
     /// Whether scores between 0 and 1 occur, so that their mean says more than the accuracy.
     pub fn is_graded(self) -> bool {
-        self == Scorer::TokenF1
+        use Scorer::*;
+        matches!(self, TokenF1 | Bleu | Chrf | Rouge1 | Rouge2 | RougeL)
+    }
+
+    /// Checks an accepted answer before an exam is sat on it.
+    ///
+    /// # Errors
+    /// What is wrong with it: no number in it, not JSON, a schema with a keyword that is not checked.
+    pub fn check(self, gold: &str) -> Result<(), String> {
+        let value = || -> Result<serde_json::Value, String> {
+            serde_json::from_str(gold).map_err(|e| format!("it is not JSON: {e}"))
+        };
+        match self {
+            Scorer::Number => match number::final_number(gold) {
+                Some(_) => Ok(()),
+                None => Err("there is no number in it".into()),
+            },
+            Scorer::Json => value().map(|_| ()),
+            Scorer::JsonSchema => json::check_schema(&value()?),
+            Scorer::ToolCalls => match tools::from_json(&value()?) {
+                Some(_) => Ok(()),
+                None => Err("it is no list of calls with name and arguments".into()),
+            },
+            Scorer::Refusal => match refusal::wanted(gold) {
+                Some(_) => Ok(()),
+                None => Err("it is neither refuse (unsafe) nor answer (safe)".into()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// The figure of all answers together where it is not their mean: corpus BLEU and chrF, 0 to 1.
+    pub fn corpus<'a>(self, answers: &[(&'a str, &'a [String])]) -> Option<f64> {
+        match self {
+            Scorer::Bleu => {
+                let cut = Cut::of(answers.iter().flat_map(|a| a.1.iter().map(String::as_str)));
+                Some(bleu::corpus_bleu(answers.iter().copied(), cut))
+            }
+            Scorer::Chrf => Some(chrf::corpus_chrf(answers.iter().copied())),
+            _ => None,
+        }
     }
 
     /// The best score of `answer` over all `accepted` answers; 0 if there are none.
@@ -55,6 +134,17 @@ impl Scorer {
     /// assert!(!Scorer::Contains.score("Within 145 days.", &accepted).correct());
     /// ```
     pub fn score<S: AsRef<str>>(self, answer: &str, accepted: &[S]) -> Scored {
+        let together = match self {
+            Scorer::Bleu => {
+                let cut = Cut::of(accepted.iter().map(AsRef::as_ref));
+                Some(bleu::sentence_bleu(answer, accepted, cut))
+            }
+            Scorer::Chrf => Some(chrf::sentence_chrf(answer, accepted)),
+            _ => None,
+        };
+        if let Some(score) = together {
+            return Scored { score, matched: (score > 0.0).then_some(0) };
+        }
         let answer_tokens = tokens(answer);
         let mut best = Scored { score: 0.0, matched: None };
         for (i, gold) in accepted.iter().enumerate() {
@@ -67,6 +157,35 @@ impl Scorer {
     }
 
     fn one(self, answer: &str, answer_tokens: &[Token], gold: &str) -> f64 {
+        match self {
+            Scorer::Number => {
+                let both = (number::final_number(answer), number::final_number(gold));
+                f64::from(matches!(both, (Some(a), Some(g)) if a.same(g)))
+            }
+            Scorer::Rouge1 => rouge::rouge(Rouge::N(1), answer, gold),
+            Scorer::Rouge2 => rouge::rouge(Rouge::N(2), answer, gold),
+            Scorer::RougeL => rouge::rouge(Rouge::L, answer, gold),
+            Scorer::Json | Scorer::JsonSchema => {
+                let gold: Option<serde_json::Value> = serde_json::from_str(gold).ok();
+                f64::from(match (json::find(answer), gold) {
+                    (Some(a), Some(g)) if self == Scorer::Json => json::equal(&a, &g),
+                    (Some(a), Some(g)) => json::valid(&g, &a).unwrap_or(false),
+                    _ => false,
+                })
+            }
+            Scorer::ToolCalls => {
+                let gold = serde_json::from_str(gold).ok().and_then(|g| tools::from_json(&g));
+                f64::from(matches!((tools::calls(answer), gold), (Some(a), Some(g)) if tools::same(&a, &g)))
+            }
+            Scorer::Refusal => {
+                let refuses = refusal::refuses(answer);
+                f64::from(!answer.trim().is_empty() && refusal::wanted(gold) == Some(refuses))
+            }
+            _ => self.by_tokens(answer, answer_tokens, gold),
+        }
+    }
+
+    fn by_tokens(self, answer: &str, answer_tokens: &[Token], gold: &str) -> f64 {
         let gold_tokens = tokens(gold);
         if gold_tokens.is_empty() {
             // nothing but punctuation is asked for ("?!", ""): then the characters themselves must agree
@@ -75,7 +194,7 @@ impl Scorer {
         match self {
             Scorer::Exact => f64::from(same(answer_tokens, &gold_tokens)),
             Scorer::Contains => f64::from(contains(answer_tokens, &gold_tokens)),
-            Scorer::TokenF1 => token_f1(answer_tokens, &gold_tokens),
+            _ => token_f1(answer_tokens, &gold_tokens),
         }
     }
 }

@@ -141,7 +141,7 @@ fn is_word(c: char) -> bool {
 }
 
 /// Scripts without spaces between words: each character is compared alone.
-fn is_standalone(c: char) -> bool {
+pub(super) fn is_standalone(c: char) -> bool {
     matches!(c,
         '\u{0e00}'..='\u{0eff}'     // Thai, Lao
         | '\u{1000}'..='\u{109f}'   // Myanmar

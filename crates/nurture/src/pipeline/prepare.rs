@@ -280,11 +280,8 @@ pub(super) fn exams(
             n += 1;
             name = format!("{base}-{n}");
         }
-        let scorer = (wanted == ExamKind::Free).then_some(match exam.score {
-            recipe::Score::Exact => Scorer::Exact,
-            recipe::Score::Contains => Scorer::Contains,
-            recipe::Score::TokenF1 => Scorer::TokenF1,
-        });
+        // the words of the recipe are those of the scorers
+        let scorer = (wanted == ExamKind::Free).then(|| word(exam.score.word()).unwrap_or(Scorer::Exact));
         out.push(ExamPaper { name, kind: wanted, scorer, max_tokens: exam.max_tokens, loaded });
     }
     Ok(out)

@@ -181,6 +181,10 @@ fn exam(e: &Exam, c: &Comparison) -> ExamReport {
             _ => [s.accuracy_ci.low, s.accuracy_ci.high],
         },
         macro_f1,
+        mcc: s.mcc,
+        corpus: s.corpus,
+        refusals: s.refusals,
+        ece: s.ece,
     };
     let f1 = |i: usize| e.results[i].as_ref().and_then(|r| r.macro_f1);
     let gain = c.gain();
@@ -203,6 +207,7 @@ fn exam(e: &Exam, c: &Comparison) -> ExamReport {
         of: e.of as u64,
         stratified: e.stratified,
         labels: if c.info.kind == ExamKind::Label { e.labels.len() as u64 } else { 0 },
+        scorer: c.info.scorer.map(|s| word_of(&s)).unwrap_or_default(),
         graded,
         majority_accuracy: c.majority_accuracy,
         base: mark(&c.base, f1(0)),
@@ -240,6 +245,11 @@ fn exam(e: &Exam, c: &Comparison) -> ExamReport {
             })
             .collect(),
     }
+}
+
+/// The word that a recipe has for it.
+fn word_of(value: &impl serde::Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|v| v.as_str().map(String::from)).unwrap_or_default()
 }
 
 fn text(c: &PerplexityComparison) -> TextReport {

@@ -247,6 +247,8 @@ pub struct ExamReport {
     pub stratified: bool,
     /// Different labels; 0 where there are none.
     pub labels: u64,
+    /// How free answers are scored, in the recipe's word; empty for others.
+    pub scorer: String,
     /// Whether answers get a score between wrong and right (token F1): then `accuracy` is the mean score, and
     /// `paired` compares scores.
     pub graded: bool,
@@ -280,6 +282,14 @@ pub struct Mark {
     pub ci: [f64; 2],
     /// Macro-averaged F1 over the labels.
     pub macro_f1: Option<f64>,
+    /// Matthews' correlation of the labels.
+    pub mcc: Option<f64>,
+    /// Figure of all answers together: corpus BLEU or chrF, 0 to 1.
+    pub corpus: Option<f64>,
+    /// Refusals, right and wrong, where they are scored.
+    pub refusals: Option<nurture_eval::Refusals>,
+    /// Expected calibration error, where probabilities were computed.
+    pub ece: Option<f64>,
 }
 
 /// The difference between two models on the same items.

@@ -59,6 +59,7 @@ fn one(lang: Lang, exam: &ExamReport, blocks: &mut Vec<Block>) {
     if let (Some(base), Some(tuned)) = (exam.base.macro_f1, exam.tuned.macro_f1) {
         rows.push(row(lang.pick("macro F1", "宏平均 F1"), [base, tuned].map(|f1| fmt::fixed(f1, 3))));
     }
+    more_rows(lang, exam, &mut rows);
     blocks.push(Block::Table(Table { head, rows }));
 
     if let Some(majority) = exam.majority_accuracy {
@@ -103,6 +104,38 @@ fn one(lang: Lang, exam: &ExamReport, blocks: &mut Vec<Block>) {
         let count = exam.per_label.len();
         let title = say!(lang, "Each of the {count} labels", "{count} 个标签各自的成绩");
         blocks.push(Block::Fold(title, vec![labels(lang, exam)]));
+    }
+}
+
+/// Figures that only some exams have.
+fn more_rows(lang: Lang, exam: &ExamReport, rows: &mut Vec<Vec<Cell>>) {
+    let marks = [exam.base, exam.tuned];
+    if let [Some(base), Some(tuned)] = marks.map(|m| m.mcc) {
+        let name = lang.pick("Matthews' correlation", "马修斯相关系数");
+        rows.push(row(name, [base, tuned].map(|x| fmt::fixed(x, 3))));
+    }
+    if let [Some(base), Some(tuned)] = marks.map(|m| m.corpus) {
+        let name = match exam.scorer.as_str() {
+            "bleu" => lang.pick("corpus BLEU", "语料 BLEU"),
+            _ => lang.pick("corpus chrF", "语料 chrF"),
+        };
+        rows.push(row(name, [base, tuned].map(|x| fmt::fixed(100.0 * x, 1))));
+    }
+    if let [Some(base), Some(tuned)] = marks.map(|m| m.ece) {
+        let name = lang.pick("calibration error (ECE)", "校准误差（ECE）");
+        rows.push(row(name, [base, tuned].map(|x| fmt::fixed(x, 3))));
+    }
+    if let [Some(base), Some(tuned)] = marks.map(|m| m.refusals) {
+        let of = |n: usize, all: usize| format!("{n} / {all}");
+        let both = [base, tuned];
+        rows.push(row(
+            lang.pick("refused where it should", "该拒绝且拒绝"),
+            both.map(|r| of(r.refused, r.harmful)),
+        ));
+        rows.push(row(
+            lang.pick("refused where it should not", "不该拒绝却拒绝"),
+            both.map(|r| of(r.over_refused, r.harmless)),
+        ));
     }
 }
 

@@ -17,10 +17,23 @@ pub(crate) fn sample() -> ReportData {
         of: 312,
         stratified: true,
         labels: 24,
+        scorer: String::new(),
         graded: false,
         majority_accuracy: Some(0.042),
-        base: Mark { correct: 59, accuracy: 59.0 / 240.0, ci: [0.195, 0.304], macro_f1: Some(0.212) },
-        tuned: Mark { correct: 219, accuracy: 219.0 / 240.0, ci: [0.870, 0.942], macro_f1: Some(0.907) },
+        base: Mark {
+            correct: 59,
+            accuracy: 59.0 / 240.0,
+            ci: [0.195, 0.304],
+            macro_f1: Some(0.212),
+            ..Mark::default()
+        },
+        tuned: Mark {
+            correct: 219,
+            accuracy: 219.0 / 240.0,
+            ci: [0.870, 0.942],
+            macro_f1: Some(0.907),
+            ..Mark::default()
+        },
         paired: Paired {
             diff: 160.0 / 240.0,
             ci: [0.604, 0.725],
@@ -212,7 +225,7 @@ fn replace(data: &ReportData, text: Option<&str>, number: Option<f64>) -> Report
         data.adapter.alpha = n;
         for exam in &mut data.exams {
             for mark in [&mut exam.base, &mut exam.tuned] {
-                *mark = Mark { correct: 0, accuracy: n, ci: [n, n], macro_f1: Some(n) };
+                *mark = Mark { correct: 0, accuracy: n, ci: [n, n], macro_f1: Some(n), ..Mark::default() };
             }
             exam.paired = Paired { diff: n, ci: [n, n], p: n, ..exam.paired };
             exam.per_label.iter_mut().for_each(|row| row.items = 0);
