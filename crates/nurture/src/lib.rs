@@ -7,6 +7,7 @@ pub mod date;
 pub mod embed;
 pub mod engine;
 pub mod export;
+pub mod feedback;
 pub mod lang;
 pub mod messages;
 pub mod network;

@@ -7,12 +7,14 @@
 mod args;
 mod bench;
 mod chat;
+mod data;
 mod doctor;
 mod embed;
 mod export;
 mod generate;
 mod help;
 mod interrupt;
+mod keys;
 mod list;
 mod models;
 mod output;
@@ -21,6 +23,7 @@ mod quantize;
 mod run;
 mod serve;
 mod show;
+mod store;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -55,6 +58,9 @@ pub(crate) const COMMANDS: &[Command] = &[
     chat::COMMAND,
     generate::COMMAND,
     serve::COMMAND,
+    keys::COMMAND,
+    store::COMMAND,
+    data::COMMAND,
     embed::COMMAND,
     export::COMMAND,
     quantize::COMMAND,

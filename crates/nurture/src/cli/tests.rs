@@ -25,6 +25,9 @@ const FROZEN: &[(&str, &str)] = &[
         "serve",
         "--model --adapter* --run* --name --host --port --api-key --admin-key --allow-host* --cache-tokens --context --parallel --queue --timeout --drain --store --no-store --exact --threads --template",
     ),
+    ("keys", "WHAT! NAME --admin --per-minute --tokens-per-day --at-once --days --store"),
+    ("store", "WHAT! VALUE --owner --all --store"),
+    ("data", "WHAT! OUT! --model* --force --store"),
     (
         "embed",
         "MODEL! FILE! --field --query --top --pooling --out --force --adapter --context --exact --threads --template",

@@ -5,6 +5,7 @@
 mod data;
 mod formats;
 mod hub;
+mod serve;
 mod train;
 
 use std::error::Error;
@@ -49,7 +50,11 @@ fn zh(error: &(dyn Error + 'static)) -> Option<String> {
     if let Some(e) = error.downcast_ref::<io::Error>() {
         return Some(system(e));
     }
-    data::zh(error).or_else(|| formats::zh(error)).or_else(|| hub::zh(error)).or_else(|| train::zh(error))
+    data::zh(error)
+        .or_else(|| formats::zh(error))
+        .or_else(|| hub::zh(error))
+        .or_else(|| serve::zh(error))
+        .or_else(|| train::zh(error))
 }
 
 /// What the system said.
