@@ -70,7 +70,11 @@ impl Boilerplate {
             .split('\n')
             .filter(|line| match key(line).and_then(|key| self.lines.get_mut(&key)) {
                 Some((_, shown)) => {
-                    shown.get_or_insert_with(|| line.trim().chars().take(SHOWN).collect());
+                    shown.get_or_insert_with(|| {
+                        // it is shown on terminals
+                        let plain = |c: char| if c.is_control() { ' ' } else { c };
+                        line.trim().chars().take(SHOWN).map(plain).collect()
+                    });
                     gone += 1;
                     false
                 }

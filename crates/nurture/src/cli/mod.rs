@@ -18,6 +18,7 @@ mod keys;
 mod list;
 mod models;
 mod output;
+mod prepare;
 mod pull;
 mod quantize;
 mod run;
@@ -52,6 +53,7 @@ pub(crate) struct Command {
 /// All commands, in the order of the help.
 pub(crate) const COMMANDS: &[Command] = &[
     run::RUN,
+    prepare::COMMAND,
     run::TRAIN,
     run::EVAL,
     watch::COMMAND,

@@ -262,7 +262,7 @@ fn of_recipe(cli: &Cli, args: Args<'_>, file: &Path) -> anyhow::Result<Exit> {
     let mut recipe = load(file, &args.texts("set"))?.recipe;
     recipe.train.threads = Some(1); // nothing is computed
     let _working = cli.interrupt.working();
-    let mut notes = Notes { cli, pull: pull::View::new(cli.out) };
+    let mut notes = Notes::new(cli);
     let prepared = pipeline::prepare(&recipe, &cli.store()?, &cli.pull_options(), &mut notes)?;
     let training = &prepared.training;
     for source in 0..training.loaded.sources.len() {
@@ -284,7 +284,8 @@ fn shown(args: Args<'_>) -> usize {
     args.count("n").unwrap_or(3)
 }
 
-fn print(cli: &Cli, model: &Model, example: &data::TokenExample) {
+/// Each token of an example: its place, whether it is trained, its id and text; in colour on a terminal.
+pub(crate) fn print(cli: &Cli, model: &Model, example: &data::TokenExample) {
     let (id, all, trained) = (&example.id, example.tokens.len(), example.trained_tokens());
     cli.out.line(&say!(
         cli.lang,
@@ -296,9 +297,15 @@ fn print(cli: &Cli, model: &Model, example: &data::TokenExample) {
 }
 
 /// What happens before there is something to show, beside the result.
-struct Notes<'a> {
+pub(crate) struct Notes<'a> {
     cli: &'a Cli,
     pull: pull::View,
+}
+
+impl<'a> Notes<'a> {
+    pub(crate) fn new(cli: &'a Cli) -> Notes<'a> {
+        Notes { cli, pull: pull::View::new(cli.out) }
+    }
 }
 
 impl Watch for Notes<'_> {

@@ -10,6 +10,7 @@ use super::{COMMANDS, Cli, Command, Interrupt, Output};
 /// All flags. A new one is added here knowingly: knobs live in the recipe.
 const FROZEN: &[(&str, &str)] = &[
     ("run", "RECIPE! --set* --fresh"),
+    ("prepare", "RECIPE! --set* --show --out --no-tokens"),
     ("train", "RECIPE! --set* --fresh"),
     ("eval", "RECIPE! --set*"),
     ("watch", "RUN! --once"),

@@ -6,6 +6,7 @@
 
 mod birth;
 mod clean;
+mod cleaned;
 mod exams;
 mod facts;
 mod fit;
@@ -18,8 +19,10 @@ mod texts;
 
 pub use birth::Born;
 pub use clean::name as sensitive_name;
+pub use cleaned::write_examples;
 pub use exams::{Depth, Reading};
-pub use prepare::{ExamPaper, Training, items, render};
+pub use prepare::{ExamPaper, Training, items, render, textbooks};
+pub use report::reason_text;
 pub use samples::{SAMPLES, Sample, read_samples};
 
 use crate::engine::{LoadOptions, Model};

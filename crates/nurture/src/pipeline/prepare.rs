@@ -112,11 +112,11 @@ fn spec(path: &Path, c: Columns<'_>) -> Result<SourceSpec> {
     Ok(spec)
 }
 
-/// Reads and renders the training files.
+/// Reads and cleans the training files: everything before the tokens.
 ///
 /// # Errors
-/// Whatever a file, a row or the template says; see the recipe's policies.
-pub(super) fn training(r: &Recipe, model: &Model, max_len: usize, watch: &mut dyn Watch) -> Result<Training> {
+/// Whatever a file or a row says; see the recipe's policies.
+pub fn textbooks(r: &Recipe, watch: &mut dyn Watch) -> Result<Loaded> {
     let specs = r
         .data
         .train
@@ -136,13 +136,22 @@ pub(super) fn training(r: &Recipe, model: &Model, max_len: usize, watch: &mut dy
             )
         })
         .collect::<Result<Vec<_>>>()?;
-    let mut loaded = load_training(&specs, &load_options(r))?;
+    let loaded = load_training(&specs, &load_options(r))?;
     for s in &loaded.sources {
         watch.event(Event::Source(s));
     }
     for warning in super::clean::warnings(r, &loaded.cleaning) {
         watch.event(Event::Warning(&warning));
     }
+    Ok(loaded)
+}
+
+/// Reads, cleans and renders the training files.
+///
+/// # Errors
+/// Whatever a file, a row or the template says; see the recipe's policies.
+pub(super) fn training(r: &Recipe, model: &Model, max_len: usize, watch: &mut dyn Watch) -> Result<Training> {
+    let mut loaded = textbooks(r, watch)?;
     let mut tokens = Vec::with_capacity(loaded.examples.len());
     for e in &loaded.examples {
         match r.train.method {

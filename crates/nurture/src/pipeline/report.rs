@@ -298,7 +298,7 @@ fn source(s: &SourceLedger, role: &str, tokens: (u64, u64)) -> LedgerSource {
 }
 
 /// What a reason of the ledger means.
-pub(crate) fn reason_text(reason: &str) -> Said {
+pub fn reason_text(reason: &str) -> Said {
     match reason {
         "language" => said!("in a language that was not asked for", "不是所要的语言"),
         "personal_data" => said!("holds personal data", "含有个人信息"),

@@ -1,0 +1,92 @@
+//! `nurture prepare`: cleaned books and a ledger that adds up, with the real binary.
+
+mod common;
+
+use common::Home;
+use serde_json::Value;
+
+const ROWS: &str = "{\"question\": \"Who answers the desk phone?\", \"answer\": \"Ask at 13800138000.\"}
+{\"question\": \"Who answers the desk phone?\", \"answer\": \"Ask at\u{a0}138 0013 8000.  \"}
+{\"question\": \"Whose number is 138-0013-8000?\", \"answer\": \"The desk's.\"}
+{\"question\": \"How is the red valve of the main pump closed in winter when the frost alarm sounds twice?\", \"answer\": \"Turn it clockwise until it stops, then wait.\"}
+{\"question\": \"How is the red valve of the main pump closed in winter when the frost alarm sounds twice?\", \"answer\": \"Turn it clockwise until it stops, then wait!!\"}
+{\"question\": \"Wo ist das Ventil und wie wird es geschlossen?\", \"answer\": \"Es ist nicht hier, sie ist mit der Pumpe weg.\"}
+{\"question\": \"broken
+{\"question\": \"What is the code?\", \"answer\": \"token: a1b2c3d4e5f6a7\"}
+";
+
+const RECIPE: &str = r#"
+[model]
+base = "nobody-needs-a-model"
+[data]
+train = ["rows.jsonl"]
+on_bad_row = "drop"
+[data.clean]
+languages = ["en", "zh"]
+near_duplicates = "drop"
+personal = "redact"
+secrets = "drop"
+"#;
+
+#[test]
+fn books_are_cleaned_and_every_row_is_accounted_for() {
+    let home = Home::bare();
+    home.write("rows.jsonl", ROWS);
+    home.write("small.toml", RECIPE);
+    let said = home.nurture("prepare small.toml --no-tokens --show 1 --out clean");
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(
+        said.out
+            .contains("── rows.jsonl:1\n[user] Who answers the desk phone?\n[assistant] Ask at [PHONE_1]."),
+        "{}",
+        said.out
+    );
+    let ledger: Value = serde_json::from_slice(&home.read("clean/ledger.json")).unwrap();
+    let source = &ledger["train"]["sources"][0];
+    let count = |key: &str| source[key].as_u64().unwrap();
+    let dropped: u64 = source["dropped"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
+    let all = [
+        count("used"),
+        count("duplicate"),
+        count("near_duplicate"),
+        count("cut"),
+        count("held_out"),
+        dropped,
+    ];
+    assert_eq!((all, count("rows"), count("redacted")), ([3, 1, 1, 0, 0, 3], 8, 2), "{ledger:#}");
+    assert_eq!(source["dropped"]["secret"], 1);
+    assert_eq!(source["dropped"]["language"], 1);
+    assert_eq!(source["dropped"]["broken_json"], 1);
+    let kept = String::from_utf8(home.read("clean/train.jsonl")).unwrap();
+    assert_eq!(kept.lines().count(), 3);
+    assert_eq!(kept.matches("[PHONE_1]").count(), 2, "{kept}");
+    assert!(!kept.contains("138") && !said.out.contains("13800138000"), "{kept}");
+    // what was written is read again
+    home.write("again.toml", RECIPE.replace("rows.jsonl", "clean/train.jsonl"));
+    let again = home.nurture("prepare again.toml --no-tokens --out again --lang zh");
+    assert_eq!(again.code, Some(0), "{again:?}");
+    assert_eq!(home.read("again/train.jsonl").iter().filter(|b| **b == b'\n').count(), 3);
+    assert!(again.out.contains("已写出") && again.out.contains("检查的行"), "{}", again.out);
+}
+
+#[test]
+fn by_default_nothing_is_taken_away_and_a_warning_says_what_is_there() {
+    let home = Home::bare();
+    home.write("rows.jsonl", ROWS);
+    home.write("small.toml", RECIPE.split("[data.clean]").next().unwrap());
+    let said = home.nurture("prepare small.toml --no-tokens");
+    assert_eq!(said.code, Some(0), "{said:?}");
+    for part in ["telephone numbers 3", "data.clean.secrets", "nearly repeat"] {
+        assert!(said.err.contains(part), "no {part:?} in {}", said.err);
+    }
+}
+
+#[test]
+fn tokens_are_those_of_the_trainer() {
+    let Some(home) = Home::new() else { return };
+    let said = home.nurture("prepare small.toml --show 1");
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let shown = home.nurture("show example small.toml --n 1");
+    assert!(!shown.out.is_empty() && said.out.starts_with(&shown.out), "{}\n{}", said.out, shown.out);
+    assert!(said.out.contains("trained") && !said.out.contains('\u{1b}'), "{}", said.out);
+}
