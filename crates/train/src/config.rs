@@ -3,6 +3,7 @@
 use crate::divergence::Divergence;
 use crate::error::TrainError;
 use crate::keep::Keep;
+use crate::reinforce::Reinforce;
 use crate::schedule::Schedule;
 use serde::{Deserialize, Serialize};
 
@@ -118,6 +119,10 @@ pub struct TrainConfig {
     pub divergence: Divergence,
     /// Breadth that is kept beside what is learnt.
     pub keep: Keep,
+    /// Reinforcement learning: examples are prompts then, and what is learnt from are the answers to them. `None`: the
+    /// examples themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reinforce: Option<Reinforce>,
 }
 
 impl Default for TrainConfig {
@@ -147,6 +152,7 @@ impl Default for TrainConfig {
             checkpoint_every: 50,
             divergence: Divergence::default(),
             keep: Keep::default(),
+            reinforce: None,
         }
     }
 }
@@ -216,6 +222,9 @@ impl TrainConfig {
                 "betas",
                 "0: schedule_free trains between two points, by the first of them".into(),
             );
+        }
+        if let Some(how) = &self.reinforce {
+            how.check()?;
         }
         range("divergence.rise", self.divergence.rise, 0.0, f64::MAX)
     }

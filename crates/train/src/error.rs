@@ -147,6 +147,30 @@ pub enum TrainError {
         /// Steps of the window.
         window: usize,
     },
+    /// The policy could not answer, or its answers not be marked.
+    #[error("step {step}: practice: {source}")]
+    Practice {
+        /// Step, from 1.
+        step: u64,
+        /// What went wrong.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A prompt that leaves no room for its answer.
+    #[error(
+        "prompt {id}: {tokens} tokens and an answer of {max_new}, but {limit} are {what}; shorten it, or lower the longest answer"
+    )]
+    NoRoom {
+        /// The prompt.
+        id: String,
+        /// Its tokens.
+        tokens: usize,
+        /// Most tokens of the answer.
+        max_new: usize,
+        /// Tokens that there are.
+        limit: usize,
+        /// What they are.
+        what: &'static str,
+    },
     /// The folder already holds a run.
     #[error("{}: holds checkpoints of a run already; resume it, or choose another folder", folder.display())]
     AlreadyBegun {

@@ -76,6 +76,15 @@ fn scalars(m: &StepMetrics) -> Vec<u8> {
         ("grad_norm", Some(m.grad_norm)),
         ("tokens_per_second", Some(m.tok_s)),
         ("memory_gb", m.rss_bytes.map(|b| b as f64 / 1e9)),
+        ("rewards/mean", m.rewards.map(|r| r.reward)),
+        ("rewards/spread", m.rewards.map(|r| r.spread)),
+        ("rewards/strict", m.rewards.map(|r| r.strict)),
+        ("rewards/lenient", m.rewards.map(|r| r.lenient)),
+        ("policy/kl", m.rewards.and_then(|r| r.kl)),
+        ("policy/entropy", m.rewards.map(|r| r.entropy)),
+        ("policy/clipped", m.rewards.map(|r| r.clipped)),
+        ("answers/length", m.rewards.map(|r| r.length)),
+        ("answers/cut", m.rewards.map(|r| r.cut)),
     ];
     for (tag, value) in tags.into_iter().filter_map(|(tag, value)| Some((tag, value?))) {
         let mut one = Vec::new();

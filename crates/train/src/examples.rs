@@ -29,6 +29,20 @@ pub(crate) fn check(c: &Config, config: &TrainConfig, lessons: &Lessons) -> Resu
         if tokens > config.micro_tokens {
             return Err(TrainError::BeyondMicroBatch { id: id(), tokens, micro_tokens: config.micro_tokens });
         }
+        if let Some(how) = &config.reinforce {
+            let max_new = how.max_new;
+            for (limit, what) in
+                [(c.context, "the base's context"), (config.micro_tokens, "worked on at once (micro_tokens)")]
+            {
+                if tokens + max_new > limit {
+                    return Err(TrainError::NoRoom { id: id(), tokens, max_new, limit, what });
+                }
+            }
+            if tokens == 0 {
+                return Err(TrainError::Untrained { id: id() });
+            }
+            continue;
+        }
         if example.trained_tokens() == 0 {
             return Err(TrainError::Untrained { id: id() });
         }

@@ -5,10 +5,11 @@ use crate::error::TrainError;
 use crate::examples::plan;
 use crate::flops::FlopsPerToken;
 use crate::keep::windows_of;
+use crate::reinforce::{Reinforce, rollout_tokens};
 use crate::subject::Subject;
 use nurture_data::{PrefixTree, TokenExample};
 use nurture_formats::write_atomic;
-use nurture_model::{Config, TrainingShape, keep_memory, memory_table};
+use nurture_model::{Config, KvCache, KvType, TrainingShape, keep_memory, memory_table};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -88,6 +89,9 @@ pub fn forecast(
     if examples.is_empty() {
         return Err(TrainError::NoExamples);
     }
+    if let Some(how) = &config.reinforce {
+        return of_practice(c, &subject, config, how, examples, base_bytes, threads);
+    }
     let plan = plan(config, examples)?;
     let steps = config.total_steps(examples.len());
     let mut shape = TrainingShape { tokens: 0, loss_rows: 0, longest: 0, threads, base_bytes };
@@ -124,6 +128,72 @@ pub fn forecast(
         memory_bytes: memory.iter().map(|row| row.bytes).sum(),
         memory,
         flop,
+        gflops: None,
+        seconds: None,
+        ceiling: None,
+        shape: Some(shape),
+    })
+}
+
+/// The same where examples are prompts and what is learnt from are the answers to them: the most that it can be, every
+/// answer as long as it may.
+fn of_practice(
+    c: &Config,
+    subject: &Subject,
+    config: &TrainConfig,
+    how: &Reinforce,
+    prompts: &[TokenExample],
+    base_bytes: u64,
+    threads: usize,
+) -> Result<Forecast, TrainError> {
+    let steps = config.total_steps(prompts.len());
+    let longest = prompts.iter().map(|e| e.tokens.len()).max().unwrap_or(0) + how.max_new;
+    let mean = prompts.iter().map(|e| e.tokens.len()).sum::<usize>().div_ceil(prompts.len().max(1));
+    let groups = config.batch.min(prompts.len()).max(1);
+    let answers = groups * how.samples;
+    let (said, asked) = (answers * how.max_new, groups * mean);
+    let rows = asked + said;
+    let shape = TrainingShape {
+        tokens: rows.min(config.micro_tokens),
+        loss_rows: said.min(config.micro_tokens),
+        longest,
+        threads,
+        base_bytes,
+    };
+    let (blocks, head) = subject.own_flop(c)?;
+    // forward and backward of a token as in one sequence of the mean length; the answers are made once, and read by the
+    // base once more where the policy is held to it
+    let learnt = FlopsPerToken::kept(c, mean + how.max_new) / (mean + how.max_new) as f64;
+    let read = FlopsPerToken::read_once(c, mean + how.max_new) / (mean + how.max_new) as f64;
+    let passes = 1.0 + f64::from(u8::from(how.kl > 0.0));
+    let round = rows as f64 * (how.inner as f64 * (learnt + blocks) + passes * read)
+        + how.inner as f64 * said as f64 * head;
+    let mut memory = table(c, subject, config, &shape)?;
+    let (held, at_once) = rollout_tokens(c, longest, answers);
+    let keys = held * KvCache::token_bytes(KvType::F32, c);
+    // what a step of the engine computes: its activations, logits of 32 rows, and the answers themselves
+    let engine = 4
+        * (512 * (4 * c.width + 2 * c.q_width() + 2 * c.kv_width() + 3 * c.ffn)
+            + 32 * c.vocab
+            + at_once * c.width);
+    memory.push(ForecastRow { name: "keys and values of answers".to_string(), bytes: keys as u64 });
+    memory.push(ForecastRow { name: "engine of the answers".to_string(), bytes: engine as u64 });
+    let trained = 4 * subject.lora().map_or(0, |l| 3 * l.parameters(c)) as u64;
+    // tokens, flags, log-probabilities and texts of a round, in the journal's line and as examples
+    let texts = answers as u64 * (24 * longest as u64 + 512) + prompts.len() as u64 * (5 * mean as u64 + 128);
+    memory.push(ForecastRow { name: "the adapter that speaks".to_string(), bytes: trained });
+    memory.push(ForecastRow { name: "examples".to_string(), bytes: texts });
+    let tokens = steps * (answers * (mean + how.max_new)) as u64;
+    Ok(Forecast {
+        steps,
+        micro_batches: steps * rows.div_ceil(config.micro_tokens.max(1)) as u64 * how.inner as u64,
+        tokens,
+        trained_tokens: steps * said as u64,
+        computed_tokens: steps * rows as u64,
+        largest_micro_batch: shape.tokens as u64,
+        memory_bytes: memory.iter().map(|row| row.bytes).sum(),
+        memory,
+        flop: steps as f64 * round,
         gflops: None,
         seconds: None,
         ceiling: None,

@@ -14,6 +14,7 @@ use nurture_model::{
     TrainBatch, TrainBuffers,
 };
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -124,6 +125,14 @@ impl<'a> Learner<'a> {
         match &self.pupil {
             Pupil::Adapter { .. } => None,
             Pupil::Network { network, .. } => Some(network),
+        }
+    }
+
+    /// The same, shared: as long as it is held elsewhere, the next step works on a copy.
+    pub(crate) fn shared_network(&self) -> Option<Arc<Decoder>> {
+        match &self.pupil {
+            Pupil::Adapter { .. } => None,
+            Pupil::Network { network, .. } => Some(network.clone()),
         }
     }
 

@@ -42,9 +42,42 @@ pub struct StepMetrics {
     pub tok_s: f64,
     /// Memory of the process, bytes, where the system tells it.
     pub rss_bytes: Option<u64>,
+    /// What practice gave, where the policy learns from its own answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewards: Option<RewardMetrics>,
     /// Whether the loss climbs.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub diverging: bool,
+}
+
+/// What the answers of a step were worth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RewardMetrics {
+    /// Mean reward.
+    pub reward: f64,
+    /// Mean over the groups of the standard deviation of their rewards.
+    pub spread: f64,
+    /// Mean strict score.
+    pub strict: f64,
+    /// Mean lenient score. What it gains on the strict one is form that is missing; a strict one that rises alone is form.
+    pub lenient: f64,
+    /// Estimated divergence from the base, nats a token; `None` where it is not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kl: Option<f64>,
+    /// Mean tokens of an answer.
+    pub length: f64,
+    /// Entropy of the policy, nats a token, estimated by the mean negative log-probability of what it said.
+    pub entropy: f64,
+    /// Share of tokens (RLOO: answers) whose gradient the clip took away.
+    pub clipped: f64,
+    /// Share of answers that were cut off.
+    pub cut: f64,
+    /// Groups whose answers are all worth the same: nothing is learnt from them.
+    pub flat: u64,
+    /// Groups.
+    pub groups: u64,
+    /// Answers.
+    pub answers: u64,
 }
 
 /// The file, open for more lines.
@@ -135,6 +168,7 @@ mod tests {
             seconds: 0.5,
             tok_s: 20.0,
             rss_bytes: None,
+            rewards: None,
             diverging: false,
         }
     }

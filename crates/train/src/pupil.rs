@@ -5,13 +5,24 @@ use nurture_model::{
     Adapter, AdapterGrads, Decoder, Deferred, Freeze, ModelError, ModelGrads, Parameter, ScoreOptions,
     Scores, Slot, TrainBatch, TrainBuffers,
 };
+use std::sync::Arc;
 
 /// An adapter or a network with the gradients of what trains.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant)] // there is one of it
 pub(crate) enum Pupil<'a> {
-    Adapter { model: &'a Decoder, adapter: Adapter, gradients: AdapterGrads, half: bool },
-    Network { base: &'a Decoder, network: Decoder, gradients: ModelGrads },
+    Adapter {
+        model: &'a Decoder,
+        adapter: Adapter,
+        gradients: AdapterGrads,
+        half: bool,
+    },
+    /// shared while the policy speaks, alone when it changes
+    Network {
+        base: &'a Decoder,
+        network: Arc<Decoder>,
+        gradients: ModelGrads,
+    },
 }
 
 /// A tensor that trains.
@@ -83,7 +94,7 @@ impl<'a> Pupil<'a> {
     pub(crate) fn network(cpu: &Cpu, model: &'a Decoder, freeze: &Freeze) -> Pupil<'a> {
         let network = model.to_trainable(cpu.pool(), freeze);
         let gradients = ModelGrads::zeros(network.trainable(freeze));
-        Pupil::Network { base: model, network, gradients }
+        Pupil::Network { base: model, network: Arc::new(network), gradients }
     }
 
     /// Forward and backward: losses, and gradients added to.
@@ -133,7 +144,7 @@ impl<'a> Pupil<'a> {
         let (model, adapter) = match self {
             Pupil::Adapter { model, adapter, .. } => (*model, (!of_base).then_some(adapter)),
             Pupil::Network { base, .. } if of_base => (*base, None),
-            Pupil::Network { network, .. } => (network, None),
+            Pupil::Network { network, .. } => (&**network, None),
         };
         model.score(cpu, adapter, batch, buffers, options)
     }
@@ -235,6 +246,7 @@ impl<'a> Pupil<'a> {
                 adapter.renew(cpu, model);
             }
             Pupil::Network { network, gradients, .. } => {
+                let network = Arc::make_mut(network);
                 for (i, (p, g)) in gradients.iter().enumerate() {
                     let slot: Slot = p.slot;
                     if let Some(values) = network.floats_mut(slot) {

@@ -10,6 +10,7 @@ use crate::keep::{Lessons, windows_of};
 use crate::learner::Learner;
 use crate::metrics::{METRICS, MetricsFile, StepMetrics};
 use crate::process::{peak_rss, rss};
+use crate::reinforce::{Practice, Rounds};
 use crate::subject::Subject;
 use crate::writer::Writer;
 use nurture_data::{BatchPlan, TokenExample};
@@ -74,6 +75,8 @@ pub struct Trainer<'a> {
     /// step of the newest checkpoint, which may still be on its way to the disk
     saved: Option<u64>,
     writer: Writer,
+    folder: PathBuf,
+    rounds: Option<Rounds<'a>>,
 }
 
 impl<'a> Trainer<'a> {
@@ -166,7 +169,19 @@ impl<'a> Trainer<'a> {
             watch: state.as_ref().map(State::watch).unwrap_or_default(),
             saved: state.map(|s| s.step),
             writer: Writer::default(),
+            folder: files.folder.clone(),
+            rounds: None,
         })
+    }
+
+    /// Gives a run of reinforcement learning what it needs to practise; to be called before the first step.
+    ///
+    /// # Errors
+    /// The journal of the answers cannot be read or written.
+    pub fn practise(&mut self, practice: Practice<'a>) -> Result<(), TrainError> {
+        let run = format!("{} {}", self.identity.config_sha256, self.identity.data_sha256);
+        self.rounds = Some(Rounds::open(practice, &self.folder, &run, self.done)?);
+        Ok(())
     }
 
     /// Steps done.
@@ -236,9 +251,26 @@ impl<'a> Trainer<'a> {
         let windows =
             windows_of(self.done, self.config.keep.windows, self.lessons.keep.len(), self.config.seed);
         let keep: Vec<(usize, &[u32])> = windows.iter().map(|&i| (i, &self.lessons.keep[i][..])).collect();
-        let update = self.learner.update_keeping(&self.config, step, rate, &packs, &keep)?;
+        let (update, rewards) = match (&self.config.reinforce, &mut self.rounds) {
+            (None, _) => (self.learner.update_keeping(&self.config, step, rate, &packs, &keep)?, None),
+            (Some(how), Some(rounds)) => {
+                let prompts: Vec<(usize, &TokenExample)> =
+                    plan.examples().filter_map(|i| Some((i, self.lessons.examples.get(i)?))).collect();
+                let (update, rewards) =
+                    rounds.step(&mut self.learner, &self.config, how, step, rate, &prompts, &keep)?;
+                (update, Some(rewards))
+            }
+            (Some(_), None) => {
+                let problem = "nobody marks the answers: Trainer::practise comes first".to_string();
+                return Err(TrainError::Setting { key: "reinforce", problem });
+            }
+        };
         let seconds = began.elapsed().as_secs_f64();
-        let climbing = self.watch.see(&self.config.divergence, update.loss);
+        // the value of a policy's objective hovers around zero whatever it learns
+        let climbing = match rewards {
+            None => self.watch.see(&self.config.divergence, update.loss),
+            Some(_) => None,
+        };
         let metrics = StepMetrics {
             step,
             total_steps: self.total,
@@ -253,6 +285,7 @@ impl<'a> Trainer<'a> {
             seconds,
             tok_s: update.tokens as f64 / seconds.max(1e-9),
             rss_bytes: rss(),
+            rewards,
             diverging: climbing.is_some(),
         };
         self.metrics.append(&metrics)?;
