@@ -50,6 +50,17 @@ pub(super) fn zh(error: &(dyn Error + 'static)) -> Option<String> {
         TrainError::Diverged { step, mean, best, window } => format!(
             "第 {step} 步：损失在上升：最近 {window} 步平均 {mean:.4}，最好时是 {best:.4}；请降低学习率或加长预热，或用 on_divergence = \"warn\" 照样继续"
         ),
+        TrainError::Practice { step, source } => format!("第 {step} 步：练习：{source}"),
+        TrainError::NoRoom { id, tokens, max_new, limit, what } => {
+            let what = if what.contains("context") {
+                "基座的上下文"
+            } else {
+                "一次能处理的词元（micro_tokens）"
+            };
+            format!(
+                "提示 {id}：{tokens} 个词元，加上最长 {max_new} 个词元的回答，而{what}只有 {limit}；请缩短提示，或调小回答的最长长度"
+            )
+        }
         TrainError::AlreadyBegun { folder } => {
             format!("{}：已有一次运行的存档；请续训，或换一个目录", folder.display())
         }
