@@ -87,6 +87,7 @@ impl<'a> Rounds<'a> {
     }
 
     /// Step `step` (from 1) on these prompts, each with its index among the run's examples.
+    #[allow(clippy::too_many_arguments)]
     pub(crate) fn step(
         &mut self,
         learner: &mut Learner<'_>,
