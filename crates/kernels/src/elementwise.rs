@@ -9,12 +9,12 @@ use std::sync::OnceLock;
 /// Elements a task works on.
 const CHUNK: usize = 16 * 1024;
 
-/// The activation of a gated MLP.
+/// The activation of an MLP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
     /// `x σ(x)` (SiLU, Llama and Qwen)
     Silu,
-    /// GELU by its tanh form (Gemma)
+    /// GELU by its tanh form (Gemma, GPT-2)
     GeluTanh,
 }
 
@@ -100,6 +100,59 @@ pub fn gated_backward(pool: &Pool, kind: Activation, gate: &mut [f32], up: &mut 
         let at = i * CHUNK..((i + 1) * CHUNK).min(dy.len());
         // SAFETY: tasks own disjoint chunks.
         unsafe { gated_back(kind, g.at(at.start, at.len()), u.at(at.start, at.len()), &dy[at]) };
+    });
+}
+
+#[inline(always)]
+unsafe fn plain_lanes<L: Lanes>(kind: Activation, x: &[f32], y: &mut [f32]) {
+    for (x, y) in x.chunks(LANES).zip(y.chunks_mut(LANES)) {
+        // SAFETY: chunks of at most 16 values.
+        unsafe { act(kind, L::load_part(x.as_ptr(), x.len(), 0.0)).0.store_part(y.as_mut_ptr(), y.len()) };
+    }
+}
+
+lanes_fn! {
+    /// # Safety
+    /// Equal lengths.
+    unsafe fn plain(kind: Activation, x: &[f32], y: &mut [f32]) = plain_lanes
+}
+
+/// `y = act(x)`, element by element: the MLP without a gate.
+pub fn plain_forward(pool: &Pool, kind: Activation, x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len(), "activation shapes");
+    let out = Shares::new(y);
+    pool.run(x.len().div_ceil(CHUNK), |i| {
+        let at = i * CHUNK..((i + 1) * CHUNK).min(x.len());
+        // SAFETY: tasks own disjoint chunks.
+        unsafe { plain(kind, &x[at.clone()], out.at(at.start, at.len())) };
+    });
+}
+
+#[inline(always)]
+unsafe fn plain_back_lanes<L: Lanes>(kind: Activation, x: &mut [f32], dy: &[f32]) {
+    for (x, dy) in x.chunks_mut(LANES).zip(dy.chunks(LANES)) {
+        // SAFETY: chunks of at most 16 values.
+        unsafe {
+            let (_, slope) = act(kind, L::load_part(x.as_ptr(), x.len(), 0.0));
+            L::load_part(dy.as_ptr(), dy.len(), 0.0).mul(slope).store_part(x.as_mut_ptr(), x.len());
+        }
+    }
+}
+
+lanes_fn! {
+    /// # Safety
+    /// Equal lengths.
+    unsafe fn plain_back(kind: Activation, x: &mut [f32], dy: &[f32]) = plain_back_lanes
+}
+
+/// The reverse of [`plain_forward`], in place: `x` becomes its own gradient.
+pub fn plain_backward(pool: &Pool, kind: Activation, x: &mut [f32], dy: &[f32]) {
+    assert_eq!(x.len(), dy.len(), "activation shapes");
+    let out = Shares::new(x);
+    pool.run(dy.len().div_ceil(CHUNK), |i| {
+        let at = i * CHUNK..((i + 1) * CHUNK).min(dy.len());
+        // SAFETY: tasks own disjoint chunks.
+        unsafe { plain_back(kind, out.at(at.start, at.len()), &dy[at]) };
     });
 }
 

@@ -25,9 +25,11 @@ mod ceilings;
 mod dot8;
 mod dweight;
 mod elementwise;
+mod experts;
 mod fast;
 mod kv;
 mod lanes;
+mod layer_norm;
 mod linear;
 mod lora_rows;
 mod loss;
@@ -55,10 +57,15 @@ pub use dweight::{
     WeightGrad, bias_gradient, column_products, embed_gradient, rms_norm_weight_gradient, scale_columns,
     tiled, untile, weight_gradient,
 };
-pub use elementwise::{Activation, Rope, add, add_assign, embed, gated_backward, gated_forward, rope};
+pub use elementwise::{
+    Activation, Rope, add, add_assign, embed, gated_backward, gated_forward, plain_backward, plain_forward,
+    rope,
+};
+pub use experts::{Dispatch, combine_backward, combine_rows, gather_rows, route, route_backward};
 pub use fast::{linear_fast, linear_fast_at};
 pub use kv::{KvLayer, KvType};
 pub use lanes::{Isa, detect_isa, force_isa, isa};
+pub use layer_norm::{layer_norm_backward, layer_norm_forward, layer_norm_weight_gradient};
 pub use linear::{Backward, Cpu, Forward, Linear, LoraPair, linear_at, linear_backward, linear_forward};
 pub use lora_rows::{LoraRows, lora_rows};
 pub use loss::{cross_entropy, kl_divergence, log_softmax};

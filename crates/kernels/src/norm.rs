@@ -10,7 +10,7 @@ use crate::pool::{Pool, Shares};
 const ROWS: usize = 32;
 
 #[inline(always)]
-unsafe fn sum_of_products<L: Lanes>(a: *const f32, b: *const f32, n: usize) -> f32 {
+pub(crate) unsafe fn sum_of_products<L: Lanes>(a: *const f32, b: *const f32, n: usize) -> f32 {
     // SAFETY: `n` values at both pointers.
     unsafe {
         let mut acc = L::splat(0.0);

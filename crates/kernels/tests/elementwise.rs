@@ -157,3 +157,22 @@ fn embedding_rows_are_the_weight_s_rows_times_the_scale() {
     let beyond = || embed(&Pool::new(1), &weight, &[50], 1.0, &mut vec![0.0; d]);
     assert!(std::panic::catch_unwind(beyond).is_err(), "a token beyond the vocabulary");
 }
+
+#[test]
+fn an_activation_without_gate_is_one_whose_gate_has_nothing_beside_it() {
+    let mut rng = Rng::new(9);
+    let (x, dy) = (floats(&mut rng, 20_001, 6.0), floats(&mut rng, 20_001, 1.0));
+    for kind in KINDS {
+        let plain = |pool: &Pool| {
+            let (mut y, mut dx) = (vec![f32::NAN; x.len()], x.clone());
+            plain_forward(pool, kind, &x, &mut y);
+            plain_backward(pool, kind, &mut dx, &dy);
+            vec![y, dx]
+        };
+        same_everywhere(&format!("{kind:?}"), plain);
+        let _guard = hold();
+        let (got, want) = (plain(&Pool::new(2)), gated(&Pool::new(2), kind, &x, &vec![1.0; x.len()], &dy));
+        same_bits(&got[0], &want[0], "y");
+        same_bits(&got[1], &want[1], "dx");
+    }
+}

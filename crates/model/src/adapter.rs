@@ -79,7 +79,7 @@ impl LoraSpec {
     /// Trainable values.
     pub fn parameters(&self, c: &Config) -> usize {
         let one = |p: &Projection| p.shape(c).0 + p.shape(c).1;
-        c.layers * self.rank * self.targets.iter().map(one).sum::<usize>()
+        c.layers * self.rank * self.targets.iter().filter(|p| c.has(**p)).map(one).sum::<usize>()
     }
 
     /// The settings as PEFT stores them.
@@ -118,7 +118,8 @@ impl Adapter {
         })
     }
 
-    /// An adapter whose pairs `(rank, scale, A [R, D], B [N, R])` come from `make`.
+    /// An adapter whose pairs `(rank, scale, A [R, D], B [N, R])` come from `make`, which is asked for the projections that the
+    /// blocks have.
     pub fn build(
         c: &Config,
         mut make: impl FnMut(usize, Projection) -> Option<(usize, f64, Vec<f32>, Vec<f32>)>,
@@ -127,7 +128,8 @@ impl Adapter {
             .map(|l| {
                 PROJECTIONS.map(|p| {
                     let (d, n) = p.shape(c);
-                    make(l, p).map(|(rank, scale, a, b)| LoraPair::new(rank, d, n, scale as f32, a, b))
+                    let made = if c.has(p) { make(l, p) } else { None };
+                    made.map(|(rank, scale, a, b)| LoraPair::new(rank, d, n, scale as f32, a, b))
                 })
             })
             .collect();

@@ -1,5 +1,6 @@
 //! The shape of a decoder, and nothing else.
 
+use crate::adapter::{PROJECTIONS, Projection};
 use nurture_kernels::{Activation, AttentionShape, Rope};
 
 /// Families that differ in more than their numbers.
@@ -11,8 +12,14 @@ pub enum Family {
     Qwen2,
     /// Qwen 3: norms on q and k
     Qwen3,
+    /// Qwen 3 with a mixture of experts in each block
+    Qwen3Moe,
     /// Gemma 3, text: norms around each part, sliding windows, scaled embedding
     Gemma3,
+    /// GPT-2: layer norms, learned positions, biases, an MLP without gate
+    Gpt2,
+    /// a combination that no other family has: its files name each part
+    Own,
 }
 
 impl Family {
@@ -22,9 +29,61 @@ impl Family {
             Family::Llama => "llama",
             Family::Qwen2 => "qwen2",
             Family::Qwen3 => "qwen3",
+            Family::Qwen3Moe => "qwen3_moe",
             Family::Gemma3 => "gemma3",
+            Family::Gpt2 => "gpt2",
+            Family::Own => "nurture",
         }
     }
+}
+
+/// Which norm stands before each part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NormKind {
+    /// root mean square, a weight
+    #[default]
+    Rms,
+    /// mean and variance, a weight and a bias
+    Layer,
+}
+
+/// How a token knows where it stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Positions {
+    /// rotation of queries and keys
+    #[default]
+    Rope,
+    /// a learned vector for each position, added to the embedding
+    Learned,
+    /// sines and cosines of each position, added to the embedding (Vaswani et al. 2017)
+    Sinusoidal,
+    /// by the causal mask alone
+    None,
+}
+
+/// Form of the MLP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MlpKind {
+    /// `down(act(gate(x)) · up(x))`
+    #[default]
+    Gated,
+    /// `down(act(up(x)))`
+    Plain,
+}
+
+/// A mixture of experts in place of the MLP: gated MLPs, a few of which work on each token.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Experts {
+    /// experts of a block `E`
+    pub count: usize,
+    /// experts that work on a token
+    pub active: usize,
+    /// width of an expert's MLP
+    pub ffn: usize,
+    /// whether the weights of the chosen are made to sum to one
+    pub normalise: bool,
+    /// factor on the loss that spreads tokens over the experts
+    pub balance: f32,
 }
 
 /// Stretching of rotary positions beyond the length that the model was born with.
@@ -66,6 +125,16 @@ pub struct Config {
     pub head_dim: usize,
     /// width of the MLP `F`
     pub ffn: usize,
+    /// which norm stands before each part
+    pub norm: NormKind,
+    /// how a token knows where it stands
+    pub positions: Positions,
+    /// form of the MLP
+    pub mlp: MlpKind,
+    /// biases on all projections of a new network (those of a file are read where they are)
+    pub biases: bool,
+    /// experts in place of the MLP
+    pub experts: Option<Experts>,
     /// added to the mean square in norms
     pub norm_eps: f32,
     /// base of the rotary frequencies
@@ -76,7 +145,7 @@ pub struct Config {
     pub local_rope_theta: Option<f64>,
     /// sliding window of each layer (`None`: all positions)
     pub windows: Vec<Option<usize>>,
-    /// activation of the gate
+    /// activation of the MLP
     pub activation: Activation,
     /// factor on attention scores
     pub attention_scale: f32,
@@ -99,6 +168,11 @@ impl Config {
     /// Width of all key (or value) heads together.
     pub fn kv_width(&self) -> usize {
         self.kv_heads * self.head_dim
+    }
+
+    /// Values of an MLP's inside for one token: of experts those of the active ones.
+    pub fn mlp_width(&self) -> usize {
+        self.experts.map_or(self.ffn, |e| e.active * e.ffn)
     }
 
     /// The attention of layer `l`.
@@ -147,14 +221,49 @@ impl Config {
         (global, local)
     }
 
+    /// Whether its blocks have this projection: an MLP without gate has none, and experts have their own.
+    pub fn has(&self, p: Projection) -> bool {
+        match p {
+            Projection::Gate => self.mlp == MlpKind::Gated && self.experts.is_none(),
+            Projection::Up | Projection::Down => self.experts.is_none(),
+            _ => true,
+        }
+    }
+
+    /// Weights of a block's projections, router and experts: all that there are, and those that work on one token.
+    pub fn block_weights(&self) -> (u64, u64) {
+        let shapes = PROJECTIONS.iter().filter(|p| self.has(**p)).map(|p| p.shape(self));
+        let plain: u64 = shapes.map(|(d, n)| d as u64 * n as u64).sum();
+        match &self.experts {
+            None => (plain, plain),
+            Some(e) => {
+                let one = 3 * self.width as u64 * e.ffn as u64;
+                let router = (self.width * e.count) as u64;
+                (plain + router + one * e.count as u64, plain + router + one * e.active as u64)
+            }
+        }
+    }
+
     /// Parameters of the network (a tied head counts once).
     pub fn parameters(&self, tied: bool) -> u64 {
-        let (d, q, kv, f) =
-            (self.width as u64, self.q_width() as u64, self.kv_width() as u64, self.ffn as u64);
-        let block = d * (2 * q + 2 * kv) + 3 * d * f + 2 * d;
-        let extra =
-            if self.qk_norm { 2 * self.head_dim as u64 } else { 0 } + if self.post_norms { 2 * d } else { 0 };
+        self.count(tied, self.block_weights().0)
+    }
+
+    /// Parameters that work on one token: of a mixture of experts those of the active ones.
+    pub fn active_parameters(&self, tied: bool) -> u64 {
+        self.count(tied, self.block_weights().1)
+    }
+
+    fn count(&self, tied: bool, weights: u64) -> u64 {
+        let d = self.width as u64;
+        let norm = if self.norm == NormKind::Layer { 2 * d } else { d };
+        let biases: usize = PROJECTIONS.iter().filter(|p| self.has(**p)).map(|p| p.shape(self).1).sum();
+        let block = weights
+            + norm * if self.post_norms { 4 } else { 2 }
+            + if self.qk_norm { 2 * self.head_dim as u64 } else { 0 }
+            + if self.biases { biases as u64 } else { 0 };
+        let positions = if self.positions == Positions::Learned { self.context as u64 * d } else { 0 };
         let heads = if tied { 1 } else { 2 };
-        self.layers as u64 * (block + extra) + heads * d * self.vocab as u64 + d
+        self.layers as u64 * block + heads * d * self.vocab as u64 + positions + norm
     }
 }

@@ -5,11 +5,14 @@
 
 use crate::adapter::{Adapter, Projection};
 use crate::batch::{Batch, KvCache};
-use crate::config::Config;
+use crate::config::{Config, MlpKind, Positions};
 use crate::error::ModelError;
+use crate::moe::{Mixture, Routed, Rows};
+use crate::norm::NormWeights;
 use nurture_kernels::{
-    Cpu, Forward, Keys, KvType, Linear, LoraRows, Quantised, Rope, Weight, add, attention_forward, embed,
-    gated_forward, linear_at, linear_fast, linear_fast_at, linear_forward, lora_rows, rms_norm_forward, rope,
+    Cpu, Forward, Keys, KvType, Linear, LoraRows, Quantised, Rope, Weight, add, add_assign,
+    attention_forward, embed, gated_forward, linear_at, linear_fast, linear_fast_at, linear_forward,
+    lora_rows, plain_forward, rms_norm_forward, rope,
 };
 
 /// How the products with quantised weights take their activations.
@@ -49,48 +52,66 @@ pub struct Projected {
     pub bias: Option<Vec<f32>>,
 }
 
+/// What stands in the place of a block's MLP.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)] // the names are the field's own
+pub enum Mlp {
+    Gated { gate: Projected, up: Projected, down: Projected },
+    Plain { up: Projected, down: Projected },
+    Experts(Mixture),
+}
+
 /// One block's constants.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)] // the names are the field's own
 pub struct Block {
-    pub attn_norm: Vec<f32>,
+    pub attn_norm: NormWeights,
     pub q: Projected,
     pub k: Projected,
     pub v: Projected,
     pub o: Projected,
     pub q_norm: Option<Vec<f32>>,
     pub k_norm: Option<Vec<f32>>,
-    pub post_attn_norm: Option<Vec<f32>>,
-    pub ffn_norm: Vec<f32>,
-    pub gate: Projected,
-    pub up: Projected,
-    pub down: Projected,
-    pub post_ffn_norm: Option<Vec<f32>>,
+    pub post_attn_norm: Option<NormWeights>,
+    pub ffn_norm: NormWeights,
+    pub mlp: Mlp,
+    pub post_ffn_norm: Option<NormWeights>,
 }
 
 impl Block {
-    pub(crate) fn projected(&self, p: Projection) -> &Projected {
-        match p {
-            Projection::Q => &self.q,
-            Projection::K => &self.k,
-            Projection::V => &self.v,
-            Projection::O => &self.o,
-            Projection::Gate => &self.gate,
-            Projection::Up => &self.up,
-            Projection::Down => &self.down,
+    /// A projection, where the block has it.
+    pub(crate) fn projected(&self, p: Projection) -> Option<&Projected> {
+        match (p, &self.mlp) {
+            (Projection::Q, _) => Some(&self.q),
+            (Projection::K, _) => Some(&self.k),
+            (Projection::V, _) => Some(&self.v),
+            (Projection::O, _) => Some(&self.o),
+            (Projection::Gate, Mlp::Gated { gate, .. }) => Some(gate),
+            (Projection::Up, Mlp::Gated { up, .. } | Mlp::Plain { up, .. }) => Some(up),
+            (Projection::Down, Mlp::Gated { down, .. } | Mlp::Plain { down, .. }) => Some(down),
+            _ => None,
         }
     }
 
-    pub(crate) fn projected_mut(&mut self, p: Projection) -> &mut Projected {
-        match p {
-            Projection::Q => &mut self.q,
-            Projection::K => &mut self.k,
-            Projection::V => &mut self.v,
-            Projection::O => &mut self.o,
-            Projection::Gate => &mut self.gate,
-            Projection::Up => &mut self.up,
-            Projection::Down => &mut self.down,
+    pub(crate) fn projected_mut(&mut self, p: Projection) -> Option<&mut Projected> {
+        match (p, &mut self.mlp) {
+            (Projection::Q, _) => Some(&mut self.q),
+            (Projection::K, _) => Some(&mut self.k),
+            (Projection::V, _) => Some(&mut self.v),
+            (Projection::O, _) => Some(&mut self.o),
+            (Projection::Gate, Mlp::Gated { gate, .. }) => Some(gate),
+            (Projection::Up, Mlp::Gated { up, .. } | Mlp::Plain { up, .. }) => Some(up),
+            (Projection::Down, Mlp::Gated { down, .. } | Mlp::Plain { down, .. }) => Some(down),
+            _ => None,
         }
+    }
+
+    pub(crate) fn mixture(&self) -> Option<&Mixture> {
+        if let Mlp::Experts(mixture) = &self.mlp { Some(mixture) } else { None }
+    }
+
+    pub(crate) fn mixture_mut(&mut self) -> Option<&mut Mixture> {
+        if let Mlp::Experts(mixture) = &mut self.mlp { Some(mixture) } else { None }
     }
 }
 
@@ -99,9 +120,11 @@ impl Block {
 pub struct Decoder {
     pub(crate) config: Config,
     pub(crate) embed: Weight,
+    /// vectors of positions `[context, D]`, where they are added to the embedding
+    pub(crate) positions: Option<Weight>,
     pub(crate) head: Option<Weight>,
     pub(crate) blocks: Vec<Block>,
-    pub(crate) norm: Vec<f32>,
+    pub(crate) norm: NormWeights,
     pub(crate) rope: Rope,
     pub(crate) local_rope: Rope,
 }
@@ -134,6 +157,8 @@ pub(crate) struct Kept {
     pub(crate) up: Vec<f32>,
     pub(crate) down: Vec<f32>,
     pub(crate) inv_down: Vec<f32>,
+    /// the choices of the router, where there are experts
+    pub(crate) routed: Routed,
     /// `s · x Aᵀ` of each projection `[T, R]`
     pub(crate) h: [Vec<f32>; 7],
 }
@@ -149,10 +174,16 @@ fn fit(v: &mut Vec<f32>, n: usize) {
 impl Kept {
     /// Sizes all buffers for `t` tokens: the memory table in `memory.rs` lists the same.
     fn fit(&mut self, c: &Config, adapter: Option<&Adapter>, layer: usize, t: usize, keep: bool) {
-        let (d, q, kv, f) = (t * c.width, t * c.q_width(), t * c.kv_width(), t * c.ffn);
+        let (d, q, kv, f) = (t * c.width, t * c.q_width(), t * c.kv_width(), t * c.mlp_width());
         let keep = usize::from(keep);
         let qk = usize::from(c.qk_norm);
         let post = usize::from(c.post_norms);
+        let gate = usize::from(c.mlp == MlpKind::Gated || c.experts.is_some());
+        let (chosen, all, parts) = match &c.experts {
+            Some(e) => (t * e.active, t * e.count, t * e.active * c.width),
+            None => (0, 0, 0),
+        };
+        self.routed.chosen.resize(chosen, 0);
         for (v, n) in [
             (&mut self.x, d),
             (&mut self.inv1, keep * t),
@@ -169,10 +200,13 @@ impl Kept {
             (&mut self.inv_o, post * t),
             (&mut self.mid, d),
             (&mut self.inv2, keep * t),
-            (&mut self.gate, f),
+            (&mut self.gate, gate * f),
             (&mut self.up, f),
             (&mut self.down, post * d),
             (&mut self.inv_down, post * t),
+            (&mut self.routed.probs, all),
+            (&mut self.routed.weights, chosen),
+            (&mut self.routed.parts, parts),
         ] {
             fit(v, n);
         }
@@ -261,6 +295,8 @@ pub struct Buffers {
     pub(crate) inputs: Vec<Vec<f32>>,
     /// the input of a product as bytes (fast mode)
     pub(crate) bytes: Quantised,
+    /// rows on their way to experts
+    pub(crate) rows: Rows,
 }
 
 impl Buffers {
@@ -290,8 +326,13 @@ impl Decoder {
         self.head.as_ref().unwrap_or(&self.embed)
     }
 
-    pub(crate) fn linear<'a>(&'a self, adapter: Option<&'a Adapter>, l: usize, p: Projection) -> Linear<'a> {
-        let projected = self.blocks[l].projected(p);
+    pub(crate) fn linear<'a>(
+        &self,
+        adapter: Option<&'a Adapter>,
+        l: usize,
+        p: Projection,
+        projected: &'a Projected,
+    ) -> Linear<'a> {
         Linear {
             weight: &projected.weight,
             bias: projected.bias.as_deref(),
@@ -299,14 +340,20 @@ impl Decoder {
         }
     }
 
-    pub(crate) fn rope_of(&self, l: usize) -> &Rope {
-        if self.config.windows[l].is_some() { &self.local_rope } else { &self.rope }
+    /// The rotation of layer `l`, where positions are rotations.
+    pub(crate) fn rope_of(&self, l: usize) -> Option<&Rope> {
+        let rope = if self.config.windows[l].is_some() { &self.local_rope } else { &self.rope };
+        (self.config.positions == Positions::Rope).then_some(rope)
     }
 
     fn check(&self, batch: &Batch) -> Result<(), ModelError> {
         let vocab = self.config.vocab;
-        match batch.tokens.iter().position(|&t| t as usize >= vocab) {
-            Some(place) => Err(ModelError::Token { token: batch.tokens[place], place, vocab }),
+        if let Some(place) = batch.tokens.iter().position(|&t| t as usize >= vocab) {
+            return Err(ModelError::Token { token: batch.tokens[place], place, vocab });
+        }
+        let known = self.positions.as_ref().map_or(usize::MAX, Weight::rows);
+        match batch.positions.iter().find(|&&p| p as usize >= known) {
+            Some(&position) => Err(ModelError::Position { position, known }),
             None => Ok(()),
         }
     }
@@ -316,7 +363,7 @@ impl Decoder {
     /// do not depend on the tokens beside it.
     ///
     /// # Errors
-    /// A token beyond the vocabulary.
+    /// A token beyond the vocabulary, or a position beyond those that the network knows.
     pub fn forward<'b>(
         &self,
         cpu: &Cpu,
@@ -394,6 +441,7 @@ impl Decoder {
         buffers.kept.resize_with(kept.max(buffers.kept.len()), Kept::default);
         buffers.inputs.resize_with(inputs.max(buffers.inputs.len()), Vec::new);
         self.embed_forward(cpu, batch, buffers);
+        buffers.rows.begin(self.config.experts.map_or(0, |e| e.count));
         change(&mut buffers.x);
         self.blocks_forward(
             cpu,
@@ -425,11 +473,24 @@ impl Decoder {
     /// Embedded tokens to the residual stream, and the sizes of what all blocks share.
     fn embed_forward(&self, cpu: &Cpu, batch: &Batch, buffers: &mut Buffers) {
         let (c, t) = (&self.config, batch.len());
-        let Buffers { x, n, y, act, .. } = buffers;
-        for (v, len) in [(&mut *x, t * c.width), (n, t * c.width), (y, t * c.width), (act, t * c.ffn)] {
+        let Buffers { x, n, y, act, rows, .. } = buffers;
+        let (chosen, all) = c.experts.map_or((0, 0), |e| (t * e.active, t * e.count));
+        for (v, len) in [
+            (&mut *x, t * c.width),
+            (n, t * c.width),
+            (&mut *y, t * c.width),
+            (act, t * c.mlp_width()),
+            (&mut rows.x, chosen * c.width),
+            (&mut rows.logits, all),
+            (&mut rows.d_weights, chosen),
+        ] {
             fit(v, len);
         }
         embed(cpu.pool(), &self.embed, &batch.tokens, c.embed_scale, x);
+        if let Some(positions) = &self.positions {
+            embed(cpu.pool(), positions, &batch.positions, 1.0, y);
+            add_assign(cpu.pool(), x, y);
+        }
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -446,39 +507,41 @@ impl Decoder {
     ) {
         let (c, t, pool) = (&self.config, batch.len(), cpu.pool());
         let training = cache.is_none();
-        let Buffers { kept, x, n, y, act, inputs, bytes, .. } = buffers;
+        let Buffers { kept, x, n, y, act, inputs, bytes, rows, .. } = buffers;
+        let counts = training && retain != Retain::Nothing;
         let adapter = match adapters {
             Adapters::One(adapter) => adapter,
             Adapters::Mixed(_) => None,
         };
-        let mut product = |l: usize, x: &[f32], parts: &mut [(Projection, Forward<'_>)]| {
-            let (projections, mut parts): (Vec<_>, Vec<_>) =
-                parts.iter_mut().map(|(p, f)| (*p, Forward { linear: f.linear, y: f.y, h: f.h })).unzip();
-            match mode {
-                Mode::Exact => linear_forward(cpu, x, t, &mut parts),
-                Mode::Fast => {
-                    if parts.iter().any(|p| p.linear.weight.dtype().is_quantised()) {
-                        bytes.set(pool, x, x.len() / t.max(1));
+        let product =
+            |l: usize, x: &[f32], bytes: &mut Quantised, parts: &mut [(Projection, Forward<'_>)]| {
+                let (projections, mut parts): (Vec<_>, Vec<_>) =
+                    parts.iter_mut().map(|(p, f)| (*p, Forward { linear: f.linear, y: f.y, h: f.h })).unzip();
+                match mode {
+                    Mode::Exact => linear_forward(cpu, x, t, &mut parts),
+                    Mode::Fast => {
+                        if parts.iter().any(|p| p.linear.weight.dtype().is_quantised()) {
+                            bytes.set(pool, x, x.len() / t.max(1));
+                        }
+                        linear_fast(cpu, x, bytes, t, &mut parts);
                     }
-                    linear_fast(cpu, x, bytes, t, &mut parts);
                 }
-            }
-            if let Adapters::Mixed(groups) = adapters {
-                add_pairs(cpu, x, x.len() / t.max(1), l, groups, &projections, &mut parts);
-            }
-            for (p, part) in projections.into_iter().zip(parts) {
-                match adapters {
-                    Adapters::One(adapter) => self.magnify(cpu, adapter, l, p, part.y),
-                    Adapters::Mixed(groups) => {
-                        let n = part.linear.weight.rows();
-                        for g in groups {
-                            let y = &mut part.y[g.rows.start * n..g.rows.end * n];
-                            self.magnify(cpu, Some(g.adapter), l, p, y);
+                if let Adapters::Mixed(groups) = adapters {
+                    add_pairs(cpu, x, x.len() / t.max(1), l, groups, &projections, &mut parts);
+                }
+                for (p, part) in projections.into_iter().zip(parts) {
+                    match adapters {
+                        Adapters::One(adapter) => self.magnify(cpu, adapter, l, p, part.y),
+                        Adapters::Mixed(groups) => {
+                            let n = part.linear.weight.rows();
+                            for g in groups {
+                                let y = &mut part.y[g.rows.start * n..g.rows.end * n];
+                                self.magnify(cpu, Some(g.adapter), l, p, y);
+                            }
                         }
                     }
                 }
-            }
-        };
+            };
         for (l, block) in self.blocks.iter().enumerate().take(layers.end).skip(layers.start) {
             if retain == Retain::Inputs {
                 fit(&mut inputs[l], t * c.width);
@@ -486,27 +549,30 @@ impl Decoder {
             }
             let k = &mut kept[retain.place(l)];
             k.fit(c, adapter, l, t, training);
-            let lin = |p| self.linear(adapter, l, p);
+            let lin = |p, projected| self.linear(adapter, l, p, projected);
 
-            rms_norm_forward(pool, x, &block.attn_norm, c.norm_eps, n, &mut k.inv1);
+            self.norm_forward(pool, x, &block.attn_norm, n, &mut k.inv1);
             let [hq, hk, hv, ho, hg, hu, hd] = &mut k.h;
             // with norms on q and k, the projections land in `q_raw` and `k_raw`
             let (q, key) = if c.qk_norm { (&mut k.q_raw, &mut k.k_raw) } else { (&mut k.q, &mut k.k) };
             product(
                 l,
                 n,
+                bytes,
                 &mut [
-                    (Projection::Q, Forward { linear: lin(Projection::Q), y: q, h: hq }),
-                    (Projection::K, Forward { linear: lin(Projection::K), y: key, h: hk }),
-                    (Projection::V, Forward { linear: lin(Projection::V), y: &mut k.v, h: hv }),
+                    (Projection::Q, Forward { linear: lin(Projection::Q, &block.q), y: q, h: hq }),
+                    (Projection::K, Forward { linear: lin(Projection::K, &block.k), y: key, h: hk }),
+                    (Projection::V, Forward { linear: lin(Projection::V, &block.v), y: &mut k.v, h: hv }),
                 ],
             );
             if let (Some(qn), Some(kn)) = (&block.q_norm, &block.k_norm) {
                 rms_norm_forward(pool, &k.q_raw, qn, c.norm_eps, &mut k.q, &mut k.inv_q);
                 rms_norm_forward(pool, &k.k_raw, kn, c.norm_eps, &mut k.k, &mut k.inv_k);
             }
-            rope(pool, self.rope_of(l), &batch.positions, &mut k.q, false);
-            rope(pool, self.rope_of(l), &batch.positions, &mut k.k, false);
+            if let Some(by) = self.rope_of(l) {
+                rope(pool, by, &batch.positions, &mut k.q, false);
+                rope(pool, by, &batch.positions, &mut k.k, false);
+            }
             let shape = c.attention(l);
             match &mut cache {
                 Some(cache) => {
@@ -534,30 +600,62 @@ impl Decoder {
                 ),
             }
             let o = if c.post_norms { &mut k.o } else { &mut *y };
-            let part = Forward { linear: lin(Projection::O), y: o, h: ho };
-            product(l, &k.a, &mut [(Projection::O, part)]);
+            let part = Forward { linear: lin(Projection::O, &block.o), y: o, h: ho };
+            product(l, &k.a, bytes, &mut [(Projection::O, part)]);
             if let Some(w) = &block.post_attn_norm {
-                rms_norm_forward(pool, &k.o, w, c.norm_eps, y, &mut k.inv_o);
+                self.norm_forward(pool, &k.o, w, y, &mut k.inv_o);
             }
             add(pool, x, y, &mut k.mid);
             // the block's input is kept by exchange, not by copy
             std::mem::swap(x, &mut k.x);
 
-            rms_norm_forward(pool, &k.mid, &block.ffn_norm, c.norm_eps, n, &mut k.inv2);
-            product(
-                l,
-                n,
-                &mut [
-                    (Projection::Gate, Forward { linear: lin(Projection::Gate), y: &mut k.gate, h: hg }),
-                    (Projection::Up, Forward { linear: lin(Projection::Up), y: &mut k.up, h: hu }),
-                ],
-            );
-            gated_forward(pool, c.activation, &k.gate, &k.up, act);
-            let down = if c.post_norms { &mut k.down } else { &mut *y };
-            let part = Forward { linear: lin(Projection::Down), y: down, h: hd };
-            product(l, act, &mut [(Projection::Down, part)]);
+            self.norm_forward(pool, &k.mid, &block.ffn_norm, n, &mut k.inv2);
+            let out = if c.post_norms { &mut k.down } else { &mut *y };
+            match &block.mlp {
+                Mlp::Gated { gate, up, down } => {
+                    let (g, u) = (lin(Projection::Gate, gate), lin(Projection::Up, up));
+                    product(
+                        l,
+                        n,
+                        bytes,
+                        &mut [
+                            (Projection::Gate, Forward { linear: g, y: &mut k.gate, h: hg }),
+                            (Projection::Up, Forward { linear: u, y: &mut k.up, h: hu }),
+                        ],
+                    );
+                    gated_forward(pool, c.activation, &k.gate, &k.up, act);
+                    let part = Forward { linear: lin(Projection::Down, down), y: out, h: hd };
+                    product(l, act, bytes, &mut [(Projection::Down, part)]);
+                }
+                Mlp::Plain { up, down } => {
+                    let part = Forward { linear: lin(Projection::Up, up), y: &mut k.up, h: hu };
+                    product(l, n, bytes, &mut [(Projection::Up, part)]);
+                    plain_forward(pool, c.activation, &k.up, act);
+                    let part = Forward { linear: lin(Projection::Down, down), y: out, h: hd };
+                    product(l, act, bytes, &mut [(Projection::Down, part)]);
+                }
+                Mlp::Experts(mixture) => {
+                    if let Some(e) = &c.experts {
+                        let work = (&mut k.gate[..], &mut k.up[..], &mut act[..]);
+                        let routed = &mut k.routed;
+                        mixture.forward(
+                            cpu,
+                            mode,
+                            c.activation,
+                            e,
+                            bytes,
+                            n,
+                            routed,
+                            rows,
+                            work,
+                            out,
+                            counts,
+                        );
+                    }
+                }
+            }
             if let Some(w) = &block.post_ffn_norm {
-                rms_norm_forward(pool, &k.down, w, c.norm_eps, y, &mut k.inv_down);
+                self.norm_forward(pool, &k.down, w, y, &mut k.inv_down);
             }
             add(pool, &k.mid, y, x);
         }
@@ -566,7 +664,7 @@ impl Decoder {
     /// Applies the last norm to rows of the residual stream `[T, D]`.
     pub fn last_norm(&self, cpu: &Cpu, x: &[f32]) -> Vec<f32> {
         let mut out = vec![0.0; x.len()];
-        rms_norm_forward(cpu.pool(), x, &self.norm, self.config.norm_eps, &mut out, &mut []);
+        self.norm_forward(cpu.pool(), x, &self.norm, &mut out, &mut []);
         out
     }
 

@@ -83,8 +83,10 @@ impl Adapter {
         self.magnitudes = (0..model.config().layers).map(|_| [const { None }; 7]).collect();
         for l in 0..model.config().layers {
             for p in PROJECTIONS {
-                let Some(pair) = self.pair(l, p) else { continue };
-                let weight = &model.blocks[l].projected(p).weight;
+                let (Some(pair), Some(projected)) = (self.pair(l, p), model.blocks[l].projected(p)) else {
+                    continue;
+                };
+                let weight = &projected.weight;
                 let n = weight.rows();
                 let mut magnitude = Magnitude {
                     m: vec![1.0; n],
@@ -110,8 +112,9 @@ impl Adapter {
     pub fn renew(&mut self, cpu: &Cpu, model: &Decoder) {
         for (l, (magnitudes, pairs)) in self.magnitudes.iter_mut().zip(&self.pairs).enumerate() {
             for ((p, magnitude), pair) in PROJECTIONS.into_iter().zip(magnitudes).zip(pairs) {
-                if let (Some(magnitude), Some(pair)) = (magnitude, pair) {
-                    magnitude.renew(cpu, &model.blocks[l].projected(p).weight, pair);
+                let weight = model.blocks[l].projected(p).map(|projected| &projected.weight);
+                if let (Some(magnitude), Some(pair), Some(weight)) = (magnitude, pair, weight) {
+                    magnitude.renew(cpu, weight, pair);
                 }
             }
         }
@@ -145,7 +148,7 @@ impl Decoder {
         y: &mut [f32],
     ) {
         if let Some(magnitude) = adapter.and_then(|a| a.magnitude(l, p)) {
-            let bias = self.blocks[l].projected(p).bias.as_deref();
+            let bias = self.blocks[l].projected(p).and_then(|projected| projected.bias.as_deref());
             scale_columns(cpu.pool(), y, &magnitude.factor, bias);
         }
     }
@@ -165,10 +168,11 @@ impl Decoder {
         grad: &mut [f32],
     ) {
         let (Some(magnitude), Some(pair)) = (adapter.magnitude(l, p), adapter.pair(l, p)) else { return };
+        let Some(projected) = self.blocks[l].projected(p) else { return };
         let n = magnitude.m.len();
         let t = dy.len() / n;
         let (mut z, mut h) = (vec![0f32; dy.len()], vec![0f32; t * pair.rank()]);
-        let linear = Linear { bias: None, ..self.linear(Some(adapter), l, p) };
+        let linear = Linear { bias: None, ..self.linear(Some(adapter), l, p, projected) };
         linear_forward(cpu, x, t, &mut [Forward { linear, y: &mut z, h: &mut h }]);
         let mut sums = vec![0f32; n];
         column_products(cpu.pool(), dy, &z, &mut sums);

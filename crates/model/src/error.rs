@@ -8,7 +8,9 @@ pub enum ModelError {
     #[error(transparent)]
     Format(#[from] FormatError),
     /// A family that is not supported.
-    #[error("{file}: the architecture \"{found}\" is not supported; supported: llama, qwen2, qwen3, gemma3")]
+    #[error(
+        "{file}: the architecture \"{found}\" is not supported; supported: llama, mistral, qwen2, qwen3, qwen3_moe (Hugging Face), gemma3, gpt2"
+    )]
     Architecture {
         /// the model
         file: PathBuf,
@@ -56,6 +58,16 @@ pub enum ModelError {
         file: PathBuf,
         /// what does not fit
         problem: String,
+    },
+    /// A position beyond those that the network has vectors for.
+    #[error(
+        "position {position} is beyond the {known} positions that this model knows: make the text shorter"
+    )]
+    Position {
+        /// the position
+        position: u32,
+        /// positions known
+        known: usize,
     },
     /// A token beyond the vocabulary.
     #[error("token {token} at place {place} is beyond the vocabulary of {vocab}")]

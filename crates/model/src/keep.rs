@@ -12,7 +12,6 @@ use crate::sink::Sink;
 use crate::training::{TrainBatch, TrainBuffers};
 use nurture_kernels::{
     Backward, Cpu, Forward, Linear, Weight, kl_divergence, linear_backward, linear_forward,
-    rms_norm_backward, rms_norm_forward,
 };
 
 /// Rows of a batch that are held to a reference.
@@ -81,7 +80,7 @@ impl Decoder {
             for (x, &row) in x.chunks_exact_mut(d).zip(rows) {
                 x.copy_from_slice(&buffers.forward.x[row * d..][..d]);
             }
-            rms_norm_forward(cpu.pool(), x, &self.norm, self.config.norm_eps, n, inv);
+            self.norm_forward(cpu.pool(), x, &self.norm, n, inv);
             let (logits, reference) = buffers.logit_pair(m * vocab);
             linear_forward(cpu, n, m, &mut [Forward { linear, y: logits, h: &mut [] }]);
             let its_own = Linear { weight: head, bias: None, lora: None };
@@ -93,8 +92,8 @@ impl Decoder {
             let part = Backward { linear, dy: logits, h: &[], grads: None };
             linear_backward(cpu, n, m, &mut [part], Some(dn), false);
             sink.weights(cpu, n, m, &[(self.head_slot(), logits)]);
-            sink.norm(cpu, Slot::LastNorm, x, inv, dn);
-            rms_norm_backward(cpu.pool(), x, &self.norm, inv, dn, dxr, false);
+            sink.norm(cpu, self.config.norm, Slot::LastNorm, x, inv, dn);
+            self.norm_backward(cpu.pool(), x, &self.norm, inv, dn, dxr, false);
             for (from, &row) in dxr.chunks_exact(d).zip(rows) {
                 buffers.dx[row * d..][..d].iter_mut().zip(from).for_each(|(a, b)| *a += b);
             }

@@ -16,7 +16,7 @@ use crate::sink::Sink;
 use crate::training::{LossRow, TrainBatch, TrainBuffers, sized};
 use nurture_kernels::{
     Backward, Cpu, Forward, Linear, Softening, cross_entropy, kl_divergence, linear_backward, linear_forward,
-    rms_norm_backward, rms_norm_forward, soft_cross_entropy,
+    soft_cross_entropy,
 };
 
 /// Most floats of a chunk of logits.
@@ -237,14 +237,7 @@ impl Decoder {
             to.copy_from_slice(&x[row * d..][..d]);
         }
         let n = &mut chunk.n[..m * d];
-        rms_norm_forward(
-            cpu.pool(),
-            &chunk.x[..m * d],
-            &self.norm,
-            self.config.norm_eps,
-            n,
-            &mut chunk.inv[..m],
-        );
+        self.norm_forward(cpu.pool(), &chunk.x[..m * d], &self.norm, n, &mut chunk.inv[..m]);
         if scale != 1.0 {
             n.iter_mut().for_each(|v| *v *= scale);
         }
@@ -364,8 +357,8 @@ impl Decoder {
     ) {
         let (d, m) = (self.config.width, rows.len());
         let (x, inv, dn) = (&chunk.x[..m * d], &chunk.inv[..m], &chunk.dn[..m * d]);
-        sink.norm(cpu, Slot::LastNorm, x, inv, dn);
-        rms_norm_backward(cpu.pool(), x, &self.norm, inv, dn, &mut chunk.dx[..m * d], false);
+        sink.norm(cpu, self.config.norm, Slot::LastNorm, x, inv, dn);
+        self.norm_backward(cpu.pool(), x, &self.norm, inv, dn, &mut chunk.dx[..m * d], false);
         for (from, row) in chunk.dx.chunks_exact(d).zip(rows) {
             dx[row * d..][..d].iter_mut().zip(from).for_each(|(a, b)| *a += b);
         }

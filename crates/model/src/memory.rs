@@ -1,6 +1,6 @@
 //! The memory table: what a training step holds, sized before it runs.
 
-use crate::adapter::LoraSpec;
+use crate::adapter::{LoraSpec, Projection};
 use crate::config::Config;
 use crate::keep::keep_rows;
 use crate::loss::logit_rows;
@@ -64,17 +64,24 @@ pub fn memory_table(c: &Config, learning: impl Into<Learning>, s: &TrainingShape
     let none = LoraSpec { rank: 0, alpha: 1.0, rslora: false, targets: Vec::new() };
     let lora = learning.lora.as_ref().unwrap_or(&none);
     let t = s.tokens as u64;
-    let (d, q, kv, f) = (c.width as u64, c.q_width() as u64, c.kv_width() as u64, c.ffn as u64);
-    let ranks = (lora.rank * lora.targets.len()) as u64;
+    let (d, q, kv, f) = (c.width as u64, c.q_width() as u64, c.kv_width() as u64, c.mlp_width() as u64);
+    let inside = if c.has(Projection::Up) && !c.has(Projection::Gate) { f } else { 2 * f };
+    // probabilities, choices and outputs of experts; their inputs stand once for all layers
+    let (routed, sent) = c.experts.map_or((0, 0), |e| {
+        let (all, active) = (e.count as u64, e.active as u64);
+        (all + 4 * active + active * d, all + active + active * d)
+    });
+    let ranks = (lora.rank * lora.targets.iter().filter(|p| c.has(**p)).count()) as u64;
     let qk = if c.qk_norm { q + kv + (c.heads + c.kv_heads) as u64 } else { 0 };
     let post = if c.post_norms { 2 * d + 2 } else { 0 };
-    let layer = 2 * d + 2 + 2 * q + 2 * kv + c.heads as u64 + 2 * f + ranks + qk + post;
+    let layer = 2 * d + 2 + 2 * q + 2 * kv + c.heads as u64 + inside + ranks + qk + post + routed;
     let trained = lora.parameters(c) as u64 + learning.floats;
     // both transposes of a pair, padded to whole vectors, are kept beside it
     let padded = |n: usize| n.next_multiple_of(16);
     let transposes: usize = lora
         .targets
         .iter()
+        .filter(|p| c.has(**p))
         .map(|p| {
             let (d, n) = p.shape(c);
             d * padded(lora.rank) + lora.rank * padded(n)
@@ -104,7 +111,7 @@ pub fn memory_table(c: &Config, learning: impl Into<Learning>, s: &TrainingShape
         row("average of the weights", average),
         MemoryRow { name: "checkpoint on its way", bytes: snapshot },
         row("kept activations", kept),
-        row("stream and its gradients", t * (3 * d + f) + t * (2 * d + f + 2 * q + 2 * kv)),
+        row("stream and its gradients", t * (3 * d + f + sent) + t * (2 * d + f + 2 * q + 2 * kv)),
         row("packed operands", t * ranks + own_packed),
         row("logits", head_rows * c.vocab as u64),
         row("panels and scores", scores),

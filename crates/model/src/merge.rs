@@ -3,9 +3,8 @@
 //! `W' = W + s B A`, and with magnitudes (DoRA) `W' = m / ‖W + s B A‖ · (W + s B A)` by rows.
 
 use crate::adapter::Adapter;
-use crate::config::Family;
 use crate::decoder::Decoder;
-use crate::parameters::{Parameter, Slot};
+use crate::parameters::Slot;
 use nurture_kernels::{Pool, untile};
 use std::sync::Mutex;
 
@@ -58,11 +57,5 @@ impl Decoder {
                 out.iter_mut().zip(&sums).for_each(|(o, s)| *o = (factor * (f64::from(*o) + s)) as f32);
             }
         });
-    }
-
-    /// What Hugging Face's files leave out of the norms: the 1 that Gemma's add.
-    pub fn hf_norm_offset(&self, parameter: &Parameter) -> f32 {
-        let norm = matches!(parameter.slot, Slot::Norm(..) | Slot::LastNorm);
-        if norm && self.config.family == Family::Gemma3 { 1.0 } else { 0.0 }
     }
 }

@@ -3,97 +3,26 @@
 //! Embeddings and heads are normal with deviation 0.02 (Radford et al. 2019), so that the first guesses are nearly even: the
 //! first loss is about `ln V`. Projections are normal with deviation `1 / √inputs`, which keeps the size of what passes
 //! through them; those that write into the residual stream (`o`, `down`) are smaller by `√(2 L)`, as all `2 L` of them add
-//! up there. Norms are 1.
+//! up there. Norms are 1, biases 0.
 
 use crate::adapter::{PROJECTIONS, Projection};
-use crate::config::{Config, Family};
-use crate::decoder::{Block, Decoder, Projected};
-use nurture_kernels::{Activation, Rng, Weight};
+use crate::config::Positions;
+use crate::decoder::{Block, Decoder, Mlp, Projected};
+use crate::moe::{Expert, Mixture};
+use crate::norm::NormWeights;
+use crate::shape::Shape;
+use nurture_kernels::{Rng, Weight};
 
-/// Deviation of embeddings and heads.
+/// Deviation of embeddings, heads, learned positions and routers.
 const EMBED: f64 = 0.02;
-
-/// The shape of a new network of the Llama form; the rest of its configuration follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
-    /// vocabulary `V`
-    pub vocab: usize,
-    /// number of blocks
-    pub layers: usize,
-    /// width of the residual stream `D`
-    pub width: usize,
-    /// query heads `H`
-    pub heads: usize,
-    /// key/value heads `K`
-    pub kv_heads: usize,
-    /// width of the MLP `F`
-    pub ffn: usize,
-    /// longest context
-    pub context: usize,
-}
-
-impl Shape {
-    /// Refuses what no network can be, with the key and what is wrong.
-    ///
-    /// # Errors
-    /// `(key, problem)`.
-    pub fn check(&self) -> Result<(), (&'static str, String)> {
-        let Shape { width, heads, kv_heads, .. } = *self;
-        let positive = [
-            ("vocab", self.vocab),
-            ("depth", self.layers),
-            ("width", width),
-            ("heads", heads),
-            ("kv_heads", kv_heads),
-            ("ffn", self.ffn),
-            ("context", self.context),
-        ];
-        if let Some((key, _)) = positive.into_iter().find(|(_, n)| *n == 0) {
-            return Err((key, "0".to_string()));
-        }
-        if !width.is_multiple_of(heads) || !(width / heads).is_multiple_of(2) {
-            return Err((
-                "heads",
-                format!("{heads}: a width of {width} does not part into {heads} heads of an even width"),
-            ));
-        }
-        if !heads.is_multiple_of(kv_heads) {
-            return Err(("kv_heads", format!("{kv_heads}: {heads} heads do not share {kv_heads} evenly")));
-        }
-        Ok(())
-    }
-
-    /// The whole configuration.
-    pub fn config(&self) -> Config {
-        let head_dim = self.width / self.heads.max(1);
-        Config {
-            family: Family::Llama,
-            vocab: self.vocab,
-            width: self.width,
-            layers: self.layers,
-            heads: self.heads,
-            kv_heads: self.kv_heads,
-            head_dim,
-            ffn: self.ffn,
-            norm_eps: 1e-5,
-            rope_theta: 10_000.0,
-            rope_scaling: None,
-            local_rope_theta: None,
-            windows: vec![None; self.layers],
-            activation: Activation::Silu,
-            attention_scale: (head_dim as f32).powf(-0.5),
-            embed_scale: 1.0,
-            qk_norm: false,
-            post_norms: false,
-            context: self.context,
-        }
-    }
-}
+/// First random streams of routers and experts, far from those of all other parts.
+const ROUTERS: u64 = 1 << 32;
+const EXPERTS: u64 = 1 << 33;
 
 impl Decoder {
     /// A network of this shape with random F32 weights, a pure function of shape and seed. `tied`: its head is its embedding.
     pub fn newborn(shape: &Shape, tied: bool, seed: u64) -> Decoder {
-        let c = shape.config();
+        let c = shape.config(tied);
         // each matrix has its own stream: another vocabulary changes no block
         let matrix = |stream: u64, rows: usize, cols: usize, deviation: f64| {
             let mut normal = Normal(Rng::stream(seed, stream), None);
@@ -107,30 +36,70 @@ impl Decoder {
                 let scale = if matches!(p, Projection::O | Projection::Down) { into_stream } else { 1.0 };
                 let stream = 16 + (l * PROJECTIONS.len() + p as usize) as u64;
                 let weight = matrix(stream, outputs, inputs, scale / (inputs as f64).sqrt());
-                Projected { weight, bias: None }
+                Projected { weight, bias: c.biases.then(|| vec![0.0; outputs]) }
+            };
+            let norm = || NormWeights::new(c.norm, c.width);
+            let mlp = match (&c.experts, c.has(Projection::Gate)) {
+                (Some(e), _) => {
+                    let stream = |i: usize, p: usize| EXPERTS + ((l * e.count + i) * 3 + p) as u64;
+                    let one = |i: usize, p: usize, rows: usize, cols: usize, scale: f64| {
+                        let weight = matrix(stream(i, p), rows, cols, scale / (cols as f64).sqrt());
+                        Projected { weight, bias: None }
+                    };
+                    let expert = |i: usize| Expert {
+                        gate: one(i, 0, e.ffn, c.width, 1.0),
+                        up: one(i, 1, e.ffn, c.width, 1.0),
+                        down: one(i, 2, c.width, e.ffn, into_stream),
+                    };
+                    let router = matrix(ROUTERS + l as u64, e.count, c.width, EMBED);
+                    Mlp::Experts(Mixture { router, experts: (0..e.count).map(expert).collect() })
+                }
+                (None, true) => Mlp::Gated {
+                    gate: projected(Projection::Gate),
+                    up: projected(Projection::Up),
+                    down: projected(Projection::Down),
+                },
+                (None, false) => {
+                    Mlp::Plain { up: projected(Projection::Up), down: projected(Projection::Down) }
+                }
             };
             Block {
-                attn_norm: vec![1.0; c.width],
+                attn_norm: norm(),
                 q: projected(Projection::Q),
                 k: projected(Projection::K),
                 v: projected(Projection::V),
                 o: projected(Projection::O),
-                q_norm: None,
-                k_norm: None,
-                post_attn_norm: None,
-                ffn_norm: vec![1.0; c.width],
-                gate: projected(Projection::Gate),
-                up: projected(Projection::Up),
-                down: projected(Projection::Down),
-                post_ffn_norm: None,
+                q_norm: c.qk_norm.then(|| vec![1.0; c.head_dim]),
+                k_norm: c.qk_norm.then(|| vec![1.0; c.head_dim]),
+                post_attn_norm: c.post_norms.then(norm),
+                ffn_norm: norm(),
+                mlp,
+                post_ffn_norm: c.post_norms.then(norm),
             }
         };
         let embed = matrix(1, c.vocab, c.width, EMBED);
         let head = (!tied).then(|| matrix(2, c.vocab, c.width, EMBED));
         let blocks = (0..c.layers).map(block).collect();
-        let (norm, (rope, local_rope)) = (vec![1.0; c.width], c.ropes());
-        Decoder { config: c, embed, head, blocks, norm, rope, local_rope }
+        let positions = match c.positions {
+            Positions::Learned => Some(matrix(3, c.context, c.width, EMBED)),
+            Positions::Sinusoidal => Some(sinusoids(c.context, c.width)),
+            Positions::Rope | Positions::None => None,
+        };
+        let (norm, (rope, local_rope)) = (NormWeights::new(c.norm, c.width), c.ropes());
+        Decoder { config: c, embed, positions, head, blocks, norm, rope, local_rope }
     }
+}
+
+/// The vectors of positions of Vaswani et al. 2017: sines in the even places, cosines in the odd ones, wavelengths from 2π to
+/// 10,000 · 2π.
+pub(crate) fn sinusoids(context: usize, width: usize) -> Weight {
+    let value = |at: usize| {
+        let (position, i) = (at / width, at % width);
+        let angle = position as f64 / 10_000f64.powf((i / 2 * 2) as f64 / width as f64);
+        if i.is_multiple_of(2) { angle.sin() as f32 } else { angle.cos() as f32 }
+    };
+    let values: Vec<f32> = (0..context * width).map(value).collect();
+    Weight::from_f32(context, width, &values)
 }
 
 /// Normal numbers (Box & Muller 1958): two from each pair of uniform ones.
@@ -152,9 +121,21 @@ impl Normal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Experts, Family, Form};
 
-    const SHAPE: Shape =
-        Shape { vocab: 300, layers: 3, width: 64, heads: 4, kv_heads: 2, ffn: 160, context: 64 };
+    const SHAPE: Shape = Shape {
+        vocab: 300,
+        layers: 3,
+        width: 64,
+        heads: 4,
+        kv_heads: 2,
+        ffn: 160,
+        context: 64,
+        form: Form::LLAMA,
+        window: None,
+        global_every: 0,
+        experts: None,
+    };
 
     fn deviation(w: &Weight) -> f64 {
         let mut row = vec![0f32; w.cols()];
@@ -173,8 +154,8 @@ mod tests {
         near(deviation(&net.embed), 0.02);
         for b in &net.blocks {
             near(deviation(&b.q.weight), 64f64.powf(-0.5));
-            near(deviation(&b.gate.weight), 64f64.powf(-0.5));
-            near(deviation(&b.down.weight), (160.0 * 6.0f64).powf(-0.5));
+            near(deviation(&b.projected(Projection::Gate).unwrap().weight), 64f64.powf(-0.5));
+            near(deviation(&b.projected(Projection::Down).unwrap().weight), (160.0 * 6.0f64).powf(-0.5));
         }
         assert!(net.head.is_none() && Decoder::newborn(&SHAPE, false, 7).head.is_some());
     }
@@ -190,7 +171,8 @@ mod tests {
         assert_ne!(one, floats(&Decoder::newborn(&SHAPE, true, 8)));
         let wider = Shape { vocab: 400, ..SHAPE };
         let (a, b) = (Decoder::newborn(&SHAPE, true, 7), Decoder::newborn(&wider, true, 7));
-        assert_eq!(a.blocks[2].up.weight.floats(), b.blocks[2].up.weight.floats());
+        let up = |net: &Decoder| net.floats(crate::Slot::Weight(2, Projection::Up)).unwrap().to_vec();
+        assert_eq!(up(&a), up(&b));
     }
 
     #[test]
@@ -201,5 +183,36 @@ mod tests {
         assert_eq!(key(Shape { heads: 64, kv_heads: 64, ..SHAPE }), "heads");
         assert_eq!(key(Shape { kv_heads: 3, ..SHAPE }), "kv_heads");
         assert_eq!(key(Shape { ffn: 0, ..SHAPE }), "ffn");
+    }
+
+    #[test]
+    fn forms_are_the_families_that_they_are_named_after() {
+        let experts = Some(Experts { count: 4, active: 2, ffn: 32, normalise: true, balance: 0.01 });
+        let even = Shape { kv_heads: 4, ..SHAPE };
+        for (form, family) in [
+            (Form::LLAMA, Family::Llama),
+            (Form::GPT2, Family::Gpt2),
+            (Form::QWEN3, Family::Qwen3),
+            (Form::GEMMA3, Family::Gemma3),
+        ] {
+            let shape = Shape { form, ..even };
+            let net = Decoder::newborn(&shape, true, 3);
+            assert_eq!(net.config.family, family);
+            let counted: usize = net.parameter_list().iter().map(|p| p.count()).sum();
+            assert_eq!(net.parameters(), counted as u64, "{family:?}");
+        }
+        let moe = Shape { form: Form::QWEN3, experts, ..even };
+        let net = Decoder::newborn(&moe, false, 3);
+        assert_eq!(net.config.family, Family::Qwen3Moe);
+        let counted: usize = net.parameter_list().iter().map(|p| p.count()).sum();
+        assert_eq!(net.parameters(), counted as u64);
+        assert_eq!(net.parameters() - net.config.active_parameters(false), 3 * 2 * 3 * 64 * 32);
+        let mixed = Shape { form: Form { norm: crate::NormKind::Layer, ..Form::LLAMA }, ..even };
+        assert_eq!(mixed.family(), Family::Own);
+        assert_eq!(Shape { form: Form::GPT2, ..SHAPE }.family(), Family::Own, "grouped heads");
+        assert_eq!(Shape { form: Form::GPT2, ..even }.config(false).family, Family::Own, "a head of its own");
+        let refused = |s: Shape| s.check().unwrap_err().0;
+        assert_eq!(refused(Shape { form: Form::GPT2, experts, ..even }), "experts");
+        assert_eq!(refused(Shape { window: Some(0), ..even }), "window");
     }
 }

@@ -4,9 +4,10 @@
 //! gradient: optimisers work on flat slices and never ask for rows. Names are those of Hugging Face.
 
 use crate::adapter::{PROJECTIONS, Projection};
-use crate::config::Config;
+use crate::config::{Config, NormKind, Positions};
 use crate::decoder::{Block, Decoder};
 use crate::families::hf_names;
+use crate::norm::NormWeights;
 use nurture_kernels::{Pool, Weight};
 
 /// A parameter of a block beside its projections.
@@ -21,6 +22,9 @@ pub enum Norm {
     K,
 }
 
+/// Projections of an expert.
+const EXPERT: [Projection; 3] = [Projection::Gate, Projection::Up, Projection::Down];
+
 const NORMS: [Norm; 6] = [Norm::Attn, Norm::PostAttn, Norm::Ffn, Norm::PostFfn, Norm::Q, Norm::K];
 
 /// Where a parameter stands.
@@ -28,16 +32,41 @@ const NORMS: [Norm; 6] = [Norm::Attn, Norm::PostAttn, Norm::Ffn, Norm::PostFfn, 
 pub enum Slot {
     /// the embedding, which is the head too where the model ties them
     Embed,
+    /// the learned vectors of positions
+    Positions,
     /// a head of its own
     Head,
     /// the last norm
     LastNorm,
+    /// the bias of the last norm
+    LastNormBias,
     /// a norm of a block
     Norm(usize, Norm),
+    /// the bias of a norm of a block
+    NormBias(usize, Norm),
     /// the weight of a projection
     Weight(usize, Projection),
     /// the bias of a projection
     Bias(usize, Projection),
+    /// the router of a mixture of experts
+    Router(usize),
+    /// a projection of an expert: block, expert, which
+    Expert(usize, usize, Projection),
+}
+
+impl Slot {
+    /// The block that it belongs to; `None` for those of the ends.
+    pub fn layer(self) -> Option<usize> {
+        match self {
+            Slot::Norm(l, _)
+            | Slot::NormBias(l, _)
+            | Slot::Weight(l, _)
+            | Slot::Bias(l, _)
+            | Slot::Router(l)
+            | Slot::Expert(l, ..) => Some(l),
+            Slot::Embed | Slot::Positions | Slot::Head | Slot::LastNorm | Slot::LastNormBias => None,
+        }
+    }
 }
 
 /// A parameter.
@@ -45,7 +74,7 @@ pub enum Slot {
 pub struct Parameter {
     /// where it stands
     pub slot: Slot,
-    /// its name in a Hugging Face folder
+    /// its name in a Hugging Face folder; of a part of a tensor (GPT-2's `c_attn`) with the part behind it
     pub name: String,
     /// `[rows, cols]` or `[n]`
     pub shape: Vec<usize>,
@@ -57,9 +86,9 @@ impl Parameter {
         self.shape.len() == 2
     }
 
-    /// Whether it is a projection of a block: neither embedding, head, norm nor bias.
+    /// Whether it is a projection of a block or of an expert: neither embedding, head, router, norm nor bias.
     pub fn is_hidden_matrix(&self) -> bool {
-        matches!(self.slot, Slot::Weight(..))
+        matches!(self.slot, Slot::Weight(..) | Slot::Expert(..))
     }
 
     /// Its values.
@@ -86,7 +115,7 @@ pub struct Freeze {
 }
 
 impl Freeze {
-    /// Reads names of parts: `embed`, `head`, `norm` (the last one), `layers.3`, `layers.0-5` (both ends included).
+    /// Reads names of parts: `embed` (of tokens and positions), `head`, `norm` (the last one), `layers.3`, `layers.0-5` (both ends included).
     /// A tied head is the embedding.
     ///
     /// # Errors
@@ -131,24 +160,40 @@ impl Freeze {
 
     fn keeps(&self, slot: Slot) -> bool {
         match slot {
-            Slot::Embed => self.embed,
+            Slot::Embed | Slot::Positions => self.embed,
             Slot::Head => self.head,
-            Slot::LastNorm => self.norm,
-            Slot::Norm(l, _) | Slot::Weight(l, _) | Slot::Bias(l, _) => {
-                self.layers.get(l).copied().unwrap_or(false)
-            }
+            Slot::LastNorm | Slot::LastNormBias => self.norm,
+            _ => slot.layer().and_then(|l| self.layers.get(l).copied()).unwrap_or(false),
         }
     }
 }
 
-fn norm_of(b: &Block, n: Norm) -> Option<&Vec<f32>> {
+/// A norm of a block with a bias, where its kind has one.
+fn norm_of(b: &Block, n: Norm) -> Option<&NormWeights> {
     match n {
         Norm::Attn => Some(&b.attn_norm),
         Norm::Ffn => Some(&b.ffn_norm),
         Norm::PostAttn => b.post_attn_norm.as_ref(),
         Norm::PostFfn => b.post_ffn_norm.as_ref(),
+        Norm::Q | Norm::K => None,
+    }
+}
+
+fn norm_weight(b: &Block, n: Norm) -> Option<&Vec<f32>> {
+    match n {
         Norm::Q => b.q_norm.as_ref(),
         Norm::K => b.k_norm.as_ref(),
+        _ => norm_of(b, n).map(|n| &n.weight),
+    }
+}
+
+fn norm_mut(b: &mut Block, n: Norm) -> Option<&mut NormWeights> {
+    match n {
+        Norm::Attn => Some(&mut b.attn_norm),
+        Norm::Ffn => Some(&mut b.ffn_norm),
+        Norm::PostAttn => b.post_attn_norm.as_mut(),
+        Norm::PostFfn => b.post_ffn_norm.as_mut(),
+        Norm::Q | Norm::K => None,
     }
 }
 
@@ -157,35 +202,43 @@ impl Decoder {
     pub fn parameter_list(&self) -> Vec<Parameter> {
         let names = hf_names(self.config.family);
         let mut out = Vec::new();
-        let mut add = |slot, name: String, shape: Vec<usize>| out.push(Parameter { slot, name, shape });
+        let mut add = |slot, shape: Vec<usize>| out.push(Parameter { slot, name: names.of(slot), shape });
         let matrix = |w: &Weight| vec![w.rows(), w.cols()];
-        add(Slot::Embed, names.embed.to_string(), matrix(&self.embed));
+        add(Slot::Embed, matrix(&self.embed));
+        if let Some(w) = self.positions.as_ref().filter(|_| self.config.positions == Positions::Learned) {
+            add(Slot::Positions, matrix(w));
+        }
         for (l, block) in self.blocks.iter().enumerate() {
-            let at = |name: &str| name.replace("{}", &l.to_string());
-            for (norm, name) in NORMS.into_iter().zip([
-                names.attn_norm,
-                names.post_attn_norm,
-                names.ffn_norm,
-                names.post_ffn_norm,
-                names.q_norm,
-                names.k_norm,
-            ]) {
-                if let Some(w) = norm_of(block, norm) {
-                    add(Slot::Norm(l, norm), at(name), vec![w.len()]);
+            for norm in NORMS {
+                if let Some(w) = norm_weight(block, norm) {
+                    add(Slot::Norm(l, norm), vec![w.len()]);
+                }
+                if let Some(b) = norm_of(block, norm).and_then(|n| n.bias.as_ref()) {
+                    add(Slot::NormBias(l, norm), vec![b.len()]);
                 }
             }
             for p in PROJECTIONS {
-                let projected = block.projected(p);
-                let name = p.module(l);
-                add(Slot::Weight(l, p), format!("{name}.weight"), matrix(&projected.weight));
+                let Some(projected) = block.projected(p) else { continue };
+                add(Slot::Weight(l, p), matrix(&projected.weight));
                 if let Some(bias) = &projected.bias {
-                    add(Slot::Bias(l, p), format!("{name}.bias"), vec![bias.len()]);
+                    add(Slot::Bias(l, p), vec![bias.len()]);
+                }
+            }
+            if let Some(mixture) = block.mixture() {
+                add(Slot::Router(l), matrix(&mixture.router));
+                for (e, expert) in mixture.experts.iter().enumerate() {
+                    for (p, one) in EXPERT.into_iter().zip([&expert.gate, &expert.up, &expert.down]) {
+                        add(Slot::Expert(l, e, p), matrix(&one.weight));
+                    }
                 }
             }
         }
-        add(Slot::LastNorm, names.norm.to_string(), vec![self.norm.len()]);
+        add(Slot::LastNorm, vec![self.norm.weight.len()]);
+        if let Some(b) = &self.norm.bias {
+            add(Slot::LastNormBias, vec![b.len()]);
+        }
         if let Some(head) = &self.head {
-            add(Slot::Head, names.head.to_string(), matrix(head));
+            add(Slot::Head, matrix(head));
         }
         out
     }
@@ -214,8 +267,11 @@ impl Decoder {
     pub(crate) fn weight_at(&self, slot: Slot) -> Option<&Weight> {
         match slot {
             Slot::Embed => Some(&self.embed),
+            Slot::Positions => self.positions.as_ref(),
             Slot::Head => self.head.as_ref(),
-            Slot::Weight(l, p) => Some(&self.blocks.get(l)?.projected(p).weight),
+            Slot::Weight(l, p) => Some(&self.blocks.get(l)?.projected(p)?.weight),
+            Slot::Router(l) => Some(&self.blocks.get(l)?.mixture()?.router),
+            Slot::Expert(l, e, p) => Some(&self.expert(l, e, p)?.weight),
             _ => None,
         }
     }
@@ -223,8 +279,11 @@ impl Decoder {
     fn weight_mut(&mut self, slot: Slot) -> Option<&mut Weight> {
         match slot {
             Slot::Embed => Some(&mut self.embed),
+            Slot::Positions => self.positions.as_mut(),
             Slot::Head => self.head.as_mut(),
-            Slot::Weight(l, p) => Some(&mut self.blocks.get_mut(l)?.projected_mut(p).weight),
+            Slot::Weight(l, p) => Some(&mut self.blocks.get_mut(l)?.projected_mut(p)?.weight),
+            Slot::Router(l) => Some(&mut self.blocks.get_mut(l)?.mixture_mut()?.router),
+            Slot::Expert(l, e, p) => Some(&mut self.expert_mut(l, e, p)?.weight),
             _ => None,
         }
     }
@@ -232,9 +291,11 @@ impl Decoder {
     /// The values of a vector.
     pub(crate) fn vector(&self, slot: Slot) -> Option<&[f32]> {
         match slot {
-            Slot::LastNorm => Some(&self.norm),
-            Slot::Norm(l, n) => norm_of(self.blocks.get(l)?, n).map(|v| &v[..]),
-            Slot::Bias(l, p) => self.blocks.get(l)?.projected(p).bias.as_deref(),
+            Slot::LastNorm => Some(&self.norm.weight),
+            Slot::LastNormBias => self.norm.bias.as_deref(),
+            Slot::Norm(l, n) => norm_weight(self.blocks.get(l)?, n).map(|v| &v[..]),
+            Slot::NormBias(l, n) => norm_of(self.blocks.get(l)?, n)?.bias.as_deref(),
+            Slot::Bias(l, p) => self.blocks.get(l)?.projected(p)?.bias.as_deref(),
             _ => None,
         }
     }
@@ -251,35 +312,52 @@ impl Decoder {
     /// The same, to change; the padding of tiles must stay zero.
     pub fn floats_mut(&mut self, slot: Slot) -> Option<&mut [f32]> {
         match slot {
-            Slot::Embed | Slot::Head | Slot::Weight(..) => self.weight_mut(slot)?.floats_mut(),
-            Slot::LastNorm => Some(&mut self.norm),
+            Slot::LastNorm => Some(&mut self.norm.weight),
+            Slot::LastNormBias => self.norm.bias.as_deref_mut(),
             Slot::Norm(l, n) => {
                 let b = self.blocks.get_mut(l)?;
                 match n {
-                    Norm::Attn => Some(&mut b.attn_norm[..]),
-                    Norm::Ffn => Some(&mut b.ffn_norm[..]),
-                    Norm::PostAttn => b.post_attn_norm.as_deref_mut(),
-                    Norm::PostFfn => b.post_ffn_norm.as_deref_mut(),
                     Norm::Q => b.q_norm.as_deref_mut(),
                     Norm::K => b.k_norm.as_deref_mut(),
+                    _ => norm_mut(b, n).map(|n| &mut n.weight[..]),
                 }
             }
-            Slot::Bias(l, p) => self.blocks.get_mut(l)?.projected_mut(p).bias.as_deref_mut(),
+            Slot::NormBias(l, n) => norm_mut(self.blocks.get_mut(l)?, n)?.bias.as_deref_mut(),
+            Slot::Bias(l, p) => self.blocks.get_mut(l)?.projected_mut(p)?.bias.as_deref_mut(),
+            _ => self.weight_mut(slot)?.floats_mut(),
         }
     }
 }
 
 impl Config {
-    /// The parameters that train, without names and biases: what is known before a network is there.
+    /// The parameters that train, without names and the biases of blocks: what is known before a network is there.
     pub fn trainable(&self, tied: bool, freeze: &Freeze) -> Vec<Parameter> {
         let mut all = vec![(Slot::Embed, vec![self.vocab, self.width]), (Slot::LastNorm, vec![self.width])];
+        if self.positions == Positions::Learned {
+            all.push((Slot::Positions, vec![self.context, self.width]));
+        }
+        if self.norm == NormKind::Layer {
+            all.push((Slot::LastNormBias, vec![self.width]));
+        }
         if !tied {
             all.push((Slot::Head, vec![self.vocab, self.width]));
         }
         for l in 0..self.layers {
-            for p in PROJECTIONS {
+            for p in PROJECTIONS.into_iter().filter(|p| self.has(*p)) {
                 let (d, n) = p.shape(self);
                 all.push((Slot::Weight(l, p), vec![n, d]));
+            }
+            if let Some(experts) = &self.experts {
+                all.push((Slot::Router(l), vec![experts.count, self.width]));
+                for e in 0..experts.count {
+                    for p in EXPERT {
+                        let shape = match p {
+                            Projection::Down => vec![self.width, experts.ffn],
+                            _ => vec![experts.ffn, self.width],
+                        };
+                        all.push((Slot::Expert(l, e, p), shape));
+                    }
+                }
             }
             for norm in NORMS {
                 let width = match norm {
@@ -309,9 +387,8 @@ impl ModelGrads {
     /// Zeros for these parameters (of [`Decoder::trainable`]).
     pub fn zeros(parameters: Vec<Parameter>) -> ModelGrads {
         let layer = |p: &Parameter| match p.slot {
-            Slot::Embed => Some(0),
-            Slot::Norm(l, _) | Slot::Weight(l, _) | Slot::Bias(l, _) => Some(l),
-            Slot::Head | Slot::LastNorm => None,
+            Slot::Embed | Slot::Positions => Some(0),
+            slot => slot.layer(),
         };
         let lowest = parameters.iter().filter_map(layer).min().unwrap_or(usize::MAX);
         let values = parameters.iter().map(|p| vec![0.0; p.floats()]).collect();

@@ -23,9 +23,10 @@ impl Adapter {
         let c = model.config();
         let (scale, half) = (spec.scale(), spec.rank / 2);
         Adapter::build(c, |l, p| {
-            spec.targets.contains(&p).then(|| {
+            let projected = model.blocks[l].projected(p).filter(|_| spec.targets.contains(&p));
+            projected.map(|projected| {
                 let (d, n) = p.shape(c);
-                let weight = &model.blocks[l].projected(p).weight;
+                let weight = &projected.weight;
                 let stream = (l * crate::PROJECTIONS.len()) as u64 + p as u64 + 1;
                 let (u, s, v) = strongest(cpu, weight, half, Rng::stream(seed ^ 0x70, stream));
                 let (mut a, mut b) = (vec![0f32; 2 * half * d], vec![0f32; n * 2 * half]);

@@ -1,8 +1,11 @@
 //! Where the gradients of a backward pass go: to an adapter, or to the network's own parameters.
 
 use crate::adapter::{AdapterGrads, Projection};
+use crate::config::NormKind;
 use crate::parameters::{ModelGrads, Slot};
-use nurture_kernels::{Cpu, WeightGrad, bias_gradient, rms_norm_weight_gradient, weight_gradient};
+use nurture_kernels::{
+    Cpu, WeightGrad, bias_gradient, layer_norm_weight_gradient, rms_norm_weight_gradient, weight_gradient,
+};
 
 /// `(dA, dB)` of the projections of a block, in the order of `PROJECTIONS`.
 pub(crate) type Pairs<'a> = [Option<(&'a mut [f32], &'a mut [f32])>; 7];
@@ -26,9 +29,9 @@ impl Sink<'_> {
         l > self.lowest() || self.embeds()
     }
 
-    /// Whether the embedding trains.
+    /// Whether the embedding trains, of tokens or positions.
     pub(crate) fn embeds(&self) -> bool {
-        matches!(self, Sink::Model(grads) if grads.trains(Slot::Embed))
+        matches!(self, Sink::Model(grads) if grads.trains(Slot::Embed) || grads.trains(Slot::Positions))
     }
 
     /// Whether norms may train.
@@ -90,10 +93,20 @@ impl Sink<'_> {
         }
     }
 
-    /// Adds the gradient of a norm's weight.
-    pub(crate) fn norm(&mut self, cpu: &Cpu, slot: Slot, x: &[f32], inv_rms: &[f32], dy: &[f32]) {
+    /// Adds the gradients of a norm's weight and bias.
+    pub(crate) fn norm(&mut self, cpu: &Cpu, kind: NormKind, slot: Slot, x: &[f32], inv: &[f32], dy: &[f32]) {
         if let Some(dw) = self.gradient(slot) {
-            rms_norm_weight_gradient(cpu.pool(), x, inv_rms, dy, dw);
+            match kind {
+                NormKind::Rms => rms_norm_weight_gradient(cpu.pool(), x, inv, dy, dw),
+                NormKind::Layer => layer_norm_weight_gradient(cpu.pool(), x, inv, dy, dw),
+            }
+        }
+        let bias = match slot {
+            Slot::Norm(l, n) => Slot::NormBias(l, n),
+            _ => Slot::LastNormBias,
+        };
+        if let Some(db) = self.gradient(bias).filter(|_| kind == NormKind::Layer) {
+            bias_gradient(cpu.pool(), dy, db);
         }
     }
 

@@ -2,7 +2,8 @@
 
 use crate::adapter::{Adapter, AdapterGrads, Projection};
 use crate::batch::Batch;
-use crate::decoder::{Buffers, Decoder, Retain};
+use crate::config::NormKind;
+use crate::decoder::{Buffers, Decoder, Mlp, Retain};
 use crate::error::ModelError;
 use crate::keep::KeepRows;
 use crate::loss::Objective;
@@ -10,8 +11,8 @@ use crate::parameters::{ModelGrads, Norm, Slot};
 use crate::sink::Sink;
 use nurture_kernels::{
     AttentionBackward, Backward, Cpu, Softening, Weight, add_uniform_noise, attention_backward,
-    embed_gradient, gated_backward, gated_forward, linear_backward, rms_norm_backward, rms_norm_forward,
-    rope,
+    embed_gradient, gated_backward, gated_forward, linear_backward, plain_backward, plain_forward,
+    rms_norm_backward, rope,
 };
 
 /// A place where the next token is to be learnt.
@@ -103,6 +104,12 @@ impl TrainBuffers {
         self.options.noise = noise;
     }
 
+    /// The balancing loss of the last training pass through experts, as yet without its factor: as many as are active where
+    /// all are used alike, more where they are not.
+    pub fn balance(&self) -> Option<f64> {
+        self.forward.rows.balance()
+    }
+
     /// Two chunks of logits of `n` floats.
     pub(crate) fn logit_pair(&mut self, n: usize) -> (&mut [f32], &mut [f32]) {
         sized(&mut self.logits, 2 * n).split_at_mut(n)
@@ -172,9 +179,14 @@ impl Decoder {
         self.forward_kept(cpu, adapter, &batch.batch, retain, &mut buffers.forward, |x| {
             self.disturb(cpu, batch, noise, x)
         })?;
+        // of experts: balanced beside a loss with weights of its own, left as they are by all others
+        let weight = match objective {
+            Objective::Fixed => batch.losses.iter().map(|l| f64::from(l.weight)).sum(),
+            Objective::Deferred(_) | Objective::Values(_) => 0.0,
+        };
         let mut losses = self.loss(cpu, batch, buffers, &mut sink, objective)?;
         self.keep_loss(cpu, reference, batch, buffers, &mut losses, &mut sink);
-        self.backward(cpu, adapter, &batch.batch, retain, buffers, &mut sink);
+        self.backward(cpu, adapter, &batch.batch, weight, retain, buffers, &mut sink);
         Ok(losses)
     }
 
@@ -228,70 +240,117 @@ impl Decoder {
         copy
     }
 
-    /// The reverse of the blocks, down to the lowest part that trains.
+    /// The reverse of the blocks, down to the lowest part that trains. `weight`: of all losses together.
+    #[allow(clippy::too_many_arguments)]
     fn backward(
         &self,
         cpu: &Cpu,
         adapter: Option<&Adapter>,
         batch: &Batch,
+        weight: f64,
         retain: Retain,
         buffers: &mut TrainBuffers,
         sink: &mut Sink<'_>,
     ) {
         let (c, t, pool) = (&self.config, batch.len(), cpu.pool());
-        let (q, kv, f) = (t * c.q_width(), t * c.kv_width(), t * c.ffn);
+        let (q, kv, f) = (t * c.q_width(), t * c.kv_width(), t * c.mlp_width());
         for (l, block) in self.blocks.iter().enumerate().skip(sink.lowest()).rev() {
             if retain == Retain::Inputs {
                 self.block_again(cpu, adapter, batch, l, &mut buffers.forward);
             }
             let TrainBuffers { forward, dx, dn, dact, da, dq, dk, dv, scaled, .. } = &mut *buffers;
-            let Buffers { kept, n, y, act, .. } = forward;
+            let Buffers { kept, n, y, act, rows, .. } = forward;
             let dx = &mut dx[..t * c.width];
             let dn = sized(dn, t * c.width);
             let (dact, da, dq) = (sized(dact, f), sized(da, q), sized(dq, q));
             let (dk, dv) = (sized(dk, kv), sized(dv, kv));
             let k = &mut kept[retain.place(l)];
-            let lin = |p| self.linear(adapter, l, p);
+            let lin = |p, projected| self.linear(adapter, l, p, projected);
 
             // MLP
             let dy: &[f32] = match &block.post_ffn_norm {
                 Some(w) => {
-                    sink.norm(cpu, Slot::Norm(l, Norm::PostFfn), &k.down, &k.inv_down, dx);
-                    rms_norm_backward(pool, &k.down, w, &k.inv_down, dx, y, false);
+                    sink.norm(cpu, c.norm, Slot::Norm(l, Norm::PostFfn), &k.down, &k.inv_down, dx);
+                    self.norm_backward(pool, &k.down, w, &k.inv_down, dx, y, false);
                     y
                 }
                 None => dx,
             };
-            gated_forward(pool, c.activation, &k.gate, &k.up, act);
-            let dy = self.own_gradient(cpu, adapter, sink, l, Projection::Down, act, dy, scaled);
-            {
-                let [.., grads] = sink.pairs(l);
-                let part = Backward { linear: lin(Projection::Down), dy, h: &k.h[6], grads };
-                linear_backward(cpu, act, t, &mut [part], Some(dact), false);
+            match &block.mlp {
+                Mlp::Gated { down, .. } | Mlp::Plain { down, .. } => {
+                    match &block.mlp {
+                        Mlp::Plain { .. } => plain_forward(pool, c.activation, &k.up, act),
+                        _ => gated_forward(pool, c.activation, &k.gate, &k.up, act),
+                    }
+                    let dy = self.own_gradient(cpu, adapter, sink, l, Projection::Down, act, dy, scaled);
+                    {
+                        let [.., grads] = sink.pairs(l);
+                        let linear = lin(Projection::Down, down);
+                        let part = Backward { linear, dy, h: &k.h[6], grads };
+                        linear_backward(cpu, act, t, &mut [part], Some(dact), false);
+                    }
+                    sink.projections(cpu, act, t, l, &[(Projection::Down, dy)]);
+                }
+                Mlp::Experts(_) => {}
             }
-            sink.projections(cpu, act, t, l, &[(Projection::Down, dy)]);
-            gated_backward(pool, c.activation, &mut k.gate, &mut k.up, dact);
-            rms_norm_forward(pool, &k.mid, &block.ffn_norm, c.norm_eps, n, &mut []);
-            for (p, dy) in [(Projection::Gate, &mut k.gate), (Projection::Up, &mut k.up)] {
-                self.lengths(cpu, adapter, sink, l, p, n, dy);
+            self.norm_forward(pool, &k.mid, &block.ffn_norm, n, &mut []);
+            match &block.mlp {
+                Mlp::Gated { gate, up, .. } => {
+                    gated_backward(pool, c.activation, &mut k.gate, &mut k.up, dact);
+                    for (p, dy) in [(Projection::Gate, &mut k.gate), (Projection::Up, &mut k.up)] {
+                        self.lengths(cpu, adapter, sink, l, p, n, dy);
+                    }
+                    {
+                        let [.., into_gate, into_up, _] = sink.pairs(l);
+                        let (g, u) = (lin(Projection::Gate, gate), lin(Projection::Up, up));
+                        let parts = &mut [
+                            Backward { linear: g, dy: &k.gate, h: &k.h[4], grads: into_gate },
+                            Backward { linear: u, dy: &k.up, h: &k.h[5], grads: into_up },
+                        ];
+                        linear_backward(cpu, n, t, parts, Some(dn), false);
+                    }
+                    let parts = [(Projection::Gate, &k.gate[..]), (Projection::Up, &k.up[..])];
+                    sink.projections(cpu, n, t, l, &parts);
+                }
+                Mlp::Plain { up, .. } => {
+                    plain_backward(pool, c.activation, &mut k.up, dact);
+                    self.lengths(cpu, adapter, sink, l, Projection::Up, n, &mut k.up);
+                    {
+                        let [.., grads, _] = sink.pairs(l);
+                        let part = Backward { linear: lin(Projection::Up, up), dy: &k.up, h: &k.h[5], grads };
+                        linear_backward(cpu, n, t, &mut [part], Some(dn), false);
+                    }
+                    sink.projections(cpu, n, t, l, &[(Projection::Up, &k.up)]);
+                }
+                Mlp::Experts(mixture) => {
+                    if let Some(e) = &c.experts {
+                        let work = (&mut k.gate[..], &mut k.up[..], &mut act[..], &mut dact[..]);
+                        let routed = &mut k.routed;
+                        mixture.backward(
+                            cpu,
+                            c.activation,
+                            e,
+                            l,
+                            sink,
+                            n,
+                            routed,
+                            rows,
+                            work,
+                            dy,
+                            dn,
+                            weight,
+                        );
+                    }
+                }
             }
-            {
-                let [.., gate, up, _] = sink.pairs(l);
-                let parts = &mut [
-                    Backward { linear: lin(Projection::Gate), dy: &k.gate, h: &k.h[4], grads: gate },
-                    Backward { linear: lin(Projection::Up), dy: &k.up, h: &k.h[5], grads: up },
-                ];
-                linear_backward(cpu, n, t, parts, Some(dn), false);
-            }
-            sink.projections(cpu, n, t, l, &[(Projection::Gate, &k.gate), (Projection::Up, &k.up)]);
-            sink.norm(cpu, Slot::Norm(l, Norm::Ffn), &k.mid, &k.inv2, dn);
-            rms_norm_backward(pool, &k.mid, &block.ffn_norm, &k.inv2, dn, dx, true);
+            sink.norm(cpu, c.norm, Slot::Norm(l, Norm::Ffn), &k.mid, &k.inv2, dn);
+            self.norm_backward(pool, &k.mid, &block.ffn_norm, &k.inv2, dn, dx, true);
 
             // attention
             let dy: &[f32] = match &block.post_attn_norm {
                 Some(w) => {
-                    sink.norm(cpu, Slot::Norm(l, Norm::PostAttn), &k.o, &k.inv_o, dx);
-                    rms_norm_backward(pool, &k.o, w, &k.inv_o, dx, y, false);
+                    sink.norm(cpu, c.norm, Slot::Norm(l, Norm::PostAttn), &k.o, &k.inv_o, dx);
+                    self.norm_backward(pool, &k.o, w, &k.inv_o, dx, y, false);
                     y
                 }
                 None => dx,
@@ -299,24 +358,26 @@ impl Decoder {
             let dy = self.own_gradient(cpu, adapter, sink, l, Projection::O, &k.a, dy, scaled);
             {
                 let [_, _, _, grads, ..] = sink.pairs(l);
-                let part = Backward { linear: lin(Projection::O), dy, h: &k.h[3], grads };
+                let part = Backward { linear: lin(Projection::O, &block.o), dy, h: &k.h[3], grads };
                 linear_backward(cpu, &k.a, t, &mut [part], Some(da), false);
             }
             sink.projections(cpu, &k.a, t, l, &[(Projection::O, dy)]);
             let x = AttentionBackward { q: &k.q, k: &k.k, v: &k.v, o: &k.a, lse: &k.lse, d_o: da };
             attention_backward(pool, &c.attention(l), &batch.spans, &x, dq, dk, dv);
-            rope(pool, self.rope_of(l), &batch.positions, dq, true);
-            rope(pool, self.rope_of(l), &batch.positions, dk, true);
+            if let Some(by) = self.rope_of(l) {
+                rope(pool, by, &batch.positions, dq, true);
+                rope(pool, by, &batch.positions, dk, true);
+            }
             if let (Some(qn), Some(kn)) = (&block.q_norm, &block.k_norm) {
-                sink.norm(cpu, Slot::Norm(l, Norm::Q), &k.q_raw, &k.inv_q, dq);
-                sink.norm(cpu, Slot::Norm(l, Norm::K), &k.k_raw, &k.inv_k, dk);
+                sink.norm(cpu, NormKind::Rms, Slot::Norm(l, Norm::Q), &k.q_raw, &k.inv_q, dq);
+                sink.norm(cpu, NormKind::Rms, Slot::Norm(l, Norm::K), &k.k_raw, &k.inv_k, dk);
                 // the rotated q and k are done with: their buffers take the gradients
                 rms_norm_backward(pool, &k.q_raw, qn, &k.inv_q, dq, &mut k.q, false);
                 rms_norm_backward(pool, &k.k_raw, kn, &k.inv_k, dk, &mut k.k, false);
                 dq.copy_from_slice(&k.q);
                 dk.copy_from_slice(&k.k);
             }
-            rms_norm_forward(pool, &k.x, &block.attn_norm, c.norm_eps, n, &mut []);
+            self.norm_forward(pool, &k.x, &block.attn_norm, n, &mut []);
             for (p, dy) in [(Projection::Q, &mut *dq), (Projection::K, &mut *dk), (Projection::V, &mut *dv)] {
                 self.lengths(cpu, adapter, sink, l, p, n, dy);
             }
@@ -325,19 +386,22 @@ impl Decoder {
             {
                 let [gq, gk, gv, ..] = sink.pairs(l);
                 let parts = &mut [
-                    Backward { linear: lin(Projection::Q), dy: dq, h: &k.h[0], grads: gq },
-                    Backward { linear: lin(Projection::K), dy: dk, h: &k.h[1], grads: gk },
-                    Backward { linear: lin(Projection::V), dy: dv, h: &k.h[2], grads: gv },
+                    Backward { linear: lin(Projection::Q, &block.q), dy: dq, h: &k.h[0], grads: gq },
+                    Backward { linear: lin(Projection::K, &block.k), dy: dk, h: &k.h[1], grads: gk },
+                    Backward { linear: lin(Projection::V, &block.v), dy: dv, h: &k.h[2], grads: gv },
                 ];
                 linear_backward(cpu, n, t, parts, to_norm.then_some(&mut *dn), false);
             }
             let parts: [(Projection, &[f32]); 3] =
                 [(Projection::Q, dq), (Projection::K, dk), (Projection::V, dv)];
             sink.projections(cpu, n, t, l, &parts);
-            sink.norm(cpu, Slot::Norm(l, Norm::Attn), &k.x, &k.inv1, dn);
+            sink.norm(cpu, c.norm, Slot::Norm(l, Norm::Attn), &k.x, &k.inv1, dn);
             if below {
-                rms_norm_backward(pool, &k.x, &block.attn_norm, &k.inv1, dn, dx, true);
+                self.norm_backward(pool, &k.x, &block.attn_norm, &k.inv1, dn, dx, true);
             }
+        }
+        if let Some(grad) = sink.gradient(Slot::Positions) {
+            embed_gradient(pool, &batch.positions, 1.0, &buffers.dx[..t * c.width], grad);
         }
         if let Some(grad) = sink.gradient(Slot::Embed) {
             embed_gradient(pool, &batch.tokens, c.embed_scale, &buffers.dx[..t * c.width], grad);

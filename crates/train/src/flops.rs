@@ -3,7 +3,7 @@
 use crate::error::TrainError;
 use crate::subject::Subject;
 use nurture_data::{PrefixTree, TokenExample};
-use nurture_model::{Config, LoraSpec, PROJECTIONS};
+use nurture_model::{Config, LoraSpec};
 
 /// Operations of one token of a sequence; a multiply-add is two.
 ///
@@ -31,13 +31,8 @@ pub struct FlopsPerToken {
 impl FlopsPerToken {
     /// The counts for sequences of `tokens` tokens.
     pub fn new(c: &Config, tokens: usize) -> FlopsPerToken {
-        let weights: usize = PROJECTIONS
-            .iter()
-            .map(|p| {
-                let (d, n) = p.shape(c);
-                d * n
-            })
-            .sum();
+        // of experts those that work on the token
+        let (_, weights) = c.block_weights();
         let keys: f64 = (0..c.layers)
             .map(|l| match c.windows.get(l).copied().flatten() {
                 // the first `w` tokens see half of `w` on average, the others `w`
@@ -46,7 +41,7 @@ impl FlopsPerToken {
             })
             .sum();
         FlopsPerToken {
-            frozen: 4.0 * (c.layers * weights) as f64,
+            frozen: 4.0 * (c.layers as u64 * weights) as f64,
             head: 4.0 * (c.vocab * c.width) as f64,
             attention: 6.0 * 2.0 * c.q_width() as f64 * keys,
         }

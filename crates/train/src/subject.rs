@@ -135,7 +135,12 @@ impl Subject {
         for p in self.own(c)?.iter().filter(|p| p.is_matrix()) {
             let flop = 2.0 * p.count() as f64;
             match (p.slot, self) {
-                (Slot::Weight(..), _) => blocks += flop,
+                (Slot::Weight(..) | Slot::Router(_), _) => blocks += flop,
+                (Slot::Expert(..), _) => {
+                    let share = c.experts.map_or(1.0, |e| e.active as f64 / e.count as f64);
+                    blocks += flop * share;
+                }
+                (Slot::Positions, _) => {} // rows are added, not multiplied
                 (Slot::Embed, Subject::Full { tied: false, .. }) => {} // rows are added, not multiplied
                 _ => head += flop,
             }

@@ -4,7 +4,7 @@ mod common;
 
 use common::{config, examples, files, lora, tiny};
 use nurture_data::TokenExample;
-use nurture_model::{Activation, Config, Cpu, Family, LoraSpec, PROJECTIONS};
+use nurture_model::{Activation, Config, Cpu, Family, LoraSpec, MlpKind, NormKind, PROJECTIONS, Positions};
 use nurture_train::{
     FlopsPerToken, Forecast, RunLength, TrainConfig, Trainer, forecast, useful_gflop_per_token,
 };
@@ -21,6 +21,11 @@ fn smollm2() -> Config {
         kv_heads: 3,
         head_dim: 64,
         ffn: 1536,
+        norm: NormKind::Rms,
+        positions: Positions::Rope,
+        mlp: MlpKind::Gated,
+        biases: false,
+        experts: None,
         norm_eps: 1e-5,
         rope_theta: 1e5,
         rope_scaling: None,

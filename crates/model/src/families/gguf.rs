@@ -1,8 +1,8 @@
 //! GGUF keys and names (llama.cpp's conventions).
 
-use super::{Dialect, Names, apply, family, gemma3};
+use super::{Dialect, Names, apply, family, gemma3, gpt2};
 use crate::adapter::floats;
-use crate::config::{Config, Family, RopeScaling};
+use crate::config::{Config, Family, MlpKind, NormKind, Positions, RopeScaling};
 use crate::error::ModelError;
 use nurture_formats::{GgufFile, TensorSource};
 use nurture_kernels::Activation;
@@ -24,6 +24,7 @@ pub(super) const NAMES: Names = Names {
     up: "blk.{}.ffn_up.weight",
     down: "blk.{}.ffn_down.weight",
     post_ffn_norm: "blk.{}.post_ffw_norm.weight",
+    ..super::own::NONE
 };
 
 /// Layers of the one Gemma 3 whose scores are scaled by the width of the stream over the heads (27B).
@@ -32,9 +33,13 @@ pub(super) const GEMMA3_27B_LAYERS: usize = 62;
 pub(super) fn read(file: &GgufFile) -> Result<(Config, Dialect), ModelError> {
     let meta = file.metadata();
     let arch = meta.str("general.architecture")?;
-    let Some(family) = family(arch) else {
+    let in_gguf = |f: &Family| !matches!(f, Family::Qwen3Moe | Family::Own);
+    let Some(family) = family(arch).filter(in_gguf) else {
         return Err(ModelError::Architecture { file: file.path().to_path_buf(), found: arch.to_string() });
     };
+    if family == Family::Gpt2 {
+        return gpt2::read_gguf(file);
+    }
     let key = |name: &str| format!("{arch}.{name}");
     let bad = |name: &str, problem: String| ModelError::Config {
         file: file.path().to_path_buf(),
@@ -75,6 +80,11 @@ pub(super) fn read(file: &GgufFile) -> Result<(Config, Dialect), ModelError> {
     let scaled_by = if gemma && layers == GEMMA3_27B_LAYERS { width / heads.max(1) } else { head_dim };
     let mut config = Config {
         family,
+        norm: NormKind::Rms,
+        positions: Positions::Rope,
+        mlp: MlpKind::Gated,
+        biases: false,
+        experts: None,
         vocab: file.tensor(NAMES.embed)?.shape.first().copied().unwrap_or(0),
         width,
         layers,
@@ -98,6 +108,12 @@ pub(super) fn read(file: &GgufFile) -> Result<(Config, Dialect), ModelError> {
         context: meta.find(&key("context_length"))?.unwrap_or(2048),
     };
     apply(&mut config);
-    let dialect = Dialect { names: NAMES, neighbour_rope: family == Family::Llama, norms_minus_one: false };
+    let dialect = Dialect {
+        names: NAMES,
+        neighbour_rope: family == Family::Llama,
+        norms_minus_one: false,
+        transposed: false,
+        without: "",
+    };
     Ok((config, dialect))
 }

@@ -5,7 +5,7 @@ use super::gguf::{GEMMA3_27B_LAYERS, NAMES};
 use crate::adapter::Projection;
 use crate::config::{Config, Family, RopeScaling};
 use crate::decoder::Decoder;
-use crate::parameters::{Norm, Slot};
+use crate::parameters::Slot;
 use nurture_formats::Value;
 use nurture_kernels::Rope;
 
@@ -38,34 +38,7 @@ impl Decoder {
         let c = &self.config;
         let mut out = Vec::new();
         for p in self.parameter_list() {
-            let at = |name: &str, l: usize| name.replace("{}", &l.to_string());
-            let of = |p: Projection| match p {
-                Projection::Q => NAMES.q,
-                Projection::K => NAMES.k,
-                Projection::V => NAMES.v,
-                Projection::O => NAMES.o,
-                Projection::Gate => NAMES.gate,
-                Projection::Up => NAMES.up,
-                Projection::Down => NAMES.down,
-            };
-            let name = match p.slot {
-                Slot::Embed => NAMES.embed.to_string(),
-                Slot::Head => NAMES.head.to_string(),
-                Slot::LastNorm => NAMES.norm.to_string(),
-                Slot::Weight(l, p) => at(of(p), l),
-                Slot::Bias(l, p) => at(of(p), l).replace(".weight", ".bias"),
-                Slot::Norm(l, n) => at(
-                    match n {
-                        Norm::Attn => NAMES.attn_norm,
-                        Norm::PostAttn => NAMES.post_attn_norm,
-                        Norm::Ffn => NAMES.ffn_norm,
-                        Norm::PostFfn => NAMES.post_ffn_norm,
-                        Norm::Q => NAMES.q_norm,
-                        Norm::K => NAMES.k_norm,
-                    },
-                    l,
-                ),
-            };
+            let name = NAMES.of(p.slot);
             let rotated = matches!(
                 p.slot,
                 Slot::Weight(_, Projection::Q | Projection::K) | Slot::Bias(_, Projection::Q | Projection::K)
@@ -101,6 +74,9 @@ impl Decoder {
     pub fn gguf_keys(&self) -> Result<Vec<(String, Value)>, String> {
         let c = &self.config;
         let arch = c.family.name();
+        if matches!(c.family, Family::Gpt2 | Family::Qwen3Moe | Family::Own) {
+            return Err(format!("a network of the family {arch}: save it as a Hugging Face folder"));
+        }
         let window = c.windows.iter().flatten().next().copied();
         check(c, window)?;
         let mut out = vec![("general.architecture".to_string(), Value::String(arch.to_string()))];

@@ -1,7 +1,7 @@
 //! Hugging Face's `config.json` (both dialects, transformers 4 and 5) and names.
 
-use super::{Dialect, Names, apply, family, gemma3};
-use crate::config::{Config, Family, RopeScaling};
+use super::{Dialect, Names, apply, family, gemma3, gpt2, own};
+use crate::config::{Config, Family, MlpKind, NormKind, Positions, RopeScaling};
 use crate::error::ModelError;
 use nurture_formats::HfFolder;
 use nurture_kernels::Activation;
@@ -25,6 +25,10 @@ pub(super) const NAMES: Names = Names {
     up: "model.layers.{}.mlp.up_proj.weight",
     down: "model.layers.{}.mlp.down_proj.weight",
     post_ffn_norm: "",
+    positions: "",
+    router: "model.layers.{}.mlp.gate.weight",
+    expert: "model.layers.{}.mlp.experts.{e}.",
+    fused: false,
 };
 
 pub(super) const GEMMA_NAMES: Names = Names {
@@ -35,13 +39,13 @@ pub(super) const GEMMA_NAMES: Names = Names {
 };
 
 /// Typed access to a JSON object with errors that name file and key.
-struct Keys<'a> {
+pub(super) struct Keys<'a> {
     file: &'a Path,
     json: &'a Value,
 }
 
 impl Keys<'_> {
-    fn bad(&self, key: &str, problem: impl Into<String>) -> ModelError {
+    pub(super) fn bad(&self, key: &str, problem: impl Into<String>) -> ModelError {
         ModelError::Config {
             file: self.file.join("config.json"),
             key: key.to_string(),
@@ -49,11 +53,11 @@ impl Keys<'_> {
         }
     }
 
-    fn get(&self, key: &str) -> Option<&Value> {
+    pub(super) fn get(&self, key: &str) -> Option<&Value> {
         self.json.get(key).filter(|v| !v.is_null())
     }
 
-    fn count(&self, key: &str) -> Result<Option<usize>, ModelError> {
+    pub(super) fn count(&self, key: &str) -> Result<Option<usize>, ModelError> {
         self.get(key)
             .map(|v| {
                 v.as_u64()
@@ -63,11 +67,11 @@ impl Keys<'_> {
             .transpose()
     }
 
-    fn need(&self, key: &str) -> Result<usize, ModelError> {
+    pub(super) fn need(&self, key: &str) -> Result<usize, ModelError> {
         self.count(key)?.ok_or_else(|| self.bad(key, "is missing"))
     }
 
-    fn number(&self, key: &str) -> Result<Option<f64>, ModelError> {
+    pub(super) fn number(&self, key: &str) -> Result<Option<f64>, ModelError> {
         self.get(key).map(|v| v.as_f64().ok_or_else(|| self.bad(key, "is not a number"))).transpose()
     }
 }
@@ -78,6 +82,9 @@ pub(super) fn read(folder: &HfFolder) -> Result<(Config, Dialect), ModelError> {
     let Some(family) = family(arch).filter(|_| keys.get("text_config").is_none()) else {
         return Err(ModelError::Architecture { file: folder.path().to_path_buf(), found: arch.to_string() });
     };
+    if family == Family::Gpt2 {
+        return gpt2::read_hf(&keys, folder);
+    }
     let heads = keys.need("num_attention_heads")?;
     let width = keys.need("hidden_size")?;
     let layers = keys.need("num_hidden_layers")?;
@@ -95,8 +102,22 @@ pub(super) fn read(folder: &HfFolder) -> Result<(Config, Dialect), ModelError> {
             return Err(keys.bad(key, format!("is set; only models with {wanted} are supported")));
         }
     }
+    let experts = match family {
+        Family::Qwen3Moe => Some(own::experts(&keys)?),
+        _ => None,
+    };
+    if keys.count("decoder_sparse_step")?.unwrap_or(1) != 1
+        || keys.get("mlp_only_layers").and_then(Value::as_array).is_some_and(|a| !a.is_empty())
+    {
+        return Err(keys.bad("mlp_only_layers", "asks for blocks without experts: not supported"));
+    }
     let mut config = Config {
         family,
+        norm: NormKind::Rms,
+        positions: Positions::Rope,
+        mlp: MlpKind::Gated,
+        biases: false,
+        experts,
         vocab: keys.need("vocab_size")?,
         width,
         layers,
@@ -117,8 +138,13 @@ pub(super) fn read(folder: &HfFolder) -> Result<(Config, Dialect), ModelError> {
         context: keys.count("max_position_embeddings")?.unwrap_or(2048),
     };
     apply(&mut config);
-    let names = if gemma { GEMMA_NAMES } else { NAMES };
-    Ok((config, Dialect { names, neighbour_rope: false, norms_minus_one: gemma }))
+    if family == Family::Own {
+        own::read(&keys, &mut config)?;
+    }
+    let names = super::hf_names(family);
+    let dialect =
+        Dialect { names, neighbour_rope: false, norms_minus_one: gemma, transposed: false, without: "" };
+    Ok((config, dialect))
 }
 
 /// Rotary base, scaling, and the base of layers with a window: `rope_parameters` (v5; nested by layer type in some)

@@ -3,16 +3,20 @@
 mod gemma3;
 mod gguf;
 mod gguf_write;
+mod gpt2;
 mod hf;
 mod hf_write;
 mod llama;
+mod own;
 mod qwen;
 
 pub use gguf_write::GgufParameter;
-pub use hf_write::TokenRoles;
+pub use hf_write::{HfTensor, TokenRoles};
 
-use crate::config::{Config, Family};
+use crate::adapter::Projection;
+use crate::config::{Config, Family, MlpKind, Positions};
 use crate::error::ModelError;
+use crate::parameters::{Norm, Slot};
 use nurture_formats::ModelFile;
 
 /// How a file calls the tensors of a decoder. Names of a block have `{}` in place of the layer's number.
@@ -35,6 +39,79 @@ pub struct Names {
     pub up: &'static str,
     pub down: &'static str,
     pub post_ffn_norm: &'static str,
+    pub positions: &'static str,
+    /// `[E, D]`
+    pub router: &'static str,
+    /// up to the projection's own name; `{e}` in place of the expert
+    pub expert: &'static str,
+    /// q, k and v stand below each other in one tensor
+    pub fused: bool,
+}
+
+impl Names {
+    fn norm_name(&self, n: Norm) -> &'static str {
+        match n {
+            Norm::Attn => self.attn_norm,
+            Norm::PostAttn => self.post_attn_norm,
+            Norm::Ffn => self.ffn_norm,
+            Norm::PostFfn => self.post_ffn_norm,
+            Norm::Q => self.q_norm,
+            Norm::K => self.k_norm,
+        }
+    }
+
+    fn projection(&self, p: Projection) -> &'static str {
+        match p {
+            Projection::Q => self.q,
+            Projection::K => self.k,
+            Projection::V => self.v,
+            Projection::O => self.o,
+            Projection::Gate => self.gate,
+            Projection::Up => self.up,
+            Projection::Down => self.down,
+        }
+    }
+
+    /// The name of the tensor that a parameter is, or is a part of.
+    pub(crate) fn tensor(&self, slot: Slot) -> String {
+        let name = match slot {
+            Slot::Embed => self.embed,
+            Slot::Positions => self.positions,
+            Slot::Head => self.head,
+            Slot::LastNorm | Slot::LastNormBias => self.norm,
+            Slot::Norm(_, n) | Slot::NormBias(_, n) => self.norm_name(n),
+            Slot::Weight(_, p) | Slot::Bias(_, p) => self.projection(p),
+            Slot::Router(_) => self.router,
+            Slot::Expert(_, e, p) => {
+                let of = self.expert.replace("{e}", &e.to_string());
+                return at(&format!("{of}{}.weight", p.name()), slot.layer().unwrap_or(0));
+            }
+        };
+        let name = at(name, slot.layer().unwrap_or(0));
+        match slot {
+            Slot::Bias(..) | Slot::NormBias(..) | Slot::LastNormBias => match name.strip_suffix("weight") {
+                Some(start) => format!("{start}bias"),
+                None => name,
+            },
+            _ => name,
+        }
+    }
+
+    /// The name of a parameter: its tensor's, and which part of it, where it is one.
+    pub(crate) fn of(&self, slot: Slot) -> String {
+        let name = self.tensor(slot);
+        match slot {
+            Slot::Weight(_, p) | Slot::Bias(_, p) if self.fused && p < Projection::O => {
+                format!("{name}[{}]", ["q", "k", "v"][p as usize])
+            }
+            _ => name,
+        }
+    }
+}
+
+/// A name of a block's tensor in block `l`.
+fn at(name: &str, l: usize) -> String {
+    name.replace("{}", &l.to_string())
 }
 
 /// What differs between files of the same network.
@@ -46,6 +123,10 @@ pub struct Dialect {
     pub neighbour_rope: bool,
     /// norm weights are stored without the 1 that the network adds: Gemma in Hugging Face's form
     pub norms_minus_one: bool,
+    /// matrices of the blocks stand with their inputs as rows (GPT-2 in Hugging Face's form)
+    pub transposed: bool,
+    /// beginning of the names that this file leaves away
+    pub without: &'static str,
 }
 
 /// Reads configuration and dialect of a model.
@@ -88,6 +169,23 @@ fn check(file: &ModelFile, c: &Config) -> Result<(), ModelError> {
     if c.windows.len() != c.layers || c.windows.contains(&Some(0)) {
         return bad("sliding window", format!("{} windows for {} layers", c.windows.len(), c.layers));
     }
+    if let Some(e) = &c.experts {
+        if e.count == 0 || e.count > 1 << 10 || e.active == 0 || e.active > e.count {
+            return bad("experts", format!("{} of {} active", e.active, e.count));
+        }
+        if e.ffn == 0 || e.ffn > 1 << 18 || c.mlp != MlpKind::Gated {
+            return bad("experts", format!("an MLP of width {} with or without gate", e.ffn));
+        }
+        if !e.balance.is_finite() || e.balance < 0.0 {
+            return bad("balancing loss", format!("{} is not a number from 0 on", e.balance));
+        }
+    }
+    if c.positions == Positions::Sinusoidal && c.context.saturating_mul(c.width) > 1 << 28 {
+        return bad("context", format!("{} positions of {} values to be made", c.context, c.width));
+    }
+    if c.context == 0 || c.context > 1 << 24 {
+        return bad("context", format!("{} is not between 1 and {}", c.context, 1 << 24));
+    }
     for (key, value) in [
         ("norm epsilon", c.norm_eps as f64),
         ("rope base", c.rope_theta),
@@ -107,21 +205,36 @@ fn family(name: &str) -> Option<Family> {
         "llama" | "mistral" => Family::Llama,
         "qwen2" => Family::Qwen2,
         "qwen3" => Family::Qwen3,
+        "qwen3_moe" => Family::Qwen3Moe,
         "gemma3" | "gemma3_text" => Family::Gemma3,
+        "gpt2" => Family::Gpt2,
+        "nurture" => Family::Own,
         _ => return None,
     })
 }
 
 /// How a Hugging Face folder of the family calls its tensors.
 pub(crate) fn hf_names(family: Family) -> Names {
-    if family == Family::Gemma3 { hf::GEMMA_NAMES } else { hf::NAMES }
+    match family {
+        Family::Gemma3 => hf::GEMMA_NAMES,
+        Family::Gpt2 => gpt2::HF_NAMES,
+        Family::Own => own::NAMES,
+        _ => hf::NAMES,
+    }
+}
+
+/// Windows by Gemma's pattern: `every - 1` layers with a window, then one without.
+pub(crate) fn gemma3_windows(layers: usize, window: Option<usize>, every: usize) -> Vec<Option<usize>> {
+    gemma3::windows(layers, window, every)
 }
 
 /// What a family adds to the common numbers.
 fn apply(c: &mut Config) {
     match c.family {
         Family::Llama => llama::apply(c),
-        Family::Qwen2 | Family::Qwen3 => qwen::apply(c),
+        Family::Qwen2 | Family::Qwen3 | Family::Qwen3Moe => qwen::apply(c),
         Family::Gemma3 => gemma3::apply(c),
+        Family::Gpt2 => gpt2::apply(c),
+        Family::Own => {}
     }
 }

@@ -5,5 +5,5 @@ use nurture_kernels::Activation;
 
 pub(super) fn apply(c: &mut Config) {
     c.activation = Activation::Silu;
-    c.qk_norm = c.family == Family::Qwen3;
+    c.qk_norm = matches!(c.family, Family::Qwen3 | Family::Qwen3Moe);
 }

@@ -112,6 +112,19 @@ fn model(cli: &Cli, what: &str) -> anyhow::Result<Exit> {
             "{layers} 层，宽 {width}，MLP {ffn}，{heads} 个头（每个 {dim}），{kv} 个键值头"
         ),
     );
+    if let Some(e) = &c.experts {
+        let (count, active, ffn) = (e.count, e.active, e.ffn);
+        let (experts, in_use) = (many(c.parameters(tied)), many(c.active_parameters(tied)));
+        row(
+            "experts",
+            "专家",
+            say!(
+                lang,
+                "{active} of {count} work on each token, MLP {ffn}: {in_use} of {experts} parameters",
+                "每个词元用 {count} 个中的 {active} 个，MLP {ffn}：{experts} 参数中的 {in_use}"
+            ),
+        );
+    }
     let windows: Vec<usize> = c.windows.iter().flatten().copied().collect();
     if let Some(w) = windows.first() {
         let n = windows.len();

@@ -6,7 +6,7 @@ use crate::said;
 use anyhow::{Result, bail};
 use nurture_formats::{TensorSpec, safetensors, write_atomic};
 use nurture_kernels::DType;
-use nurture_model::Adapter;
+use nurture_model::{Adapter, families::HfTensor};
 use nurture_quantise::encode;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -48,9 +48,9 @@ pub fn write_hf(model: &Model, adapter: Option<&Adapter>, options: HfOptions, di
         ));
     }
     let decoder = model.decoder();
-    let list = decoder.parameter_list();
-    let spec = |p: &nurture_model::Parameter| TensorSpec::new(&p.name, options.dtype, p.shape.clone());
-    let bytes = |p: &nurture_model::Parameter| options.dtype.bytes_of(p.count()).unwrap_or(0) as u64;
+    let list = decoder.hf_tensors();
+    let spec = |t: &HfTensor| TensorSpec::new(&t.name, options.dtype, t.shape.clone());
+    let bytes = |t: &HfTensor| options.dtype.bytes_of(t.shape.iter().product()).unwrap_or(0) as u64;
     // shards in the order of the network
     let mut shards = vec![Vec::new()];
     let (mut size, mut total) = (0u64, 0u64);
@@ -75,18 +75,11 @@ pub fn write_hf(model: &Model, adapter: Option<&Adapter>, options: HfOptions, di
         let mut file = safetensors::create(dir.join(&name), &BTreeMap::new(), &specs)?;
         for p in shard {
             map.insert(p.name.clone(), json!(name));
-            let (rows, cols) = match p.shape[..] {
-                [rows, cols] => (rows, cols),
-                _ => (1, p.count()),
-            };
-            let step = (CHUNK / cols).max(1);
-            for first in (0..rows).step_by(step) {
-                let mut values = vec![0f32; step.min(rows - first) * cols];
-                decoder.merged_rows(model.cpu().pool(), adapter, p.slot, first, &mut values);
-                let less = decoder.hf_norm_offset(p);
-                values.iter_mut().for_each(|v| *v -= less);
-                file.append(&p.name, &encode(model.cpu().pool(), options.dtype, cols, &values)?)?;
-            }
+            let cols = p.shape.last().copied().unwrap_or(1);
+            let pool = model.cpu().pool();
+            decoder.hf_values(pool, adapter, p, CHUNK, |values| -> Result<()> {
+                Ok(file.append(&p.name, &encode(pool, options.dtype, cols, values)?)?)
+            })?;
         }
         file.finish()?;
     }

@@ -34,7 +34,7 @@ use anyhow::{Context as _, Result, bail};
 use nurture_data::SourceFound;
 use nurture_formats::write_atomic;
 use nurture_hub::{Progress as PullProgress, PullOptions, Pulled, Store, pull};
-use nurture_model::{Adapter, LoraSpec, PROJECTIONS};
+use nurture_model::{Adapter, Family, LoraSpec, PROJECTIONS};
 use nurture_train::{
     FORECAST, Forecast, Lessons, Outcome, RunFiles, RunLength, StepMetrics, Subject, TrainConfig, Trainer,
     forecast,
@@ -375,8 +375,22 @@ fn subject(r: &Recipe, resolved: &Resolved, model: &Model) -> Result<Subject> {
         crate::network::check(model)?;
         return Ok(Subject::full(model.decoder(), r.train.freeze.clone()));
     };
+    let c = model.decoder().config();
+    if c.family == Family::Gpt2 {
+        bail!(said!(
+            "a GPT-2 keeps q, k and v in one matrix, to which LoRA as other tools know it does not fit: train the network itself, without train.adapter",
+            "GPT-2 的 q、k、v 在同一个矩阵里，与其他工具所用的 LoRA 对不上：请去掉 train.adapter，直接训练网络本身"
+        ));
+    }
     let names = a.modules();
-    let targets = PROJECTIONS.into_iter().filter(|p| names.contains(&p.name())).collect();
+    let targets: Vec<_> =
+        PROJECTIONS.into_iter().filter(|p| names.contains(&p.name()) && c.has(*p)).collect();
+    if targets.is_empty() {
+        bail!(said!(
+            "train.adapter.targets: this base has none of these projections (experts carry no adapters)",
+            "train.adapter.targets：这个基座没有这些投影（专家不带适配器）"
+        ));
+    }
     // beginning as the strongest part of each weight takes two halves, at the same scale
     let (rank, alpha) = match a.init {
         recipe::AdapterInit::Random => (a.rank, resolved.alpha),

@@ -91,7 +91,7 @@ pub(super) fn shape(new: &Newborn, bytes: usize, notes: &mut Notes) -> Shape {
             "够几页而非一本书：小模型很少用到远处的内容"
         )
     });
-    Shape { vocab, layers: depth, width, heads, kv_heads, ffn, context }
+    Shape { vocab, layers: depth, width, heads, kv_heads, ffn, context, ..Shape::default() }
 }
 
 /// What there is to learn from, once the vocabulary is there.
@@ -226,7 +226,16 @@ mod tests {
         };
         let mut notes = Notes::default();
         let shape = shape(&new, 1_200_000, &mut notes);
-        let want = Shape { vocab: 700, layers: 4, width: 96, heads: 3, kv_heads: 1, ffn: 200, context: 64 };
+        let want = Shape {
+            vocab: 700,
+            layers: 4,
+            width: 96,
+            heads: 3,
+            kv_heads: 1,
+            ffn: 200,
+            context: 64,
+            ..Shape::default()
+        };
         assert_eq!(shape, want);
         let lessons = Lessons { parameters: 4_000_000, sequences: 1000, tokens: 64_000, longest: 64 };
         let config = course(&new, &shape, Effort::Normal, 1, lessons, &mut notes);
