@@ -175,6 +175,7 @@ pub fn combine_rows(
 }
 
 /// The reverse of [`combine_rows`]: `d_parts[place] = weight · dy[t]` and `d_weights = dy[t] · parts[place]`.
+#[allow(clippy::too_many_arguments)]
 pub fn combine_backward(
     pool: &Pool,
     parts: &[f32],
