@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::documents::DocumentProblem;
 use crate::mapping::{Mapping, SchemaKind};
 
 /// A failure that ends reading: the file as a whole cannot be used, or the policy is to stop at a bad row.
@@ -41,10 +42,41 @@ pub enum DataError {
         /// Offset of the first zero byte.
         byte: u64,
     },
+    /// A document that cannot be read and the policy is to stop, or a table that is broken as a whole.
+    #[error("{file}: {problem}")]
+    Document {
+        /// The file as it is named in ids.
+        file: String,
+        /// What is wrong with it, and what to do.
+        problem: DocumentProblem,
+    },
+    /// One document of a source cannot be read and the policy is to stop.
+    #[error(
+        "{file}: {problem}. Or set data.on_bad_row = \"drop\" to leave such files out (each one is then listed in the \
+         ledger)"
+    )]
+    BadDocument {
+        /// The file as it is named in ids.
+        file: String,
+        /// What is wrong with it, and what to do.
+        problem: DocumentProblem,
+    },
+    /// Folders that lead into themselves.
+    #[error(
+        "{}: this folder leads back to one above it, or lies {depth} levels deep; take out the link, or name the folders \
+         that are meant",
+        path.display()
+    )]
+    FolderLoop {
+        /// The folder where it was noticed.
+        path: PathBuf,
+        /// How deep it lies below the source.
+        depth: usize,
+    },
     /// The extension says nothing and neither does the content.
     #[error(
         "{file}: cannot tell its format from the name or the first character; give its name one of the endings .jsonl, \
-         .json, .csv, .tsv or .txt"
+         .json, .csv, .tsv, .parquet, .xlsx, .txt, .md, .html, .docx, .pdf or .zip"
     )]
     UnknownFormat {
         /// The file as it is named in ids.
@@ -255,6 +287,9 @@ pub enum RowProblem {
         /// Number of options.
         options: usize,
     },
+    /// A document of several that cannot be read.
+    #[error("{0}")]
+    Document(DocumentProblem),
     /// A label in an exam that no training row has.
     #[error(
         "the label \"{label}\" never appears in the training data{}",
@@ -280,6 +315,7 @@ impl RowProblem {
             RowProblem::MissingAnswer { .. } => "missing_answer",
             RowProblem::BadField { .. } => "bad_field",
             RowProblem::AnswerNotAnOption { .. } => "answer_not_an_option",
+            RowProblem::Document(problem) => problem.code(),
             RowProblem::UnknownLabel { .. } => "unknown_label",
         }
     }

@@ -1,6 +1,7 @@
 //! Readers, examples, splits and the ledger that accounts for every row.
 //!
-//! The way through: `rows` turns a file into rows (encoding, format and header found by looking), `schema` finds
+//! The way through: `parts` finds the files of a source (a file, a folder, an archive), `rows` turns a table into rows
+//! (encoding, format and header found by looking), `documents` a document into its text; `schema` finds
 //! what the columns mean, `convert` makes an `Example` of a row, `load` does all of it for the sources of a recipe
 //! and writes the `Ledger`. `sample` splits and thins out; `tokens` and `plan` take over when the renderer has made
 //! token sequences: lengths, and which sequences a step trains on; `prefix_tree` lays a micro-batch out so that what
@@ -9,22 +10,28 @@
 //! Left out on purpose: the tokenizer and the chat template (`nurture-text`), the network, and any guess where the
 //! columns could mean two things: that is an error which shows a mapping to copy.
 
+mod archive;
 mod choice;
 mod clean;
 mod convert;
 mod delimited;
 mod digest;
 mod document;
+mod document_files;
+mod documents;
 mod encoding;
 mod error;
 mod example;
+mod input;
 mod json_rows;
 mod labels;
 mod ledger;
+mod llama_factory;
 mod load;
 mod mapping;
 mod near;
 mod overlap;
+mod parts;
 mod pieces;
 mod plan;
 mod prefix_tree;
@@ -33,6 +40,7 @@ mod rng;
 mod rows;
 mod sample;
 mod schema;
+mod tables;
 mod template;
 mod text_reader;
 mod tokens;
@@ -47,15 +55,18 @@ pub use clean::{
 };
 pub use digest::normalised;
 pub use document::{Block, Document};
+pub use document_files::DocumentFiles;
+pub use documents::{DocumentFormat, DocumentProblem, DocumentRead, Note, page_list, read_document};
 pub use encoding::Encoding;
 pub use error::{DataError, RowProblem};
 pub use example::{Answer, Example, TEXT_ROLE};
 pub use labels::{LabelForm, LabelSet};
 pub use ledger::{Fate, Ledger, SourceLedger};
 pub use load::{Conflicts, LoadOptions, Loaded, OnBadRow, SourceFound, load_exam, load_training};
-pub use mapping::{Fields, Mapping, SchemaKind};
+pub use mapping::{Fields, Mapping, SchemaKind, Tags};
 pub use near::{NearIndex, Signature, near_windows};
 pub use overlap::{Overlap, overlap};
+pub use parts::files_below;
 pub use pieces::document_sequences;
 pub use plan::{BatchPlan, PlanConfig, PlanError, Step, Steps};
 pub use prefix_tree::{Paths, PrefixTree, Segment, TreeLoss};

@@ -9,14 +9,18 @@ use serde_json::Value;
 use crate::clean::{CleanOptions, CleanReport, clean, tidy_only};
 use crate::convert::{Draft, convert};
 use crate::digest;
+use crate::documents::{DocumentProblem, Note, read_document};
 use crate::error::{DataError, RowProblem};
-use crate::example::{Answer, Example};
+use crate::example::{Answer, Example, TEXT_ROLE};
+use crate::input::Place;
 use crate::labels::{LabelForm, LabelSet};
 use crate::ledger::{Fate, Ledger};
-use crate::mapping::SchemaKind;
-use crate::rows::{BadRow, FileFound, ReadLimits, Row, RowReader, SourceSpec};
+use crate::mapping::{Mapping, SchemaKind};
+use crate::parts::{Member, PartKind, parts};
+use crate::rows::{BadRow, FileFormat, FileFound, ReadLimits, Row, RowReader, SourceSpec};
 use crate::schema::{SAMPLE_ROWS, SchemaFound, find_schema};
 use crate::template::{PromptTemplate, UserTemplate, system_text};
+use crate::why::Why;
 
 /// Sampling for the schema also stops at this many bytes.
 const SAMPLE_BYTES: usize = 32 << 20;
@@ -71,12 +75,18 @@ impl Default for LoadOptions {
 /// What was found out about one source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SourceFound {
-    /// The file as it is named in ids: its name, or its whole path where two sources share the name.
+    /// The file as it is named in ids: its name, or its whole path where two sources share the name; of a table in a folder
+    /// or archive the path from there.
     pub file: String,
+    /// Which source of the recipe it is, or is a part of.
+    pub spec: usize,
     /// Format, encoding, delimiter, quotes, header.
     pub found: FileFound,
     /// What its columns mean; `None` if not one row could be read.
     pub schema: Option<SchemaFound>,
+    /// What was left out although it may matter: the file, and what.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<(String, Note)>,
 }
 
 /// Rows that ask the same and answer differently. They stay in use.
@@ -126,7 +136,8 @@ fn load(
     drop_duplicates: bool,
     exam: bool,
 ) -> Result<Loaded, DataError> {
-    let files = file_names(sources);
+    let parts = parts(sources, &file_names(sources))?;
+    let files: Vec<String> = parts.iter().map(|part| part.name.clone()).collect();
     let user_template = options.template.user.as_deref().map(UserTemplate::parse).transpose()?;
     let mut loader = Loader {
         options,
@@ -139,8 +150,13 @@ fn load(
         conflicts: Conflicts::default(),
     };
     let mut found = Vec::new();
-    for (at, (spec, file)) in sources.iter().zip(&files).enumerate() {
-        found.push(loader.source(at, spec, file)?);
+    for (at, part) in parts.iter().enumerate() {
+        let mut source = match &part.kind {
+            PartKind::Table { spec, place } => loader.table(at, spec, place, &part.name)?,
+            PartKind::Documents(members) => loader.documents(at, members, &part.name)?,
+        };
+        source.spec = part.spec;
+        found.push(source);
     }
     let mut cleaning = CleanReport::default();
     match exam {
@@ -193,9 +209,21 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    fn source(&mut self, source: usize, spec: &SourceSpec, file: &str) -> Result<SourceFound, DataError> {
-        let mut reader = RowReader::open(spec, file, self.options.limits)?;
+    fn table(
+        &mut self,
+        source: usize,
+        spec: &SourceSpec,
+        place: &Place,
+        file: &str,
+    ) -> Result<SourceFound, DataError> {
+        let limits = self.options.limits;
+        let input = place
+            .input(&limits)
+            .map_err(|problem| DataError::Document { file: file.to_string(), problem })?;
+        let mut reader = RowReader::of_input(spec, &input, file, limits)?;
         let found = reader.found().clone();
+        let notes: Vec<(String, Note)> =
+            reader.notes().iter().map(|note| (file.to_string(), note.clone())).collect();
         let (mut sample, mut bytes, mut rows) = (Vec::new(), 0, 0u64);
         while sample.len() < SAMPLE_ROWS && bytes < SAMPLE_BYTES {
             match reader.next().transpose()? {
@@ -212,7 +240,7 @@ impl Loader<'_> {
             return Err(DataError::NoRows { file: file.to_string() });
         }
         if sample.is_empty() {
-            return Ok(SourceFound { file: file.to_string(), found, schema: None });
+            return Ok(SourceFound { file: file.to_string(), spec: 0, found, schema: None, notes });
         }
         let mut schema = find_schema(file, &sample, spec.mapping.as_ref())?;
         let templated =
@@ -234,7 +262,57 @@ impl Loader<'_> {
                 Err(bad) => self.bad_row(source, file, bad)?,
             }
         }
-        Ok(SourceFound { file: file.to_string(), found, schema: Some(schema) })
+        Ok(SourceFound { file: file.to_string(), spec: 0, found, schema: Some(schema), notes })
+    }
+
+    /// Documents, one at a time: held are the file and its text.
+    fn documents(&mut self, source: usize, members: &[Member], file: &str) -> Result<SourceFound, DataError> {
+        if members.is_empty() {
+            return Err(DataError::NoRows { file: file.to_string() });
+        }
+        let limits = self.options.limits;
+        let mut found = FileFound { documents: Some(0), ..FileFound::new(FileFormat::Documents) };
+        let mut notes = Vec::new();
+        let mut formats = BTreeSet::new();
+        for member in members {
+            let read = match &member.what {
+                Err(problem) => Err(problem.clone()),
+                Ok((format, place)) => place
+                    .bytes(&limits)?
+                    .and_then(|bytes| read_document(*format, &member.id, &bytes, &limits)),
+            };
+            match read {
+                Ok(read) => {
+                    formats.extend(member.what.as_ref().ok().map(|(format, _)| *format));
+                    notes.extend(read.notes.into_iter().map(|note| (member.id.clone(), note)));
+                    *found.documents.get_or_insert(0) += 1;
+                    let messages = vec![Message::new(TEXT_ROLE, read.text)];
+                    let draft = Draft { messages, answer: Answer::Text, group: Some(member.id.clone()) };
+                    self.keep_as(source, member.id.clone(), 1, draft);
+                }
+                Err(problem) => self.bad_document(source, &member.id, problem)?,
+            }
+        }
+        let schema = (!formats.is_empty()).then(|| {
+            let mut mapping = Mapping::new(SchemaKind::Text);
+            mapping.text = Some("text".into());
+            let why = Why::Documents {
+                count: found.documents.unwrap_or(0),
+                formats: formats.iter().map(|format| format.name().to_string()).collect(),
+            };
+            SchemaFound { kind: SchemaKind::Text, why, mapping, unused: Vec::new() }
+        });
+        Ok(SourceFound { file: file.to_string(), spec: 0, found, schema, notes })
+    }
+
+    /// Stops, or counts the document as left out. A file that no reader is for only counts.
+    fn bad_document(&mut self, source: usize, id: &str, problem: DocumentProblem) -> Result<(), DataError> {
+        let counts = matches!(problem, DocumentProblem::NotRead { .. });
+        if self.options.on_bad_row == OnBadRow::Error && !counts {
+            return Err(DataError::BadDocument { file: id.to_string(), problem });
+        }
+        self.ledger.count(source, &Fate::Dropped(problem.code().to_string()), id);
+        Ok(())
     }
 
     fn row(&mut self, source: usize, file: &str, schema: &SchemaFound, row: Row) -> Result<(), DataError> {
@@ -254,7 +332,10 @@ impl Loader<'_> {
     }
 
     fn keep(&mut self, source: usize, file: &str, line: usize, draft: Draft) {
-        let id = format!("{file}:{line}");
+        self.keep_as(source, format!("{file}:{line}"), line, draft);
+    }
+
+    fn keep_as(&mut self, source: usize, id: String, line: usize, draft: Draft) {
         let (asked, answered) = (digest::of_messages(&draft.messages), digest::of_answer(&draft.answer));
         if self.drop_duplicates
             && !self.seen.insert(digest::Parts::default().add(&asked).add(&answered).finish())
@@ -358,7 +439,7 @@ impl Loader<'_> {
 }
 
 /// Roughly the bytes that a value holds.
-fn size(value: &Value) -> usize {
+pub(crate) fn size(value: &Value) -> usize {
     match value {
         Value::String(text) => text.len(),
         Value::Array(items) => items.iter().map(size).sum(),

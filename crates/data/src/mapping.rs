@@ -71,7 +71,7 @@ impl From<&str> for Fields {
 ///
 /// | kind | needs | may have |
 /// | --- | --- | --- |
-/// | `messages`, `sharegpt` | `messages` | `system` |
+/// | `messages`, `sharegpt` | `messages` | `system`, `tools` |
 /// | `instruction` | `user`, `answer` | `input`, `system`, `history` |
 /// | `prompt_completion` | `user`, `answer` | `system` |
 /// | `question_answer` | `user`, `answer` | `context`, `system` |
@@ -118,6 +118,35 @@ pub struct Mapping {
     /// What keeps rows together when data are split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
+    /// The tools that the assistant may call: a list, or its JSON as a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<String>,
+    /// Names within the turns, where they are not the usual ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Tags>,
+    /// A column that must not be there, because the file's description loses it by accident.
+    #[serde(skip)]
+    pub(crate) lost: Option<String>,
+}
+
+/// What the parts of a turn are called in a list of turns that uses names of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tags {
+    /// The key that says who speaks.
+    pub role: String,
+    /// The key that holds the words.
+    pub content: String,
+    /// Who the user is.
+    pub user: String,
+    /// Who the assistant is.
+    pub assistant: String,
+    /// Who gives a tool's answer.
+    pub observation: String,
+    /// Who calls a tool.
+    pub function: String,
+    /// Who sets the rules.
+    pub system: String,
 }
 
 /// The word of a recipe for a part.
@@ -145,6 +174,9 @@ impl Mapping {
             system: None,
             text: None,
             group: None,
+            tools: None,
+            tags: None,
+            lost: None,
         }
     }
 
@@ -165,6 +197,7 @@ impl Mapping {
             ("system", one(&self.system)),
             ("text", one(&self.text)),
             ("group", one(&self.group)),
+            ("tools", one(&self.tools)),
         ];
         parts.into_iter().filter_map(|(part, names)| Some((part, names?))).collect()
     }
@@ -187,8 +220,8 @@ impl Mapping {
     /// Whether the kind has all the parts it needs and none that it would ignore; the error is a sentence.
     pub fn check(&self) -> Result<(), String> {
         let (needs, may): (&[&str], &[&str]) = match self.kind {
-            SchemaKind::Messages | SchemaKind::Sharegpt => (&["messages"], &["system"]),
-            SchemaKind::Instruction => (&["user", "answer"], &["input", "system", "history"]),
+            SchemaKind::Messages | SchemaKind::Sharegpt => (&["messages"], &["system", "tools"]),
+            SchemaKind::Instruction => (&["user", "answer"], &["input", "system", "history", "tools"]),
             SchemaKind::PromptCompletion => (&["user", "answer"], &["system"]),
             SchemaKind::QuestionAnswer => (&["user", "answer"], &["context", "system"]),
             SchemaKind::Label => (&["user", "label"], &["context", "system"]),
@@ -205,6 +238,17 @@ impl Mapping {
             return Err(format!("has no use for `{extra}`; it uses {}", all.join(", ")));
         }
         Ok(())
+    }
+
+    /// Whether the columns of the file fit the description that this mapping comes from; the error is a sentence.
+    pub(crate) fn check_columns(&self, has: impl Fn(&str) -> bool) -> Result<(), String> {
+        match &self.lost {
+            Some(column) if has(column) => Err(format!(
+                "`columns` names no `response`, so that the answers in \"{column}\" would be lost: name it there (where \
+                 `columns` stands, the usual names do not count), or take the column out"
+            )),
+            _ => Ok(()),
+        }
     }
 }
 

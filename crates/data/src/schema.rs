@@ -307,6 +307,7 @@ pub(crate) fn find_schema(
 fn check_given(file: &str, mapping: &Mapping, columns: &Columns) -> Result<(), DataError> {
     let wrong = |problem| DataError::Mapping { file: file.to_string(), kind: mapping.kind, problem };
     mapping.check().map_err(wrong)?;
+    mapping.check_columns(|name| columns.of_name(name).is_some()).map_err(wrong)?;
     for (part, names) in mapping.parts() {
         for name in names {
             if columns.of_name(name).is_none() {

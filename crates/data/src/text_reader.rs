@@ -1,6 +1,5 @@
 //! Bytes to text with bounded memory, counting lines on the way.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -8,6 +7,7 @@ use encoding_rs::{Decoder, DecoderResult};
 
 use crate::encoding::{Encoding, Look, look, read_full};
 use crate::error::DataError;
+use crate::input::Input;
 
 const CHUNK: usize = 1 << 16;
 
@@ -32,18 +32,18 @@ pub(crate) struct TextReader {
 }
 
 impl TextReader {
-    /// Opens `path`; without an encoding the file is read once before, to find it.
-    pub(crate) fn open(path: &Path, file: &str, encoding: Option<Encoding>) -> Result<Self, DataError> {
+    /// Opens `input`; without an encoding it is read once before, to find it.
+    pub(crate) fn open(input: &Input, file: &str, encoding: Option<Encoding>) -> Result<Self, DataError> {
+        let path = input.path();
         let io = |source| DataError::Io { path: path.to_path_buf(), source };
         let encoding = match encoding {
             Some(encoding) => encoding,
-            None => match look(&mut File::open(path).map_err(io)?).map_err(io)? {
+            None => match look(&mut input.open()?).map_err(io)? {
                 Look::Text(encoding) => encoding,
                 Look::Binary(byte) => return Err(DataError::Binary { file: file.to_string(), byte }),
             },
         };
-        let input = Box::new(File::open(path).map_err(io)?);
-        Ok(Self::new(input, path, file, encoding))
+        Ok(Self::new(Box::new(input.open()?), path, file, encoding))
     }
 
     pub(crate) fn new(input: Box<dyn Read + Send>, path: &Path, file: &str, encoding: Encoding) -> Self {

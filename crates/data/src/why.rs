@@ -59,6 +59,13 @@ pub enum Why {
         /// The column.
         text: String,
     },
+    /// Documents, each read whole.
+    Documents {
+        /// How many.
+        count: usize,
+        /// Their formats.
+        formats: Vec<String>,
+    },
     /// Two columns without names, told apart by their values.
     Nameless {
         /// The column with few values.
@@ -101,6 +108,10 @@ impl fmt::Display for Why {
                 write!(f, "\"{text}\" is a text and \"{category}\" its category")
             }
             Why::PlainText { text } => write!(f, "\"{text}\" is plain text and no column is its answer"),
+            Why::Documents { count, formats } => {
+                let s = if *count == 1 { "" } else { "s" };
+                write!(f, "{count} document{s} ({}) to learn the text of", formats.join(", "))
+            }
             Why::Nameless { category, categories, rows, text, texts } => write!(
                 f,
                 "there is no header; \"{category}\" has {categories} different values in the first {rows} rows, as \

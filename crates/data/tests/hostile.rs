@@ -65,7 +65,7 @@ fn encodings_are_found_and_broken_bytes_are_named() {
         ];
         for (bytes, encoding) in files {
             let loaded = load(name, bytes).unwrap_or_else(|e| panic!("{name} {encoding:?}: {e}"));
-            assert_eq!(loaded.sources[0].found.encoding, encoding, "{name}");
+            assert_eq!(loaded.sources[0].found.encoding, Some(encoding), "{name}");
             let shown: Vec<&str> = loaded.examples.iter().map(|e| e.messages[0].content.as_str()).collect();
             assert_eq!(shown, ["我的卡丢了，怎么办？", "余额是多少？\n谢谢"], "{name} {encoding:?}");
         }

@@ -116,7 +116,12 @@ pub(crate) fn load(file: &Path, sets: &[String]) -> anyhow::Result<Loaded> {
 pub(crate) fn source(lang: Lang, found: &SourceFound) -> String {
     let file = &found.file;
     let why = found.schema.as_ref().map(|s| messages::why(lang, &s.why)).unwrap_or_default();
-    say!(lang, "  {file}: {why}", "  {file}：{why}")
+    let mut text = say!(lang, "  {file}: {why}", "  {file}：{why}");
+    for (document, note) in &found.notes {
+        let note = messages::note(lang, note);
+        text += &say!(lang, "\n    {document}: {note}", "\n    {document}：{note}");
+    }
+    text
 }
 
 /// The command as it was typed, fit to be typed again.

@@ -1,7 +1,7 @@
 //! Data files and their rows.
 use std::error::Error;
 
-use nurture_data::{DataError, RowProblem, TokenError, Why};
+use nurture_data::{DataError, DocumentProblem, Note, RowProblem, TokenError, Why, page_list};
 
 use super::system;
 use crate::lang::Lang;
@@ -31,6 +31,9 @@ fn why_zh(why: &Why) -> String {
         Why::Question { question, answer } => format!("“{question}”是问题，“{answer}”是它的答案"),
         Why::Category { text, category } => format!("“{text}”是文本，“{category}”是它的类别"),
         Why::PlainText { text } => format!("“{text}”是纯文本，没有哪一列是它的答案"),
+        Why::Documents { count, formats } => {
+            format!("{count} 份文档（{}），学习其文本", formats.join("、"))
+        }
         Why::Nameless { category, categories, rows, text, texts } => format!(
             "没有表头；前 {rows} 行里“{category}”有 {categories} 个不同的值，像是类别，“{text}”有 {texts} 个"
         ),
@@ -57,7 +60,16 @@ fn file(e: &DataError) -> Option<String> {
             format!("{file}：第 {byte} 字节是零：这不是文本文件；请给出它的文本、csv 或 json 导出")
         }
         DataError::UnknownFormat { file } => format!(
-            "{file}：从文件名和第一个字符都看不出格式；请用 .jsonl、.json、.csv、.tsv 或 .txt 作扩展名"
+            "{file}：从文件名和第一个字符都看不出格式；请用 .jsonl、.json、.csv、.tsv、.parquet、.xlsx、.txt、.md、.html、.docx、.pdf 或 .zip 作扩展名"
+        ),
+        DataError::Document { file, problem } => format!("{file}：{}", document(problem)),
+        DataError::BadDocument { file, problem } => format!(
+            "{file}：{}。或设 data.on_bad_row = \"drop\" 跳过这样的文件（每个都会记入账本）",
+            document(problem)
+        ),
+        DataError::FolderLoop { path, depth } => format!(
+            "{}：这个文件夹又绕回它上层的文件夹，或已深入 {depth} 层；请去掉链接，或直接写明要用的文件夹",
+            path.display()
         ),
         DataError::RowTooLong { file, line, cap } => {
             format!("{file}:{line}：从这里开始的一行超过 {cap} 字节；请看是否有没闭合的引号，或缺了换行")
@@ -102,10 +114,75 @@ fn file(e: &DataError) -> Option<String> {
     })
 }
 
+/// What is wrong with a document; goes on after the file's name.
+fn document(problem: &DocumentProblem) -> String {
+    match problem {
+        DocumentProblem::OtherFormat { format, found } => match found {
+            Some(found) => {
+                format!("这不是 {format} 文件（看起来是 {found}）；请改正扩展名，或另存为 {format}")
+            }
+            None => format!("这不是 {format} 文件"),
+        },
+        DocumentProblem::Broken { format, what } => {
+            format!("{format} 文件损坏：{what}；请用原来的程序打开，重新保存")
+        }
+        DocumentProblem::Encrypted => "它有密码；请另存一份不带密码的".into(),
+        DocumentProblem::TooLarge { what, cap } => {
+            format!("解开后（{what}）超过 {cap} 字节，像是用来耗尽内存的文件；若是正常文件，请拆小")
+        }
+        DocumentProblem::TooMany { what, cap } => {
+            format!("结构（{what}）超过 {cap}，像是用来拖垮读取程序的文件；若是正常文件，请拆小")
+        }
+        DocumentProblem::Doctype => {
+            "它的 XML 声明了文档类型，办公软件从不这样写，而且可能无限膨胀；不予读取".into()
+        }
+        DocumentProblem::Scanned { pages } => {
+            format!("共 {pages} 页，没有文字：是扫描件或图画；请先做文字识别（OCR），例如 ocrmypdf")
+        }
+        DocumentProblem::NoText => "里面没有文字".into(),
+        DocumentProblem::Encoding { byte, encoding } => {
+            format!("第 {byte} 字节不是合法的 {encoding}；请把文件存为 UTF-8")
+        }
+        DocumentProblem::Binary { byte } => format!("第 {byte} 字节是零：这不是文本文件"),
+        DocumentProblem::NotRead { ending } => format!("不读取以“{ending}”结尾的文件"),
+        DocumentProblem::NestedArchive => "压缩包里的压缩包不会打开；请先解压".into(),
+        DocumentProblem::Unpack { what } => format!("解不开：{what}"),
+        DocumentProblem::NotAFile => "它既不是文件也不是文件夹".into(),
+        other => other.to_string(),
+    }
+}
+
+/// What a reader left out although it may matter.
+pub fn note(lang: Lang, note: &Note) -> String {
+    if lang == Lang::En {
+        return note.to_string();
+    }
+    match note {
+        Note::Scanned { pages, of } => format!(
+            "{of} 页中有 {} 页只有图、没有文字（扫描件？），未读取：第 {} 页",
+            pages.len(),
+            page_list(pages)
+        ),
+        Note::Unmapped { pages, characters } => format!(
+            "{} 页上有 {characters} 个字符，字体没有说明是什么字，已略去：第 {} 页",
+            pages.len(),
+            page_list(pages)
+        ),
+        Note::RunningLines { lines, example } => {
+            format!("略去了页边重复出现的 {lines} 行（页眉、页码），例如“{example}”")
+        }
+        Note::OtherSheets { read, others } => format!(
+            "读取了工作表“{read}”；另有未读取的：{}；要读其中之一，请写 part = \"表名\"",
+            others.join("、")
+        ),
+    }
+}
+
 fn row(problem: &RowProblem) -> Option<String> {
     Some(match problem {
         RowProblem::BrokenJson { column, what } => format!("第 {column} 列处 JSON 断了：{what}"),
         RowProblem::NotAnObject { .. } => "这一行是 JSON，但不是带字段的对象".into(),
+        RowProblem::Document(problem) => document(problem),
         RowProblem::DuplicateKey { key } => format!("键“{key}”在这一行里出现了两次"),
         RowProblem::FieldCount { expected, found } => {
             format!("这一行有 {found} 个字段，第一行有 {expected} 个")

@@ -11,7 +11,7 @@ mod train;
 use std::error::Error;
 use std::io::{self, ErrorKind};
 
-pub use data::why;
+pub use data::{note, why};
 pub use hub::attempt;
 pub use train::warning;
 

@@ -532,13 +532,8 @@ fn train(
 fn inputs(r: &Recipe, texts: &Reading, keep: Vec<InputHash>) -> Result<Vec<InputHash>> {
     let mut out = keep;
     let mut add = |role: &str, path: &Path| -> Result<()> {
-        let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
-        out.push(InputHash {
-            role: role.to_string(),
-            path: path.display().to_string(),
-            sha256: sha256(&bytes),
-            bytes: bytes.len() as u64,
-        });
+        let (sha256, bytes) = input_hash(path)?;
+        out.push(InputHash { role: role.to_string(), path: path.display().to_string(), sha256, bytes });
         Ok(())
     };
     r.data.train.iter().try_for_each(|s| add("train", &s.path))?;
@@ -546,6 +541,24 @@ fn inputs(r: &Recipe, texts: &Reading, keep: Vec<InputHash>) -> Result<Vec<Input
     out.extend(texts.inputs());
     out.sort();
     Ok(out)
+}
+
+/// Hash and bytes of a source: of a file its own; of a folder that of all names and hashes below it. A
+/// `dataset_info.json` stands for the files beside it.
+fn input_hash(path: &Path) -> Result<(String, u64)> {
+    let folder = if path.ends_with("dataset_info.json") { path.parent() } else { None }.unwrap_or(path);
+    if !folder.is_dir() {
+        let bytes = std::fs::metadata(path).with_context(|| path.display().to_string())?.len();
+        return Ok((sha256_of(path)?, bytes));
+    }
+    let (mut names, mut all) = (String::new(), 0);
+    for file in nurture_data::files_below(folder)? {
+        let hash = sha256_of(&file)?;
+        all += std::fs::metadata(&file).with_context(|| file.display().to_string())?.len();
+        let name = file.strip_prefix(folder).unwrap_or(&file).to_string_lossy().replace('\\', "/");
+        names += &format!("{hash}  {name}\n");
+    }
+    Ok((sha256(names.as_bytes()), all))
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> String {

@@ -118,13 +118,8 @@ pub(super) fn read(files: &[PathBuf], watch: &mut dyn Watch) -> Result<Texts> {
     loaded.sources.iter().for_each(|s| watch.event(Event::Source(s)));
     let mut inputs = Vec::new();
     for path in files {
-        let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
-        inputs.push(InputHash {
-            role: "birth".to_string(),
-            path: path.display().to_string(),
-            sha256: sha256(&bytes),
-            bytes: bytes.len() as u64,
-        });
+        let (sha256, bytes) = super::super::input_hash(path)?;
+        inputs.push(InputHash { role: "birth".to_string(), path: path.display().to_string(), sha256, bytes });
     }
     let (mut chinese, mut other) = (Vec::new(), Vec::new());
     let mut seen = std::collections::HashSet::new();
