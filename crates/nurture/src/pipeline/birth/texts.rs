@@ -3,7 +3,7 @@
 use super::super::{Event, Watch, sha256, texts::parts};
 use crate::recipe::InputHash;
 use crate::said;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use nurture_data::{LoadOptions, Mapping, SchemaKind, SourceSpec, load_training};
 use std::path::PathBuf;
 
