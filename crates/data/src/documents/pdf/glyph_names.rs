@@ -11,7 +11,7 @@ pub(super) fn text(name: &str) -> Option<String> {
         return Some(letters.1.to_string());
     }
     if base.contains('_') {
-        return base.split('_').map(|part| one(part)).collect();
+        return base.split('_').map(one).collect();
     }
     None
 }
