@@ -187,6 +187,7 @@ impl Comparison {
         same("kind of exam", &base.info.kind, &tuned.info.kind)?;
         same("scorer", &base.info.scorer, &tuned.info.scorer)?;
         same("mode", &base.info.mode, &tuned.info.mode)?;
+        same("manner of asking", &base.info.manner, &tuned.info.manner)?;
         let pairs = pair(base, tuned)?;
         let column = |f: &dyn Fn(&ItemResult) -> bool| -> (Vec<bool>, Vec<bool>) {
             pairs.iter().map(|(b, t)| (f(b), f(t))).unzip()

@@ -19,10 +19,10 @@ pub mod verdict;
 
 pub use compare::{Changed, Comparison, Gain, LabelChange, Paired, Side};
 pub use error::EvalError;
-pub use exam::{Examinee, Item, SitError};
+pub use exam::{Ask, Examinee, Hear, Item, Manner, Paper, Pick, SitError};
 pub use perplexity::{PerplexityComparison, PerplexityResult, WindowNll};
 pub use result::{ExamFiles, ExamInfo, ExamKind, ExamResult, ItemResult, Mode, Model, Refusals, Role};
-pub use verdict::{Finding, Gate, Verdict, VerdictKind};
+pub use verdict::{Asked, Finding, Gate, Verdict, VerdictKind};
 pub use windows::{Window, WindowScheme, llama_cpp_windows, strided_windows};
 
 pub(crate) use compare::same;

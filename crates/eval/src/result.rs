@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::EvalError;
 use crate::score::{Scorer, refusal};
 use crate::stats::{Bootstrap, ConfusionMatrix, DEFAULT_BINS, Interval, calibration, wilson};
+use crate::{EvalError, Manner};
 
 /// How the forward pass computed; every figure names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -74,6 +74,9 @@ pub struct ExamInfo {
     pub scorer: Option<Scorer>,
     /// How the forward pass computes.
     pub mode: Mode,
+    /// How it is put to the model.
+    #[serde(default)]
+    pub manner: Manner,
 }
 
 /// One item and its answer: one line of the items' file.
@@ -96,7 +99,8 @@ pub struct ItemResult {
     /// Natural logarithm of the answer's probability given the prompt, where it was computed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logprob: Option<f64>,
-    /// Share of the answer's probability among all allowed answers, where all were scored.
+    /// Probability of the answer among all allowed answers: its share of their likelihoods where all were scored, else the
+    /// product of its tokens' probabilities among those that an answer could go on with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probability: Option<f64>,
     /// Tokens of the prompt.
@@ -331,7 +335,13 @@ pub(crate) mod tests {
             answer_tokens: 3,
             cut: false,
         });
-        let info = ExamInfo { name: "desk".into(), kind: ExamKind::Label, scorer: None, mode: Mode::Exact };
+        let info = ExamInfo {
+            name: "desk".into(),
+            kind: ExamKind::Label,
+            scorer: None,
+            mode: Mode::Exact,
+            manner: Manner::default(),
+        };
         ExamResult::new(info, Model::new(role, "m"), items.collect(), 1.25).unwrap()
     }
 

@@ -21,10 +21,27 @@ use crate::Gain;
 /// Greatest corrected p-value of a shown gain.
 pub const ALPHA: f64 = 0.05;
 
+/// Which verdicts are good enough for a run: anything else is exit code 3.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Asked {
+    /// Deeper, and no narrower than allowed.
+    #[default]
+    Deeper,
+    /// Deeper, narrower or not.
+    DeeperOrNarrower,
+    /// Anything but worse.
+    NotWorse,
+    /// Whatever the exams show.
+    Nothing,
+}
+
 /// What a run is asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Gate {
+    /// Which verdicts are good enough.
+    pub asked: Asked,
     /// Gain in accuracy (or mean score) that an exam's whole interval must exceed.
     pub min_gain: f64,
     /// Greatest rise of bits per byte on general text, relative to the base, that counts as breadth kept.
@@ -107,7 +124,14 @@ impl Verdict {
 
     /// Whether the run reached what it was for; otherwise the program ends with exit code 3.
     pub fn passed(&self) -> bool {
-        self.kind == VerdictKind::Deeper
+        match self.gate.asked {
+            Asked::Deeper => self.kind == VerdictKind::Deeper,
+            Asked::DeeperOrNarrower => {
+                matches!(self.kind, VerdictKind::Deeper | VerdictKind::DeeperButNarrower)
+            }
+            Asked::NotWorse => self.kind != VerdictKind::Worse,
+            Asked::Nothing => true,
+        }
     }
 }
 
@@ -135,10 +159,27 @@ mod tests {
         Comparison, Mode, Model, PerplexityComparison, PerplexityResult, Role, WindowNll, WindowScheme,
     };
 
-    const GATE: Gate = Gate { min_gain: 0.02, max_breadth_loss: 0.05 };
+    const GATE: Gate = Gate { asked: Asked::Deeper, min_gain: 0.02, max_breadth_loss: 0.05 };
 
     fn gain(low: f64, high: f64, p: f64) -> Gain {
         Gain { diff: (low + high) / 2.0, ci: Interval { low, high }, p }
+    }
+
+    #[test]
+    fn the_gate_decides_what_is_good_enough() {
+        use VerdictKind::*;
+        let passes =
+            |kind, asked| Verdict { kind, gate: Gate { asked, ..GATE }, ..Verdict::default() }.passed();
+        for (asked, good) in [
+            (Asked::Deeper, &[Deeper][..]),
+            (Asked::DeeperOrNarrower, &[Deeper, DeeperButNarrower]),
+            (Asked::NotWorse, &[Deeper, DeeperButNarrower, NotShown]),
+            (Asked::Nothing, &[Deeper, DeeperButNarrower, NotShown, Worse]),
+        ] {
+            for kind in [Deeper, DeeperButNarrower, NotShown, Worse] {
+                assert_eq!(passes(kind, asked), good.contains(&kind), "{asked:?} {kind:?}");
+            }
+        }
     }
 
     #[test]

@@ -24,6 +24,19 @@ impl Trie {
     /// # Errors
     /// Two equal answers, one that begins another, or an empty one.
     pub fn new(answers: &[Vec<u32>]) -> Result<Trie, InferError> {
+        Trie::of(answers, false)
+    }
+
+    /// The same where one answer may begin another: for [`Chooser::score`](crate::Chooser::score), which needs no end. A
+    /// greedy walk would stop at the shorter one.
+    ///
+    /// # Errors
+    /// Two equal answers, or an empty one.
+    pub fn nested(answers: &[Vec<u32>]) -> Result<Trie, InferError> {
+        Trie::of(answers, true)
+    }
+
+    fn of(answers: &[Vec<u32>], nested: bool) -> Result<Trie, InferError> {
         let mut nodes = vec![Node::default()];
         for (i, tokens) in answers.iter().enumerate() {
             if tokens.is_empty() {
@@ -31,7 +44,7 @@ impl Trie {
             }
             let mut at = 0;
             for &token in tokens {
-                if let Some(first) = nodes[at].answer {
+                if let Some(first) = nodes[at].answer.filter(|_| !nested) {
                     return Err(InferError::SameAnswers { first, second: i });
                 }
                 at = match nodes[at].next.binary_search_by_key(&token, |n| n.0) {
@@ -44,7 +57,7 @@ impl Trie {
                     }
                 };
             }
-            if nodes[at].answer.is_some() || !nodes[at].next.is_empty() {
+            if nodes[at].answer.is_some() || !(nested || nodes[at].next.is_empty()) {
                 let first = nodes[at].answer.unwrap_or_else(|| first_below(&nodes, at));
                 return Err(InferError::SameAnswers { first, second: i });
             }

@@ -1,18 +1,20 @@
 //! The exams of a run: items drawn once, sat by base and tuned model, every answer kept in a file.
 
+use super::journal::Journal;
 use super::{Event, Mark, Stopped, Training, Tuned, Watch, prepare, sha256, texts, write_json};
 use crate::engine::Model;
 use crate::lang::Said;
 use crate::recipe::{self, InputHash, Recipe, Resolved};
 use crate::said;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use nurture_data::{Example, Fate, Ledger, Overlap, overlap, stratified};
 use nurture_eval::{
-    Comparison, ExamFiles, ExamInfo, ExamResult, Examinee, Item, Mode, Model as Named, PerplexityComparison,
-    PerplexityResult, Role, SitError, stats::Bootstrap,
+    Comparison, ExamFiles, ExamInfo, ExamResult, Examinee, Item, Mode, Model as Named, Paper,
+    PerplexityComparison, PerplexityResult, Role, SitError, stats::Bootstrap,
 };
 use nurture_formats::write_atomic;
 use nurture_hub::Pulled;
+use nurture_text::Message;
 use std::path::{Path, PathBuf};
 
 /// One exam with its items and results.
@@ -70,7 +72,8 @@ pub(super) fn draw(
         .zip(&resolved.exams)
         .filter(|(e, _)| e.kind != Some(recipe::ExamKind::Perplexity));
     for (paper, (_, plan)) in papers.into_iter().zip(plans) {
-        let prepare::ExamPaper { name, kind, scorer, max_tokens, mut loaded } = paper;
+        let prepare::ExamPaper { name, kind, scorer, max_tokens, manner, shots, mut loaded } = paper;
+        let turns = worked(&name, manner.shots, shots, &loaded.examples, resolved.seed)?;
         let of = loaded.examples.len();
         let shared = overlap(&loaded.examples, &training.loaded.examples);
         let also: std::collections::HashSet<&str> = shared.iter().map(|o| o.exam.as_str()).collect();
@@ -108,8 +111,8 @@ pub(super) fn draw(
             })
             .collect();
         exams.push(Exam {
-            info: ExamInfo { name, kind, scorer, mode: Mode::Exact },
-            items: prepare::items(&drawn, kind),
+            info: ExamInfo { name, kind, scorer, mode: Mode::Exact, manner },
+            items: after(&turns, prepare::items(&drawn, kind)),
             of,
             stratified: plan.stratified && drawn.len() < of,
             labels: loaded.labels.as_ref().map(|l| l.sorted().to_vec()).unwrap_or_default(),
@@ -120,6 +123,38 @@ pub(super) fn draw(
         });
     }
     Ok(Depth { exams })
+}
+
+/// Turns of the worked examples of an exam: drawn evenly by seed, none of them an item of the exam.
+fn worked(name: &str, count: usize, from: Vec<Example>, exam: &[Example], seed: u64) -> Result<Vec<Message>> {
+    let taken = overlap(&from, exam);
+    let also: std::collections::HashSet<&str> = taken.iter().map(|o| o.exam.as_str()).collect();
+    let fit: Vec<Example> =
+        from.into_iter().filter(|e| e.expected().is_some() && !also.contains(e.id.as_str())).collect();
+    if fit.len() < count {
+        let there = fit.len();
+        bail!(said!(
+            "{name}: {count} worked examples are asked for (shots), but shots_from holds {there} that are not in the exam",
+            "{name}：要求 {count} 个示例（shots），但 shots_from 里不在考题中的只有 {there} 个"
+        ));
+    }
+    let strata: Vec<&str> = fit.iter().map(Example::stratum).collect();
+    let mut out = Vec::new();
+    for i in stratified(&strata, count, seed) {
+        let Some(e) = fit.get(i) else { continue };
+        out.extend(e.prompt().iter().filter(|m| m.role != "system").cloned());
+        out.push(Message::new("assistant", e.expected().unwrap_or_default()));
+    }
+    Ok(out)
+}
+
+/// Items with worked examples behind their system turn.
+fn after(turns: &[Message], mut items: Vec<Item>) -> Vec<Item> {
+    for item in &mut items {
+        let at = item.messages.iter().take_while(|m| m.role == "system").count();
+        item.messages.splice(at..at, turns.iter().cloned());
+    }
+    items
 }
 
 /// Opens the texts of the recipe.
@@ -235,22 +270,29 @@ impl Depth {
                 }
                 None => {
                     let what = Said::new(&exam.info.name, &exam.info.name);
+                    let paper =
+                        Paper { items: &exam.items, labels: &exam.labels, max_tokens: exam.max_tokens };
+                    let (mut journal, already) =
+                        Journal::open(&file("part.jsonl"), &exam.info, &who, &paper)?;
+                    if !already.is_empty() {
+                        let (name, n, all) = (&exam.info.name, already.len(), exam.items.len());
+                        watch.event(Event::Reused(said!(
+                            "{name}: goes on after {n} of {all} answers",
+                            "{name}：已有 {n} 个答案，共 {all} 题，继续"
+                        )));
+                    }
+                    let mut hear = |new: &[nurture_eval::ItemResult], done, all| {
+                        journal.write(new)?;
+                        watch.event(Event::Progress(&what, done, all));
+                        Ok(!watch.stopped())
+                    };
                     let r = examinee
-                        .sit(
-                            exam.info.clone(),
-                            who.clone(),
-                            &exam.items,
-                            &exam.labels,
-                            exam.max_tokens,
-                            |done, all| {
-                                watch.event(Event::Progress(&what, done, all));
-                                !watch.stopped()
-                            },
-                        )
+                        .sit(exam.info.clone(), who.clone(), paper, already, &mut hear)
                         .map_err(stop)?;
                     let files = r.to_files()?;
                     write_atomic(file("jsonl"), files.items.as_bytes())?;
                     write_atomic(file("json"), files.summary.as_bytes())?;
+                    journal.done();
                     r
                 }
             };

@@ -49,7 +49,7 @@ const FREE: [&str; 9] = [
 ];
 
 /// Gates of the verdict: they change what is said of the results, not the results.
-const GATES: [&str; 2] = ["eval.min_gain", "eval.max_breadth_loss"];
+const GATES: [&str; 3] = ["eval.gate", "eval.min_gain", "eval.max_breadth_loss"];
 
 /// Takes the folder for this process: two runs in one would spoil each other.
 pub(super) fn take(dir: &Path) -> Result<File> {

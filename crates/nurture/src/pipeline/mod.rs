@@ -11,6 +11,7 @@ mod exams;
 mod facts;
 mod fit;
 mod folder;
+mod journal;
 mod pack;
 mod prepare;
 mod report;
@@ -538,6 +539,7 @@ fn inputs(r: &Recipe, texts: &Reading, keep: Vec<InputHash>) -> Result<Vec<Input
     };
     r.data.train.iter().try_for_each(|s| add("train", &s.path))?;
     r.eval.depth.iter().try_for_each(|e| add("depth", &e.path))?;
+    r.eval.depth.iter().filter_map(|e| e.shots_from.as_ref()).try_for_each(|p| add("shots", p))?;
     out.extend(texts.inputs());
     out.sort();
     Ok(out)

@@ -10,7 +10,7 @@ use nurture_data::{
     OverLong, PromptTemplate, SchemaKind, SourceSpec, TokenExample, document_sequences, fit_lengths,
     load_exam, load_training,
 };
-use nurture_eval::{ExamKind, Item, score::Scorer};
+use nurture_eval::{ExamKind, Item, Manner, score::Scorer};
 use std::path::Path;
 
 /// Training data, ready for the network.
@@ -35,11 +35,15 @@ pub struct ExamPaper {
     pub scorer: Option<Scorer>,
     /// longest free answer
     pub max_tokens: usize,
+    /// how it is put to the model
+    pub manner: Manner,
+    /// worked examples to choose from
+    pub shots: Vec<Example>,
     /// what was read
     pub loaded: Loaded,
 }
 
-fn word<T: serde::de::DeserializeOwned>(word: &str) -> Option<T> {
+pub(super) fn word<T: serde::de::DeserializeOwned>(word: &str) -> Option<T> {
     serde_json::from_value(serde_json::Value::String(word.to_string())).ok()
 }
 
@@ -254,19 +258,22 @@ pub(super) fn exams(
             Some(recipe::ExamKind::Free) if exam.user.is_some() => Some(SchemaKind::QuestionAnswer),
             _ => None,
         };
-        let spec = spec(
-            &exam.path,
-            Columns {
-                kind,
-                user: &exam.user,
-                answer: &exam.answer,
-                options: &exam.options,
-                context: &exam.context,
-                system: &exam.system,
-                encoding: exam.encoding,
-            },
-        )?;
-        let loaded = load_exam(&[spec], &load_options(r), labels)?;
+        let columns = || Columns {
+            kind,
+            user: &exam.user,
+            answer: &exam.answer,
+            options: &exam.options,
+            context: &exam.context,
+            system: &exam.system,
+            encoding: exam.encoding,
+        };
+        let mut options = load_options(r);
+        options.template.choices = word(exam.options_as.word()).unwrap_or_default();
+        let loaded = load_exam(&[spec(&exam.path, columns())?], &options, labels)?;
+        let shots = match &exam.shots_from {
+            Some(path) if exam.shots > 0 => load_exam(&[spec(path, columns())?], &options, labels)?.examples,
+            _ => Vec::new(),
+        };
         loaded.sources.iter().for_each(|s| watch.event(Event::Source(s)));
         let found = kind_of(&exam.path, &loaded.examples)?;
         let wanted = match exam.kind {
@@ -291,7 +298,23 @@ pub(super) fn exams(
         }
         // the words of the recipe are those of the scorers
         let scorer = (wanted == ExamKind::Free).then(|| word(exam.score.word()).unwrap_or(Scorer::Exact));
-        out.push(ExamPaper { name, kind: wanted, scorer, max_tokens: exam.max_tokens, loaded });
+        if !shots.is_empty() && kind_of(&exam.path, &shots)? != found {
+            let path = exam.shots_from.as_deref().unwrap_or(&exam.path).display();
+            bail!(said!(
+                "{path}: the worked examples ask for another kind of answer than the exam",
+                "{path}：示例要的答案与考题种类不同"
+            ));
+        }
+        let manner = Manner {
+            ask: word(exam.ask.word()).unwrap_or_default(),
+            pick: match wanted {
+                ExamKind::Free => nurture_eval::Pick::default(),
+                _ => word(exam.pick.word()).unwrap_or_default(),
+            },
+            shots: exam.shots,
+        };
+        let max_tokens = exam.max_tokens;
+        out.push(ExamPaper { name, kind: wanted, scorer, max_tokens, manner, shots, loaded });
     }
     Ok(out)
 }

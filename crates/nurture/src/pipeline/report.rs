@@ -1,7 +1,7 @@
 //! Fills the report from everything that the stages left.
 
 use super::exams::{Depth, Exam, Reading};
-use super::{Context, Training, Tuned, facts};
+use super::{Context, Training, Tuned, facts, prepare};
 use crate::engine::Model;
 use crate::lang::Said;
 use crate::recipe::{self, InputHash, Resolved};
@@ -9,11 +9,15 @@ use crate::report::data::*;
 use crate::said;
 use anyhow::Result;
 use nurture_data::SourceLedger;
+use nurture_eval::stats::calibration;
 use nurture_eval::{Comparison, ExamKind, Gain, Gate, PerplexityComparison, Verdict};
 use nurture_hub::Pulled;
 use nurture_train::{Forecast, METRICS, Outcome, Subject, read_metrics};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Bins of the picture of calibration: few enough that each holds some items.
+const BINS: usize = 10;
 
 pub(super) struct Parts<'a> {
     pub(super) dir: &'a Path,
@@ -44,7 +48,11 @@ pub(super) fn put_together(p: &Parts<'_>) -> Result<ReportData> {
         &exams.iter().map(|(_, c)| c.gain()).collect::<Vec<Gain>>(),
         &own.iter().map(PerplexityComparison::gain).collect::<Vec<Gain>>(),
         &general.iter().map(PerplexityComparison::rise).collect::<Vec<f64>>(),
-        Gate { min_gain: r.eval.min_gain, max_breadth_loss: r.eval.max_breadth_loss },
+        Gate {
+            asked: prepare::word(r.eval.gate.word()).unwrap_or_default(),
+            min_gain: r.eval.min_gain,
+            max_breadth_loss: r.eval.max_breadth_loss,
+        },
     );
     let metrics = read_metrics(p.dir.join(METRICS)).unwrap_or_default();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
@@ -188,6 +196,12 @@ fn exam(e: &Exam, c: &Comparison) -> ExamReport {
     };
     let f1 = |i: usize| e.results[i].as_ref().and_then(|r| r.macro_f1);
     let gain = c.gain();
+    let bins = |i: usize| {
+        let items = e.results[i].as_ref().map(|r| &r.items[..]).unwrap_or_default();
+        let told: Option<Vec<(f64, bool)>> =
+            items.iter().map(|i| i.probability.map(|p| (p, i.correct))).collect();
+        told.and_then(|t| calibration(&t, BINS).ok()).map(|c| c.bins).unwrap_or_default()
+    };
     let confusions = |s: &nurture_eval::Side| {
         s.confusions
             .iter()
@@ -208,6 +222,8 @@ fn exam(e: &Exam, c: &Comparison) -> ExamReport {
         stratified: e.stratified,
         labels: if c.info.kind == ExamKind::Label { e.labels.len() as u64 } else { 0 },
         scorer: c.info.scorer.map(|s| word_of(&s)).unwrap_or_default(),
+        manner: c.info.manner,
+        calibration: [bins(0), bins(1)],
         graded,
         majority_accuracy: c.majority_accuracy,
         base: mark(&c.base, f1(0)),

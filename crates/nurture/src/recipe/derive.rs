@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::fields::{Effort, Exam, Optimiser, Recipe, Schedule};
 use crate::lang::Said;
 use crate::said;
+use nurture_eval::stats::{INDEPENDENT_DISCORDANT_RATE, minimum_detectable};
 
 /// What a setting of the dial stands for.
 #[derive(Clone, Copy, Debug)]
@@ -370,7 +371,7 @@ fn plan(exam: &Exam, index: usize, of: usize, dial: &Dial, notes: &mut Notes) ->
     notes.add(&format!("eval.depth[{index}].items"), items.to_string(), exam.items == Some(items), || {
         // Half the widest 95 % interval of a share, in points.
         let half = (98.0 / (items.max(1) as f64).sqrt()).ceil();
-        if items < of {
+        let accuracy = if items < of {
             said!(
                 "drawn from {of}: an accuracy is known to about ±{half} points or better",
                 "从 {of} 题中抽取：正确率的误差约 ±{half} 个百分点以内"
@@ -380,7 +381,19 @@ fn plan(exam: &Exam, index: usize, of: usize, dial: &Dial, notes: &mut Notes) ->
                 "all items: an accuracy is known to about ±{half} points or better",
                 "全部题目：正确率的误差约 ±{half} 个百分点以内"
             )
-        }
+        };
+        // the worst case of two models that have nothing to do with each other
+        let power = match minimum_detectable(items, INDEPENDENT_DISCORDANT_RATE) {
+            Some(least) => {
+                let least = (least * 1e3).ceil() / 10.0;
+                said!(
+                    "; a gain of {least} points or more is found in four runs of five",
+                    "；{least} 个百分点以上的增益，五次中有四次能看出来"
+                )
+            }
+            None => said!("; so few items cannot show any gain", "；题目太少，看不出任何增益"),
+        };
+        Said::new(accuracy.en + &power.en, accuracy.zh + &power.zh)
     });
     ExamPlan { name, items, of, stratified: exam.stratified }
 }

@@ -282,6 +282,9 @@ section! { Eval ["How to examine: depth in the own field against breadth kept.",
         "[\"general-mini\"]",
         ["General texts on which both models' perplexity is measured: a name that ships with the project, or a path to a text file.",
          "测两个模型困惑度的通用文本：项目自带的名字，或文本文件的路径。"];
+    gate: Gate = Gate::Deeper, Kind::Choice(Gate::CHOICES), Absent::Default, "\"not_worse\"",
+        ["Which verdicts are good enough; any other ends the program with exit code 3.",
+         "哪些结论算达标；其余结论使程序以退出码 3 结束。"];
     min_gain: f64 = 0.0, SHARE, Absent::Default, "0.05",
         ["Gain in accuracy that the whole 95 % interval must exceed for the verdict “deeper” (0.05 = 5 points); its paired p-value must be below 0.05 too.",
          "判为“更深”所需的正确率增益，95% 区间须整个高于它（0.05 = 5 个百分点），且配对 p 值须小于 0.05。"];
@@ -320,6 +323,19 @@ section! { Exam ["One exam of the own field.", "一场本领域的考试。"] {
         ["How a free answer is compared with the right one.", "自由作答怎样与正确答案比较。"];
     max_tokens: usize = 64, Kind::Integer { min: 1, max: 65_536 }, Absent::Default, "128",
         ["Longest free answer in tokens.", "自由作答最长多少词元。"];
+    ask: Ask = Ask::Chat, Kind::Choice(Ask::CHOICES), Absent::Default, "\"plain\"",
+        ["In what form the model reads an item.", "模型以什么形式读题。"];
+    options_as: OptionsAs = OptionsAs::Letters, Kind::Choice(OptionsAs::CHOICES), Absent::Default, "\"texts\"",
+        ["What the answer to a choice is: the letter of an option, or its text.", "选择题的答案是什么：选项的字母，或选项的文字。"];
+    pick: Pick = Pick::Greedy, Kind::Choice(Pick::CHOICES), Absent::Default, "\"likelihood\"",
+        ["How one answer of several is chosen.", "怎样从几个答案里选出一个。"];
+    shots: usize = 0, Kind::Integer { min: 0, max: 64 }, Absent::Default, "5",
+        ["Worked examples before each question (few-shot), the same for every item; they come from `shots_from`.",
+         "每题之前的示例数（少样本），各题相同；取自 `shots_from`。"];
+    shots_from: Option<PathBuf> = None, Kind::Path,
+        Absent::Means(Text::new("there are no worked examples", "没有示例")), "\"data/shots.jsonl\"",
+        ["File of worked examples, in the form of the exam. It must not be the exam; rows that also stand in the exam are left out.",
+         "示例文件，形式与考题相同。不得就是考题文件；与考题相同的行会剔除。"];
 } }
 
 section! { Export ["What is written for other tools.", "为其他工具写出什么。"] {
@@ -477,6 +493,35 @@ ExamKind {
         "所有题共用一组标签；模型只能答其中之一。"];
     Free = "free" ["The model writes freely; `score` compares.", "模型自由作答；按 `score` 比较。"];
     Perplexity = "perplexity" ["Plain text of the field: perplexity and bits per byte.", "本领域的纯文本：困惑度与每字节比特数。"];
+} }
+
+choices! { /// Which verdicts are good enough.
+Gate {
+    Deeper = "deeper" ["Deeper, and no narrower than allowed.", "更深，且没有超出允许的变窄。"];
+    DeeperOrNarrower = "deeper_or_narrower" ["Deeper, narrower or not.", "更深，不论是否变窄。"];
+    NotWorse = "not_worse" ["Anything but worse.", "只要不变差。"];
+    Nothing = "nothing" ["Whatever the exams show.", "不论考试结果。"];
+} }
+
+choices! { /// In what form the model reads an item.
+Ask {
+    Chat = "chat" ["Turns of a conversation, by the model's chat template.", "对话轮次，按模型的对话模板。"];
+    Plain = "plain" ["One plain text without a template, the answer behind the question: for base models, and as evaluation harnesses ask.",
+        "不用模板的纯文本，答案接在问题之后：用于基座模型，也是评测框架的问法。"];
+} }
+
+choices! { /// What the answer to a choice is.
+OptionsAs {
+    Letters = "letters" ["The question lists the options as `A. …`, the answer is a letter.", "问题里列出 `A. …`，答案是字母。"];
+    Texts = "texts" ["The question stands alone, the answer is an option's text.", "只有问题，答案是选项的文字。"];
+} }
+
+choices! { /// How one answer of several is chosen.
+Pick {
+    Greedy = "greedy" ["What greedy decoding gives where it can give nothing else. Cheapest.", "只能从中作答时贪心解码给出的答案。最省。"];
+    Likelihood = "likelihood" ["The most likely answer (`acc` of evaluation harnesses).", "似然最大的答案（评测框架的 `acc`）。"];
+    PerToken = "per_token" ["The likeliest by the mean of its tokens.", "按词元平均，似然最大的答案。"];
+    PerChar = "per_char" ["The likeliest by its characters (`acc_norm` of evaluation harnesses).", "按字符平均，似然最大的答案（评测框架的 `acc_norm`）。"];
 } }
 
 choices! { /// How a free answer is compared.

@@ -29,10 +29,10 @@ pub(crate) use derive::{Notes, thousands};
 pub use docs::{help, json_schema, markdown};
 pub use error::{Fault, Place, RecipeError};
 pub use fields::{
-    Adapter, AdapterInit, AdapterKind, Clean, Data, Effort, Encoding, Eval, Exam, ExamKind, Export,
-    ExportFormat, Keep, Labels, Language, Method, Model, NearDuplicates, Newborn, OnBadRow, OnDivergence,
-    Optimiser, OverLong, PersonalKind, Recipe, Run, Samples, Schedule, Score, Sensitive, Source, SourceKind,
-    Target, Train,
+    Adapter, AdapterInit, AdapterKind, Ask, Clean, Data, Effort, Encoding, Eval, Exam, ExamKind, Export,
+    ExportFormat, Gate, Keep, Labels, Language, Method, Model, NearDuplicates, Newborn, OnBadRow,
+    OnDivergence, Optimiser, OptionsAs, OverLong, PersonalKind, Pick, Recipe, Run, Samples, Schedule, Score,
+    Sensitive, Source, SourceKind, Target, Train,
 };
 pub use lock::{InputHash, Lock, TAKEN, lock};
 pub use overrides::Override;
@@ -152,6 +152,7 @@ impl Recipe {
             _ => {}
         }
         self.check_together(&place)?;
+        self.check_shots(&place)?;
         if self.run.name.is_none() {
             let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
             self.run.name = Some(if paths::is_file_name(&stem) { stem } else { "run".into() });
@@ -202,6 +203,29 @@ impl Recipe {
             if train.schedule.is_some_and(|s| s != Schedule::Constant) {
                 let why = said!("with it the rate does not fall", "用它时学习率不下降");
                 return Err(apart(place, "train.schedule", "train.optimiser = \"schedule_free\"", why));
+            }
+        }
+        Ok(())
+    }
+
+    /// Worked examples come from somewhere, and not from the exam.
+    fn check_shots(&self, place: &Place) -> Result<(), RecipeError> {
+        for (at, exam) in self.eval.depth.iter().enumerate() {
+            let key = |name: &str| format!("eval.depth[{at}].{name}");
+            match &exam.shots_from {
+                None if exam.shots > 0 => {
+                    if let Some(field) = Exam::SECTION.field("shots_from") {
+                        return Err(check::missing(place.clone(), &key("shots_from"), field));
+                    }
+                }
+                Some(path) if *path == exam.path => {
+                    let why = said!(
+                        "an exam that shows its own answers proves nothing: take other rows",
+                        "考题自带答案就什么也证明不了：请换别的数据"
+                    );
+                    return Err(apart(place, &key("shots_from"), &key("path"), why));
+                }
+                _ => {}
             }
         }
         Ok(())

@@ -249,6 +249,10 @@ pub struct ExamReport {
     pub labels: u64,
     /// How free answers are scored, in the recipe's word; empty for others.
     pub scorer: String,
+    /// How it was put to the models.
+    pub manner: nurture_eval::Manner,
+    /// Confidence against accuracy of base and tuned model, in bins; empty where there were no probabilities.
+    pub calibration: [Vec<nurture_eval::stats::CalibrationBin>; 2],
     /// Whether answers get a score between wrong and right (token F1): then `accuracy` is the mean score, and
     /// `paired` compares scores.
     pub graded: bool,

@@ -3,8 +3,10 @@ use super::data::{Changed, Confusion, ExamReport, ReportData, TextReport};
 use super::fmt;
 use super::lead::{breadth_kept, rise};
 use super::page::{Block, Case, Cell, Table, Tone, short};
+use super::plots;
 use crate::lang::Lang;
 use crate::say;
+use nurture_eval::{Ask, Pick};
 
 const CASES: usize = 10;
 const CONFUSIONS: usize = 10;
@@ -26,11 +28,13 @@ pub(crate) fn depth(lang: Lang, data: &ReportData) -> Vec<Block> {
 fn one(lang: Lang, exam: &ExamReport, blocks: &mut Vec<Block>) {
     blocks.push(Block::Sub(short(&exam.name, 80)));
     let (items, of, kind, mode) = (fmt::count(exam.items), fmt::count(exam.of), &exam.kind, &exam.mode);
-    blocks.push(Block::Para(say!(
-        lang,
-        "{items} of {of} items, kind {kind}, arithmetic mode {mode}; both models sat the same items.",
-        "{of} 题中的 {items} 题，类型 {kind}，计算模式 {mode}；两个模型考的是同样的题。"
-    )));
+    blocks.push(Block::Para(
+        say!(
+            lang,
+            "{items} of {of} items, kind {kind}, arithmetic mode {mode}; both models sat the same items.",
+            "{of} 题中的 {items} 题，类型 {kind}，计算模式 {mode}；两个模型考的是同样的题。"
+        ) + &manner(lang, exam),
+    ));
 
     let head = vec![
         (String::new(), false),
@@ -91,6 +95,7 @@ fn one(lang: Lang, exam: &ExamReport, blocks: &mut Vec<Block>) {
     );
     blocks.push(Block::Para(counts + &difference));
 
+    blocks.extend(plots::reliability(lang, exam));
     if !exam.changed.is_empty() {
         blocks.push(Block::Sub(lang.pick("Answers that changed", "改变了的回答").into()));
         blocks
@@ -105,6 +110,35 @@ fn one(lang: Lang, exam: &ExamReport, blocks: &mut Vec<Block>) {
         let title = say!(lang, "Each of the {count} labels", "{count} 个标签各自的成绩");
         blocks.push(Block::Fold(title, vec![labels(lang, exam)]));
     }
+}
+
+/// How the exam was put, where that is not the usual way.
+fn manner(lang: Lang, exam: &ExamReport) -> String {
+    let (manner, mut out) = (exam.manner, String::new());
+    if manner.ask == Ask::Plain {
+        out += lang.pick(" Asked as plain text, without a chat template.", "以纯文本提问，不用对话模板。");
+    }
+    if manner.shots > 0 {
+        let shots = manner.shots;
+        out += &say!(
+            lang,
+            " {shots} worked examples stand before each question.",
+            "每题之前有 {shots} 个示例。"
+        );
+    }
+    out += match manner.pick {
+        Pick::Greedy => "",
+        Pick::Likelihood => lang.pick(" The most likely answer counts.", "取似然最大的答案。"),
+        Pick::PerToken => lang.pick(
+            " The most likely answer counts, by the mean of its tokens.",
+            "取按词元平均似然最大的答案。",
+        ),
+        Pick::PerChar => lang.pick(
+            " The most likely answer counts, by the mean of its characters.",
+            "取按字符平均似然最大的答案。",
+        ),
+    };
+    out
 }
 
 /// Figures that only some exams have.

@@ -120,6 +120,53 @@ pub(crate) fn accuracies(lang: Lang, exams: &[ExamReport]) -> Option<Block> {
     Some(figure(caption.into(), text, draw))
 }
 
+/// How often answers are right, by how sure the model is of them: on the diagonal it can be believed. `None` without
+/// probabilities.
+pub(crate) fn reliability(lang: Lang, exam: &ExamReport) -> Option<Block> {
+    let points = |side: usize| -> Vec<[f64; 2]> {
+        let bins = exam.calibration.get(side).map(Vec::as_slice).unwrap_or_default();
+        bins.iter().filter(|b| b.items > 0).map(|b| [b.confidence, b.accuracy]).collect()
+    };
+    let lines = [points(0), points(1)];
+    if lines.iter().all(Vec::is_empty) {
+        return None;
+    }
+    let caption = lang.pick(
+        "Reliability: share of right answers (upwards) by the model's own probability; pale the base, dark the raised model. On the straight line the probability can be believed, below it the model is too sure",
+        "可靠性：横轴为模型自己给出的概率，纵轴为实际正确率；浅色为基座，深色为养成后。落在直线上说明概率可信，线下表示过于自信",
+    );
+    let draw = |width: f64| {
+        let side = width.min(320.0);
+        let (left, right, top, bottom) = (52.0, side - 12.0, 12.0, side - 40.0);
+        let mut svg = Svg::new(width, side);
+        let (x, y) =
+            (Scale { from: [0.0, 1.0], to: [left, right] }, Scale { from: [0.0, 1.0], to: [bottom, top] });
+        for tick in [0.0, 0.25, 0.5, 0.75, 1.0] {
+            let label = format!("{:.0}{}", tick * 100.0, lang.pick("\u{202f}%", "%"));
+            svg.line("grid", [left, y.at(tick)], [right, y.at(tick)]);
+            svg.text("tick", [left - 8.0, y.at(tick) + 4.0], Anchor::End, &label);
+            svg.text("tick", [x.at(tick), bottom + 18.0], Anchor::Middle, &label);
+        }
+        svg.line("axis", [left, bottom], [right, top]);
+        for (line, class) in lines.iter().zip(["was", "mean"]) {
+            let place: Vec<[f64; 2]> = line.iter().map(|p| [x.at(p[0]), y.at(p[1])]).collect();
+            svg.polyline(class, &place);
+            place.iter().for_each(|p| svg.dot(if class == "was" { "pale" } else { "point" }, *p));
+        }
+        svg.text("tick", [right, side - 4.0], Anchor::End, lang.pick("probability", "概率"));
+        svg
+    };
+    let names = [lang.pick("base", "基座"), lang.pick("raised", "养成后")];
+    let mut text = String::new();
+    for (name, side) in names.iter().zip(&exam.calibration) {
+        for bin in side.iter().filter(|b| b.items > 0) {
+            let (sure, right) = (fmt::percent(lang, bin.confidence), fmt::percent(lang, bin.accuracy));
+            text += &format!("{name}  {sure} → {right}  ({})\n", bin.items);
+        }
+    }
+    Some(figure(caption.into(), text, draw))
+}
+
 fn bar(svg: &mut Svg, x: &Scale, y: f64, mark: &Mark, class: &str) {
     svg.bar("track", [x.to[0], y], x.to[1] - x.to[0], 18.0);
     svg.bar(class, [x.to[0], y], x.at(mark.accuracy) - x.to[0], 18.0);

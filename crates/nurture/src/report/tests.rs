@@ -18,6 +18,8 @@ pub(crate) fn sample() -> ReportData {
         stratified: true,
         labels: 24,
         scorer: String::new(),
+        manner: nurture_eval::Manner::default(),
+        calibration: Default::default(),
         graded: false,
         majority_accuracy: Some(0.042),
         base: Mark {
@@ -87,7 +89,7 @@ pub(crate) fn sample() -> ReportData {
     };
     let verdict = Verdict {
         kind: VerdictKind::Deeper,
-        gate: Gate { min_gain: 0.02, max_breadth_loss: 0.05 },
+        gate: Gate { min_gain: 0.02, max_breadth_loss: 0.05, ..Gate::default() },
         exams: vec![Finding::Gain],
         texts: Vec::new(),
     };
@@ -204,7 +206,7 @@ fn replace(data: &ReportData, text: Option<&str>, number: Option<f64>) -> Report
     fn walk(value: &mut serde_json::Value, text: Option<&str>, key: &str) {
         match value {
             // what each exam shows: a word of a closed list, as the verdict's
-            serde_json::Value::String(_) if key == "exams" => {}
+            serde_json::Value::String(_) if ["exams", "asked", "ask", "pick"].contains(&key) => {}
             serde_json::Value::String(old) if key != "kind" || !old.contains('_') && old != "deeper" => {
                 if let Some(text) = text {
                     *old = text.to_string();
