@@ -1,6 +1,6 @@
-//! The linear layer of `fast` mode: stored weights × activations as bytes (`quantise.rs`), for one row as for thousands.
+//! The linear layer of `fast` mode: stored weights × activations as integers (`quantise.rs`), for one row as for thousands.
 //!
-//! For each run of 32 columns the products of bytes are summed exactly in integers; the sum joins the output by one
+//! For each run of 32 columns the products are summed exactly in integers; the sum joins the output by one
 //! fused multiply-add with the product of both scales, runs ascending from the bias (or +0), each followed by
 //! `minimum · sum of the activations` where the type has a minimum; the float LoRA product continues the chain. Rows,
 //! tiles, threads and instruction set do not change a bit.
@@ -12,6 +12,7 @@ use crate::linear::{Cpu, Forward, check_parts, linear_at, linear_forward, lora_h
 use crate::pool::Shares;
 use crate::quantise::{FINE, Group, PLANES, Quantised, SIDE};
 use crate::weight::{RUN, TILE_ROWS, Weight, offset, quads32, run_bytes, scales32};
+use std::mem::MaybeUninit;
 
 /// Bytes of weights that a task reads at least.
 const TASK_BYTES: usize = 16 * 1024;
@@ -169,27 +170,55 @@ unsafe fn tile_rows_any<D: Dot>(p: &Part<'_>, tile: usize, t: usize) {
 
 #[inline(always)]
 unsafe fn tile_rows_of<D: Dot, const T: usize>(p: &Part<'_>, tile: usize, t: usize) {
+    let bytes = p.weight.tile(tile).as_ptr();
+    let runs = p.x.runs();
+    // SAFETY: the caller's promise; a panel is filled before it is read.
+    unsafe {
+        if t < D::PANEL_FROM {
+            return all_rows::<D, T, _>(p, tile, t, 0, runs, &Stored { tile: bytes });
+        }
+        let mut panel = Panel::<D>::new();
+        let mut first = 0;
+        while first < runs {
+            let end = runs.min(first + DEEP);
+            panel.fill::<T>(bytes, first, end);
+            all_rows::<D, T, _>(p, tile, t, first, end, &panel);
+            first = end;
+        }
+    }
+}
+
+/// Runs `first .. end` of all rows.
+#[inline(always)]
+unsafe fn all_rows<D: Dot, const T: usize, S: Source<D>>(
+    p: &Part<'_>,
+    tile: usize,
+    t: usize,
+    first: usize,
+    end: usize,
+    source: &S,
+) {
     let mut row = 0;
     // SAFETY: the caller's promise; rows stay below `t`.
     unsafe {
         while D::ROWS >= 12 && t - row >= 12 {
-            block::<D, T, 12>(p, tile, row);
+            block::<D, T, 12, S>(p, tile, row, first, end, source);
             row += 12;
         }
         while D::ROWS >= 8 && t - row >= 8 {
-            block::<D, T, 8>(p, tile, row);
+            block::<D, T, 8, S>(p, tile, row, first, end, source);
             row += 8;
         }
         while D::ROWS >= 4 && t - row >= 4 {
-            block::<D, T, 4>(p, tile, row);
+            block::<D, T, 4, S>(p, tile, row, first, end, source);
             row += 4;
         }
         while D::ROWS >= 2 && t - row >= 2 {
-            block::<D, T, 2>(p, tile, row);
+            block::<D, T, 2, S>(p, tile, row, first, end, source);
             row += 2;
         }
         while row < t {
-            block::<D, T, 1>(p, tile, row);
+            block::<D, T, 1, S>(p, tile, row, first, end, source);
             row += 1;
         }
     }
@@ -198,15 +227,101 @@ unsafe fn tile_rows_of<D: Dot, const T: usize>(p: &Part<'_>, tile: usize, t: usi
 /// How far ahead of the products the weights are asked for.
 const AHEAD: usize = 2048;
 
-/// Steps of 16-bit sums that cannot overflow: a step adds at most 2 · 127 · (largest weight).
-const fn narrow_steps(dtype: DType) -> usize {
-    match dtype {
-        DType::Q2K | DType::Q3K => 8,                // 3, 7
-        DType::Q4_0 | DType::Q4_1 | DType::Q4K => 8, // 15
-        DType::Q5_0 | DType::Q5_1 | DType::Q5K => 4, // 31
-        DType::Q6K => 2,                             // 63
-        _ => 1,                                      // 128
+/// Where a block finds its weights.
+trait Source<D: Dot> {
+    /// Scales and minima of a run, those of its halves where they differ.
+    ///
+    /// # Safety
+    /// The run exists, and the instruction set of `D`.
+    unsafe fn scales<const T: usize>(&self, run: usize) -> [(D::L, D::L); 2];
+    /// Group `g` of four columns of a run.
+    ///
+    /// # Safety
+    /// As above; `g < 8`.
+    unsafe fn four<const T: usize>(&self, run: usize, g: usize) -> D::Four;
+    /// Asks memory for what the next runs need.
+    fn ask<const T: usize>(&self, run: usize);
+}
+
+/// The tile as it is stored.
+struct Stored {
+    tile: *const u8,
+}
+
+impl<D: Dot> Source<D> for Stored {
+    #[inline(always)]
+    unsafe fn scales<const T: usize>(&self, run: usize) -> [(D::L, D::L); 2] {
+        // SAFETY: the caller's promise.
+        unsafe { scales32::<D::L>(const { DType::nth(T) }, self.tile, run) }
     }
+    #[inline(always)]
+    unsafe fn four<const T: usize>(&self, run: usize, g: usize) -> D::Four {
+        let dtype = const { DType::nth(T) };
+        // SAFETY: the caller's promise.
+        unsafe { D::four(quads32::<D::L>(dtype, self.tile, run, g), dtype.signed()) }
+    }
+    #[inline(always)]
+    fn ask<const T: usize>(&self, run: usize) {
+        let bytes = run_bytes(const { DType::nth(T) });
+        ask(self.tile.wrapping_add(run * bytes + AHEAD), bytes);
+    }
+}
+
+/// Runs of a panel: 16 kB of whole values, which stay in the first-level cache beside the activations.
+const DEEP: usize = 16;
+
+/// Some runs of a tile as the products take them, for all rows of activations.
+struct Panel<D: Dot> {
+    /// its first run
+    first: usize,
+    fours: [[MaybeUninit<D::Four>; 8]; DEEP],
+    scales: [MaybeUninit<[(D::L, D::L); 2]>; DEEP],
+}
+
+impl<D: Dot> Panel<D> {
+    #[inline(always)]
+    fn new() -> Self {
+        Panel {
+            first: 0,
+            fours: [const { [const { MaybeUninit::uninit() }; 8] }; DEEP],
+            scales: [const { MaybeUninit::uninit() }; DEEP],
+        }
+    }
+
+    /// Takes in runs `first .. end` of a tile, at most [`DEEP`].
+    ///
+    /// # Safety
+    /// The runs exist, and the instruction set of `D`.
+    #[inline(always)]
+    unsafe fn fill<const T: usize>(&mut self, tile: *const u8, first: usize, end: usize) {
+        let stored = &Stored { tile };
+        self.first = first;
+        for run in first..end {
+            <Stored as Source<D>>::ask::<T>(stored, run);
+            // SAFETY: the caller's promise.
+            unsafe {
+                self.scales[run - first].write(<Stored as Source<D>>::scales::<T>(stored, run));
+                for g in 0..8 {
+                    self.fours[run - first][g].write(<Stored as Source<D>>::four::<T>(stored, run, g));
+                }
+            }
+        }
+    }
+}
+
+impl<D: Dot> Source<D> for Panel<D> {
+    #[inline(always)]
+    unsafe fn scales<const T: usize>(&self, run: usize) -> [(D::L, D::L); 2] {
+        // SAFETY: the run was taken in.
+        unsafe { self.scales.get_unchecked(run - self.first).assume_init() }
+    }
+    #[inline(always)]
+    unsafe fn four<const T: usize>(&self, run: usize, g: usize) -> D::Four {
+        // SAFETY: the run was taken in.
+        unsafe { self.fours.get_unchecked(run - self.first).get_unchecked(g).assume_init() }
+    }
+    #[inline(always)]
+    fn ask<const T: usize>(&self, _: usize) {}
 }
 
 /// Where up to twelve rows of activations begin: blocks of [`SIDE`] rows.
@@ -241,28 +356,23 @@ impl Rows {
     }
 }
 
-/// Sums of the products of bytes in a run of 32 columns, or, of types with two scales, in the half that begins at group
-/// `first` of four columns; less the offset of the weights.
+/// Sums of the products in a run of 32 columns, or, of types with two scales, in the half that begins at group `begin` of
+/// four columns; less the offset of the weights.
 #[inline(always)]
-unsafe fn int_sums<D: Dot, const T: usize, const M: usize>(
-    tile: *const u8,
+unsafe fn int_sums<D: Dot, const T: usize, const M: usize, S: Source<D>>(
+    source: &S,
     run: usize,
-    first: usize,
+    begin: usize,
     x: &Rows,
 ) -> [Ints<D>; M] {
     let dtype = const { DType::nth(T) };
     let off = if dtype.signed() { D::SIGNED_OFFSET } else { offset(dtype) };
     let steps = if dtype.halves() { 4 } else { 8 };
-    let chunk = if D::NARROW && narrow_steps(dtype) < steps { narrow_steps(dtype) } else { steps };
     // SAFETY: as in `block`.
     unsafe {
         let mut ints = [D::L::int_splat(0); M];
-        let less = |r: usize| {
-            let s = (*x.group(r, run)).halves;
-            -off * if dtype.halves() { s[first / 4] } else { s[0] + s[1] }
-        };
-        for plane in 0..PLANES {
-            if plane == 1 {
+        for pass in 0..D::PASSES {
+            if pass == 1 {
                 // 254 = 256 - 2
                 const { assert!(FINE == 254) };
                 for r in 0..M {
@@ -270,27 +380,18 @@ unsafe fn int_sums<D: Dot, const T: usize, const M: usize>(
                     ints[r] = D::L::int_sub(D::L::int_shl::<8>(ints[r]), twice);
                 }
             }
-            for c in 0..steps / chunk {
-                let mut part = if D::NARROW { [D::L::int_splat(0); M] } else { ints };
-                for g in first + c * chunk..first + (c + 1) * chunk {
-                    let quads = quads32::<D::L>(dtype, tile, run, g);
-                    for r in 0..M {
-                        let x = x.bytes(r, run).add(plane * RUN + 4 * g);
-                        let x = x.cast::<i32>().read_unaligned();
-                        part[r] = match dtype.signed() {
-                            true => D::step_signed(part[r], quads, x),
-                            false => D::step(part[r], quads, x),
-                        };
-                    }
-                }
+            for g in begin..begin + steps {
+                let four = source.four::<T>(run, g);
                 for r in 0..M {
-                    ints[r] = if D::NARROW { D::L::int_add(ints[r], D::flush(part[r])) } else { part[r] };
+                    ints[r] = D::step(ints[r], four, x.bytes(r, run).add(D::place(pass, g)));
                 }
             }
         }
         if off > 0 {
             for r in 0..M {
-                ints[r] = D::L::int_add(ints[r], D::L::int_splat(less(r)));
+                let s = (*x.group(r, run)).halves;
+                let less = -off * if dtype.halves() { s[begin / 4] } else { s[0] + s[1] };
+                ints[r] = D::L::int_add(ints[r], D::L::int_splat(less));
             }
         }
         ints
@@ -315,32 +416,42 @@ unsafe fn add_scaled<D: Dot, const M: usize>(
     }
 }
 
-/// `M` rows of one tile's outputs.
+/// `M` rows of one tile's outputs over runs `begin .. end`: from the bias or from where the runs before ended; after the
+/// last run the adapter follows.
 #[inline(always)]
-unsafe fn block<D: Dot, const T: usize, const M: usize>(p: &Part<'_>, tile: usize, row: usize) {
+unsafe fn block<D: Dot, const T: usize, const M: usize, S: Source<D>>(
+    p: &Part<'_>,
+    tile: usize,
+    row: usize,
+    begin: usize,
+    end: usize,
+    source: &S,
+) {
     let dtype = const { DType::nth(T) };
-    let (w, runs) = (p.weight, p.x.runs());
-    let (n, first) = (w.rows(), tile * LANES);
+    let (n, first) = (p.weight.rows(), tile * LANES);
     let here = LANES.min(n - first);
-    let bytes = w.tile(tile).as_ptr();
     // SAFETY: the tile has `runs` runs, each row of the input as many groups of 32 bytes; outputs are the caller's
     // promise.
     unsafe {
         let x = &Rows::new(p.x, row, M);
         let mut sum = [D::L::splat(0.0); M];
-        if let Some(bias) = p.bias {
+        if begin > 0 {
+            for r in 0..M {
+                sum[r] = D::L::load_part(p.y.ptr().add((row + r) * p.ld + first - p.col0), here, 0.0);
+            }
+        } else if let Some(bias) = p.bias {
             sum = [D::L::load_part(bias[first..].as_ptr(), here, 0.0); M];
         }
-        for run in 0..runs {
+        for run in begin..end {
             if row == 0 {
                 // the first rows bring the tile from memory; the others find it in the cache
-                ask(bytes.wrapping_add(run * run_bytes(dtype) + AHEAD), run_bytes(dtype));
+                source.ask::<T>(run);
             }
-            let [(d, m), (d2, m2)] = scales32::<D::L>(dtype, bytes, run);
-            let ints = int_sums::<D, T, M>(bytes, run, 0, x);
+            let [(d, m), (d2, m2)] = source.scales::<T>(run);
+            let ints = int_sums::<D, T, M, S>(source, run, 0, x);
             add_scaled::<D, M>(&mut sum, ints, d, x, run);
             if dtype.halves() {
-                let ints = int_sums::<D, T, M>(bytes, run, 4, x);
+                let ints = int_sums::<D, T, M, S>(source, run, 4, x);
                 add_scaled::<D, M>(&mut sum, ints, d2, x, run);
             }
             if dtype.has_min() {
@@ -356,7 +467,7 @@ unsafe fn block<D: Dot, const T: usize, const M: usize>(p: &Part<'_>, tile: usiz
                 }
             }
         }
-        if let Some((bt, np, rank, h)) = p.lora {
+        if let (true, Some((bt, np, rank, h))) = (end == p.x.runs(), p.lora) {
             for r in 0..M {
                 for k in 0..rank {
                     let b = D::L::load(bt[k * np + first..].as_ptr());

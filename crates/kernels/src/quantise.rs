@@ -1,9 +1,11 @@
-//! Activations as bytes: groups of 32 columns of a row share a scale. One byte is too coarse where a few columns are loud, so
+//! Activations as integers: groups of 32 columns of a row share a scale. One byte is too coarse where a few columns are loud, so
 //! a second one holds what the first leaves out: `x ≈ scale · (254 q + r)` with `q` and `r` in ±127, nearly sixteen bits in
-//! all. A group keeps the sums of its quants too: weights whose type has an offset or a minimum need them. A row's bytes
-//! depend on that row alone.
+//! all. They lie as two planes of bytes or as whole values of sixteen bits, as the instruction set multiplies them
+//! (`dot8.rs`): the same number of bytes. A group keeps the sums of its quants too: weights whose type has an offset or a
+//! minimum need them. A row's bytes depend on that row alone.
 
-use crate::lanes::{LANES, Lanes, lanes_fn};
+use crate::dot8::{Dot, dot_fn};
+use crate::lanes::{LANES, Lanes};
 use crate::pool::{Pool, Shares};
 use crate::weight::RUN;
 
@@ -27,6 +29,8 @@ pub struct Quantised {
     /// `[rows / 4][runs][4][2][32]`, columns beyond the last are 0: what a product takes of several rows at a time lies
     /// at fixed distances
     q: Vec<i8>,
+    /// whole values in the place of planes
+    whole: bool,
     /// `[rows / 4][runs][4]`
     groups: Vec<Group>,
 }
@@ -91,6 +95,8 @@ impl Quantised {
         assert!(cols > 0 && x.len().is_multiple_of(cols), "rows of activations");
         let rows = x.len() / cols;
         self.fit(rows, cols);
+        // SAFETY: it writes nothing but the flag.
+        unsafe { takes_whole(&mut self.whole) };
         let (bytes, runs) = (self.block_bytes(), self.runs());
         let (q, groups) = (Shares::new(&mut self.q), Shares::new(&mut self.groups));
         let step = if rows <= ALONE { SIDE } else { 16 };
@@ -113,7 +119,14 @@ impl Quantised {
         for row in 0..self.rows {
             let (q, groups) = (self.bytes_from(row), self.groups_from(row));
             let at = |c: usize| c / RUN * SIDE * PLANES * RUN + c % RUN;
-            let value = |c: usize| FINE as f64 * q[at(c)] as f64 + q[at(c) + RUN] as f64;
+            let value = |c: usize| match self.whole {
+                true => {
+                    // columns 0, 2, 1, 3 of each four
+                    let place = c / RUN * SIDE * PLANES * RUN + 2 * (c % RUN / 4 * 4 + [0, 2, 1, 3][c % 4]);
+                    i16::from_le_bytes([q[place] as u8, q[place + 1] as u8]) as f64
+                }
+                false => FINE as f64 * q[at(c)] as f64 + q[at(c) + RUN] as f64,
+            };
             out.extend((0..self.cols).map(|c| (groups[c / RUN * SIDE].scale as f64 * value(c)) as f32));
         }
         out
@@ -124,7 +137,7 @@ impl Quantised {
 pub(crate) const FINE: i32 = 254;
 
 #[inline(always)]
-unsafe fn quantise_lanes<L: Lanes>(x: &[f32], q: &mut [i8], groups: &mut [Group]) {
+unsafe fn quantise_row<D: Dot>(x: &[f32], q: &mut [i8], groups: &mut [Group]) {
     let apart = SIDE * PLANES * RUN;
     for (j, group) in groups.iter_mut().step_by(SIDE).enumerate() {
         let part = &x[j * RUN..((j + 1) * RUN).min(x.len())];
@@ -137,7 +150,7 @@ unsafe fn quantise_lanes<L: Lanes>(x: &[f32], q: &mut [i8], groups: &mut [Group]
         let q = &mut q[j * apart..][..PLANES * RUN];
         // SAFETY: 32 values at `p`; 32 bytes of each plane in `q`.
         unsafe {
-            let (a, b, none) = (L::load(p), L::load(p.add(LANES)), L::splat(0.0));
+            let (a, b, none) = (D::L::load(p), D::L::load(p.add(LANES)), D::L::splat(0.0));
             let (abs_a, abs_b) = (a.max(none.sub(a)), b.max(none.sub(b)));
             let top = abs_a.max(abs_b).top();
             // 0, or NaN where a value is not finite (maxima hide NaN)
@@ -145,25 +158,42 @@ unsafe fn quantise_lanes<L: Lanes>(x: &[f32], q: &mut [i8], groups: &mut [Group]
             let step = top / 127.0 + odd;
             let inverse = if top > 0.0 { 127.0 / top } else { 0.0 };
             // the smallest values of f32 have no finite inverse: they count as 0
-            let inverse = L::splat(if inverse.is_finite() { inverse } else { 0.0 });
+            let inverse = D::L::splat(if inverse.is_finite() { inverse } else { 0.0 });
             let (a, b) = (a.mul(inverse), b.mul(inverse));
             let (qa, qb) = (a.round_int(), b.round_int());
-            L::store_i8(qa, q.as_mut_ptr());
-            L::store_i8(qb, q.as_mut_ptr().add(LANES));
-            let rest = |x: L, q: L::Int| x.sub(L::int_to_f32(q)).mul(L::splat(FINE as f32)).round_int();
+            let rest = |x: D::L, q: <D::L as Lanes>::Int| {
+                x.sub(D::L::int_to_f32(q)).mul(D::L::splat(FINE as f32)).round_int()
+            };
             let (ra, rb) = (rest(a, qa), rest(b, qb));
-            L::store_i8(ra, q.as_mut_ptr().add(RUN));
-            L::store_i8(rb, q.as_mut_ptr().add(RUN + LANES));
+            if D::WHOLE {
+                D::store_whole(qa, ra, q.as_mut_ptr());
+                D::store_whole(qb, rb, q.as_mut_ptr().add(2 * LANES));
+            } else {
+                for (i, lanes) in [qa, qb, ra, rb].into_iter().enumerate() {
+                    D::L::store_i8(lanes, q.as_mut_ptr().add(i * LANES));
+                }
+            }
             let scale = step / FINE as f32;
-            let half = |q, r| FINE.wrapping_mul(L::int_sum(q)).wrapping_add(L::int_sum(r));
+            let half = |q, r| FINE.wrapping_mul(D::L::int_sum(q)).wrapping_add(D::L::int_sum(r));
             let halves = [half(qa, ra), half(qb, rb)];
             *group = Group { scale, sum: scale * (halves[0].wrapping_add(halves[1])) as f32, halves };
         }
     }
 }
 
-lanes_fn! {
+#[inline(always)]
+unsafe fn takes_whole_any<D: Dot>(whole: &mut bool) {
+    *whole = D::WHOLE;
+}
+
+dot_fn! {
     /// # Safety
     /// The instruction set is there.
-    unsafe fn quantise(x: &[f32], q: &mut [i8], groups: &mut [Group]) = quantise_lanes
+    unsafe fn quantise(x: &[f32], q: &mut [i8], groups: &mut [Group]) = quantise_row
+}
+
+dot_fn! {
+    /// # Safety
+    /// None to keep.
+    unsafe fn takes_whole(whole: &mut bool) = takes_whole_any
 }
