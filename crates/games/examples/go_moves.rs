@@ -1,0 +1,173 @@
+//! Learning to foresee the moves of professional Go from records alone: every eighth game is held out.
+//!
+//! `cargo run --release -p nurture-games --example go_moves -- GAMES.jsonl [--epochs N] [--depth N] [--width N] [--length N]`, where
+//! each line has a key `sgf` with a whole record.
+
+use nurture_eval::stats::wilson;
+use nurture_games::*;
+use nurture_kernels::Rng;
+use nurture_model::{Cpu, Decoder, Shape};
+use std::time::Instant;
+
+fn main() {
+    if let Err(e) = run() {
+        eprintln!("{e}");
+        std::process::exit(1);
+    }
+}
+
+fn run() -> Result<(), String> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let flag = |name: &str, default: usize| -> Result<usize, String> {
+        match args.iter().position(|a| a == name) {
+            None => Ok(default),
+            Some(i) => {
+                let value = args.get(i + 1).ok_or(format!("{name}: a number is missing"))?;
+                value.parse().map_err(|_| format!("{name} {value}: a number is expected"))
+            }
+        }
+    };
+    let file = args.first().ok_or("name a file of records: jsonl with a key `sgf`")?;
+    let text = std::fs::read_to_string(file).map_err(|e| format!("{file}: {e}"))?;
+    let (mut games, mut left_out) = (Vec::new(), 0);
+    let length = flag("--length", 160)?;
+    for (i, line) in text.lines().enumerate() {
+        let row: serde_json::Value =
+            serde_json::from_str(line).map_err(|e| format!("{file}, line {}: {e}", i + 1))?;
+        let sgf = row["sgf"].as_str().ok_or(format!("{file}, line {}: no key `sgf`", i + 1))?;
+        match read_record(sgf) {
+            Ok(record) => {
+                // the part that the rules bear out
+                let mut go = Go::start();
+                let legal = |m: &&u16| {
+                    let fine = go.allows(**m);
+                    if fine {
+                        go.play(**m);
+                    }
+                    fine
+                };
+                let moves: Vec<u16> = record.moves.iter().take(length).take_while(legal).copied().collect();
+                if moves.len() < 20 {
+                    left_out += 1;
+                    continue;
+                }
+                let shares = moves.iter().map(|&m| vec![(m, 1.0)]).collect();
+                games.push(Lesson { moves, shares, outcome: record.outcome.unwrap_or(Outcome::Draw) });
+            }
+            Err(_) => left_out += 1,
+        }
+    }
+    let (exam, train): (Vec<_>, Vec<_>) = games.into_iter().enumerate().partition(|(i, _)| i % 8 == 0);
+    let (exam, train): (Vec<Lesson>, Vec<Lesson>) =
+        (exam.into_iter().map(|g| g.1).collect(), train.into_iter().map(|g| g.1).collect());
+    println!(
+        "{} games to learn from, {} held out, {left_out} left out; the first {length} moves of each",
+        train.len(),
+        exam.len()
+    );
+    let width = flag("--width", 128)?;
+    let shape = Shape {
+        vocab: tokens::vocabulary::<Go>(),
+        layers: flag("--depth", 4)?,
+        width,
+        heads: width / 32,
+        kv_heads: width / 32,
+        ffn: 3 * width,
+        context: 512,
+    };
+    let cpu = Cpu::new(std::thread::available_parallelism().map_or(2, |n| n.get()));
+    let newborn = Decoder::newborn(&shape, true, 1);
+    println!("a network of {} parameters", newborn.parameters());
+    let mut learner = Learner::new(&cpu, &newborn);
+    let mut rng = Rng::stream(1, 1);
+    let epochs = flag("--epochs", 20)?;
+    let (batch, begun) = (8, Instant::now());
+    let steps = epochs * train.len().div_ceil(batch);
+    let mut order: Vec<usize> = Vec::new();
+    let mut loss = 0.0;
+    for step in 0..steps {
+        let mut pick = Vec::new();
+        for _ in 0..batch {
+            if order.is_empty() {
+                order = (0..train.len()).collect();
+                rng.shuffle(&mut order);
+            }
+            pick.extend(order.pop().map(|i| &train[i]));
+        }
+        let warm = ((step + 1) as f64 / 50.0).min(1.0);
+        let rate =
+            warm * (1e-4 + 1.4e-3 * 0.5 * (1.0 + (std::f64::consts::PI * step as f64 / steps as f64).cos()));
+        let now = learner.learn::<Go>(&pick, rate, &mut rng).map_err(|e| e.to_string())?;
+        loss = if step == 0 { now } else { 0.98 * loss + 0.02 * now };
+        if (step + 1) % (steps / 10).max(1) == 0 {
+            println!(
+                "step {} of {steps}: loss {loss:.3}  ({:.0} s)",
+                step + 1,
+                begun.elapsed().as_secs_f64()
+            );
+        }
+    }
+    examine(&cpu, "newborn", &newborn, &exam);
+    examine(&cpu, "trained", learner.network(), &exam);
+    frequent(&train, &exam);
+    Ok(())
+}
+
+/// Right among the first one and five, of moves on held-out games.
+fn examine(cpu: &Cpu, name: &str, decoder: &Decoder, exam: &[Lesson]) {
+    let mut network = Network::new(cpu, decoder, Go::LONGEST + 1);
+    let v = tokens::vocabulary::<Go>();
+    let (mut ranks, mut legal) = (Vec::new(), Vec::new());
+    for game in exam {
+        let logits = network.say_game(&game.moves).to_vec();
+        let mut go = Go::start();
+        for (row, &mv) in logits.chunks_exact(v).zip(&game.moves) {
+            go.legal(&mut legal);
+            let own = row[tokens::of_move(mv) as usize];
+            ranks.push(legal.iter().filter(|&&m| row[tokens::of_move(m) as usize] > own).count());
+            go.play(mv);
+        }
+    }
+    report(name, &ranks);
+}
+
+fn report(name: &str, ranks: &[usize]) {
+    let share = |most: usize| {
+        let right = ranks.iter().filter(|&&r| r < most).count();
+        let interval = wilson(right, ranks.len());
+        format!(
+            "{:.2} % [{:.2}, {:.2}]",
+            100.0 * right as f64 / ranks.len() as f64,
+            100.0 * interval.low,
+            100.0 * interval.high
+        )
+    };
+    println!(
+        "{name}: top 1 {}, top 5 {} of {} moves (moves of a game hang together: the intervals are too narrow)",
+        share(1),
+        share(5),
+        ranks.len()
+    );
+}
+
+/// What knows only how often each point was played at each stage of twenty moves.
+fn frequent(train: &[Lesson], exam: &[Lesson]) {
+    let stage = |place: usize| place / 20;
+    let mut counts = vec![vec![0u32; Go::MOVES]; 64];
+    for game in train {
+        for (place, &mv) in game.moves.iter().enumerate() {
+            (0..Go::SYMMETRIES).for_each(|s| counts[stage(place)][Go::turned(mv, s) as usize] += 1);
+        }
+    }
+    let (mut ranks, mut legal) = (Vec::new(), Vec::new());
+    for game in exam {
+        let mut go = Go::start();
+        for (place, &mv) in game.moves.iter().enumerate() {
+            go.legal(&mut legal);
+            let count = &counts[stage(place)];
+            ranks.push(legal.iter().filter(|&&m| count[m as usize] > count[mv as usize]).count());
+            go.play(mv);
+        }
+    }
+    report("most frequent points", &ranks);
+}

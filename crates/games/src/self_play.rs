@@ -1,0 +1,89 @@
+//! Games of the network against itself: the lessons of the next round.
+
+use crate::game::{Game, Outcome};
+use crate::network::Network;
+use crate::search::{SearchSettings, Thought, rows_a_game, search};
+use nurture_kernels::Rng;
+use nurture_model::{Cpu, Decoder};
+
+/// How to play against oneself.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SelfPlay {
+    /// games in all
+    pub games: usize,
+    /// games in step
+    pub abreast: usize,
+    /// moves that are drawn by their visits, before the most visited is taken
+    pub drawn: usize,
+    /// the search; its noise makes beginnings differ
+    pub search: SearchSettings,
+    /// the same seed gives the same games
+    pub seed: u64,
+}
+
+/// A game and what is to be learnt from it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lesson {
+    /// its moves
+    pub moves: Vec<u16>,
+    /// for each place before a move: moves with their shares, which sum to 1; empty where nothing is to be learnt of moves
+    pub shares: Vec<Vec<(u16, f32)>>,
+    /// how it ended
+    pub outcome: Outcome,
+}
+
+/// Plays. Each game is a function of network, settings and its number alone.
+pub fn self_play<G: Game>(cpu: &Cpu, decoder: &Decoder, how: &SelfPlay) -> Vec<Lesson> {
+    struct Table<G> {
+        number: usize,
+        game: G,
+        rng: Rng,
+        moves: Vec<u16>,
+        shares: Vec<Vec<(u16, f32)>>,
+    }
+    let abreast = how.abreast.clamp(1, how.games.max(1));
+    let mut network = Network::new(cpu, decoder, abreast * rows_a_game::<G>(how.search.visits));
+    let mut known = vec![0; abreast];
+    let fresh = |number: usize| Table {
+        number,
+        game: G::start(),
+        rng: Rng::stream(how.seed, number as u64),
+        moves: Vec::new(),
+        shares: Vec::new(),
+    };
+    let mut tables: Vec<Option<Table<G>>> = (0..abreast).map(|i| (i < how.games).then(|| fresh(i))).collect();
+    let mut next = abreast;
+    let mut done: Vec<Option<Lesson>> = vec![None; how.games];
+    while tables.iter().any(Option::is_some) {
+        let mut thoughts: Vec<Thought<'_, G>> = tables
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(number, t)| {
+                let t = t.as_mut()?;
+                Some(Thought { number, game: &t.game, moves: &t.moves, rng: &mut t.rng })
+            })
+            .collect();
+        let who: Vec<usize> = thoughts.iter().map(|t| t.number).collect();
+        let found = search(&mut network, &how.search, &mut known, &mut thoughts);
+        for (place, found) in who.into_iter().zip(found) {
+            let Some(table) = &mut tables[place] else { continue };
+            let all: u32 = found.visits.iter().sum();
+            let share = |(m, v): (&u16, &u32)| (*v > 0).then(|| (*m, *v as f32 / all as f32));
+            table.shares.push(found.moves.iter().zip(&found.visits).filter_map(share).collect());
+            let mv = if table.moves.len() < how.drawn { found.draw(&mut table.rng) } else { found.best() };
+            table.game.play(mv);
+            table.moves.push(mv);
+            if let Some(outcome) = table.game.outcome() {
+                let Table { number, moves, shares, .. } =
+                    tables[place].take().expect("the table of this game");
+                done[number] = Some(Lesson { moves, shares, outcome });
+                known[place] = 0;
+                if next < how.games {
+                    tables[place] = Some(fresh(next));
+                    next += 1;
+                }
+            }
+        }
+    }
+    done.into_iter().flatten().collect()
+}
