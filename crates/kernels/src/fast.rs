@@ -227,13 +227,16 @@ unsafe fn all_rows<D: Dot, const T: usize, S: Source<D>>(
 /// How far ahead of the products the weights are asked for.
 const AHEAD: usize = 2048;
 
+/// Scales and minima of a run, of its two halves where they differ.
+type Scales<L> = [(L, L); 2];
+
 /// Where a block finds its weights.
 trait Source<D: Dot> {
     /// Scales and minima of a run, those of its halves where they differ.
     ///
     /// # Safety
     /// The run exists, and the instruction set of `D`.
-    unsafe fn scales<const T: usize>(&self, run: usize) -> [(D::L, D::L); 2];
+    unsafe fn scales<const T: usize>(&self, run: usize) -> Scales<D::L>;
     /// Group `g` of four columns of a run.
     ///
     /// # Safety
@@ -250,7 +253,7 @@ struct Stored {
 
 impl<D: Dot> Source<D> for Stored {
     #[inline(always)]
-    unsafe fn scales<const T: usize>(&self, run: usize) -> [(D::L, D::L); 2] {
+    unsafe fn scales<const T: usize>(&self, run: usize) -> Scales<D::L> {
         // SAFETY: the caller's promise.
         unsafe { scales32::<D::L>(const { DType::nth(T) }, self.tile, run) }
     }
@@ -275,7 +278,7 @@ struct Panel<D: Dot> {
     /// its first run
     first: usize,
     fours: [[MaybeUninit<D::Four>; 8]; DEEP],
-    scales: [MaybeUninit<[(D::L, D::L); 2]>; DEEP],
+    scales: [MaybeUninit<Scales<D::L>>; DEEP],
 }
 
 impl<D: Dot> Panel<D> {
@@ -311,7 +314,7 @@ impl<D: Dot> Panel<D> {
 
 impl<D: Dot> Source<D> for Panel<D> {
     #[inline(always)]
-    unsafe fn scales<const T: usize>(&self, run: usize) -> [(D::L, D::L); 2] {
+    unsafe fn scales<const T: usize>(&self, run: usize) -> Scales<D::L> {
         // SAFETY: the run was taken in.
         unsafe { self.scales.get_unchecked(run - self.first).assume_init() }
     }
