@@ -21,7 +21,7 @@ pub enum Mode {
     /// float32: training, exams, rollouts, proofs of parity
     #[default]
     Exact,
-    /// two planes of bytes, 32 of which share a scale: chat and serving. Adapters and float weights stay float32
+    /// integers of nearly sixteen bits, 32 of which share a scale: chat and serving. Adapters and float weights stay float32
     Fast,
 }
 
