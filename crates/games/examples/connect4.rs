@@ -32,6 +32,7 @@ fn main() {
         kv_heads: width / 16,
         ffn: 3 * width,
         context: 64,
+        ..Shape::default()
     };
     let cpu = Cpu::new(std::thread::available_parallelism().map_or(2, |n| n.get()));
     let newborn = Decoder::newborn(&shape, false, seed);

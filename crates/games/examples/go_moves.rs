@@ -74,6 +74,7 @@ fn run() -> Result<(), String> {
         kv_heads: width / 32,
         ffn: 3 * width,
         context: 512,
+        ..Shape::default()
     };
     let cpu = Cpu::new(std::thread::available_parallelism().map_or(2, |n| n.get()));
     let newborn = Decoder::newborn(&shape, true, 1);

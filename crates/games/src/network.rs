@@ -64,7 +64,7 @@ impl<'a> Network<'a> {
         let Network { cpu, decoder, cache, buffers, logits } = self;
         let x = decoder.forward(cpu, Mode::Exact, None, batch, cache, buffers).expect("tokens of the game");
         logits.resize(batch.len() * decoder.config().vocab, 0.0);
-        decoder.logits(cpu, Mode::Exact, x, logits);
+        decoder.logits(cpu, None, Mode::Exact, x, logits);
         logits
     }
 

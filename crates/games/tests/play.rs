@@ -7,7 +7,16 @@ use nurture_model::{Cpu, Decoder, Shape};
 
 fn brain(seed: u64) -> Decoder {
     let vocab = tokens::vocabulary::<Connect4>();
-    let shape = Shape { vocab, layers: 2, width: 32, heads: 2, kv_heads: 2, ffn: 64, context: 64 };
+    let shape = Shape {
+        vocab,
+        layers: 2,
+        width: 32,
+        heads: 2,
+        kv_heads: 2,
+        ffn: 64,
+        context: 64,
+        ..Shape::default()
+    };
     Decoder::newborn(&shape, false, seed)
 }
 

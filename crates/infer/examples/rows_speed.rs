@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let x = model.forward(&cpu, mode, None, &batch, &mut cache, &mut buffers)?;
             let mut logits = vec![0f32; if from == 0 { 0 } else { rows * vocab }];
             if from > 0 {
-                model.logits(&cpu, mode, x, &mut logits);
+                model.logits(&cpu, None, mode, x, &mut logits);
             }
             Ok((logits, begin.elapsed().as_secs_f64()))
         };

@@ -204,7 +204,7 @@ impl Chooser<'_> {
             let some: Vec<f32> =
                 group.iter().flat_map(|o| x[o.2 * width..][..width].iter().copied()).collect();
             let mut logits = vec![0f32; group.len() * ids.len()];
-            self.model.logits_at(self.cpu, self.mode, &some, &ids, &mut logits);
+            self.model.logits_at(self.cpu, self.adapter, self.mode, &some, &ids, &mut logits);
             for ((i, open, _), row) in group.iter().zip(logits.chunks_exact_mut(ids.len())) {
                 if row.iter().any(|l| l.is_nan()) {
                     return Err(InferError::NotFinite { tokens: prompts[searches[*i].prompt].len() });

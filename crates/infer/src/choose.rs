@@ -175,7 +175,7 @@ impl<'m> Chooser<'m> {
             let some: Vec<f32> =
                 group.iter().flat_map(|&i| rows[i * width..][..width].iter().copied()).collect();
             let mut logits = vec![0f32; group.len() * ids.len()];
-            self.model.logits_at(self.cpu, self.mode, &some, &ids, &mut logits);
+            self.model.logits_at(self.cpu, self.adapter, self.mode, &some, &ids, &mut logits);
             for (&i, logits) in group.iter().zip(logits.chunks_exact_mut(ids.len())) {
                 let tokens = prompts[walkers[i].prompt].len();
                 if logits.iter().any(|l| l.is_nan()) {
@@ -261,7 +261,13 @@ impl<'m> Chooser<'m> {
             if trie.nodes[node].next.is_empty() {
                 continue;
             }
-            self.model.logits(self.cpu, self.mode, &x[place[node] * width..][..width], &mut logits);
+            self.model.logits(
+                self.cpu,
+                self.adapter,
+                self.mode,
+                &x[place[node] * width..][..width],
+                &mut logits,
+            );
             log_softmax(self.cpu.pool(), &mut logits, vocab);
             for &(token, next) in &trie.nodes[node].next {
                 let l = logits[token as usize] as f64;

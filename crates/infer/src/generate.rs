@@ -181,7 +181,7 @@ impl<'m> Generator<'m> {
     fn head(&mut self) {
         let c = self.model.config();
         self.logits.resize(self.hidden.len() / c.width * c.vocab, 0.0);
-        self.model.logits(self.cpu, self.mode, &self.hidden, &mut self.logits);
+        self.model.logits(self.cpu, self.adapter, self.mode, &self.hidden, &mut self.logits);
     }
 
     /// Continues `prompt` by up to `most` tokens. `each` receives every token as it comes and answers whether to go
@@ -305,7 +305,7 @@ impl<'m> Generator<'m> {
             let ids: Vec<u32> = mask.into_iter().flat_map(|m| m.tokens()).collect();
             let mut logits = vec![0f32; ids.len()];
             let x = &self.hidden[row * width..][..width];
-            self.model.logits_at(self.cpu, self.mode, x, &ids, &mut logits);
+            self.model.logits_at(self.cpu, self.adapter, self.mode, x, &ids, &mut logits);
             sampler.sample_among(&ids, &mut logits, history)
         } else {
             if !ready {

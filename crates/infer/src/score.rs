@@ -36,7 +36,13 @@ impl Generator<'_> {
             for from in (0..told).step_by(rows) {
                 let to = (from + rows).min(told);
                 logits.resize((to - from) * vocab, 0.0);
-                self.model.logits(self.cpu, self.mode, &x[from * width..to * width], &mut logits);
+                self.model.logits(
+                    self.cpu,
+                    self.adapter,
+                    self.mode,
+                    &x[from * width..to * width],
+                    &mut logits,
+                );
                 for (r, logits) in (from..to).zip(logits.chunks_exact(vocab)) {
                     let token = tokens[at + r + 1];
                     let not_finite = InferError::NotFinite { tokens: at + r + 1 };

@@ -19,7 +19,7 @@ fn plain(cpu: &Cpu, model: &Decoder, ids: &[u32]) -> Vec<Vec<f64>> {
     let x = model.forward(cpu, Mode::Exact, None, &batch, &mut cache, &mut buffers).unwrap();
     let vocab = model.config().vocab;
     let mut out = vec![0f32; ids.len() * vocab];
-    model.logits(cpu, Mode::Exact, x, &mut out);
+    model.logits(cpu, None, Mode::Exact, x, &mut out);
     out.chunks_exact(vocab)
         .map(|row| {
             let lse = row.iter().map(|&l| (l as f64).exp()).sum::<f64>().ln();

@@ -519,7 +519,7 @@ fn scores_and_hidden_states_are_those_of_the_plain_pass() {
     let (mut cache, mut buffers) = (KvCache::new(model.config(), prompt.len()), Buffers::new());
     let x = model.forward(&cpu, Mode::Exact, None, &batch, &mut cache, &mut buffers).unwrap();
     let mut logits = vec![0f32; prompt.len() * vocab];
-    model.logits(&cpu, Mode::Exact, x, &mut logits);
+    model.logits(&cpu, None, Mode::Exact, x, &mut logits);
     let normed = model.last_norm(&cpu, x);
     for step_tokens in [32, 256] {
         let mut engine = Engine::new(model.clone(), cpu.clone(), EngineConfig { step_tokens, ..config() });

@@ -4,8 +4,9 @@ use crate::config::Config;
 use crate::decoder::Decoder;
 use crate::dora::Magnitude;
 use crate::error::ModelError;
+use crate::own::TokenRows;
 use nurture_formats::adapter::{self as peft, AdapterConfig};
-use nurture_formats::{TargetModules, TensorInfo, TensorSource, lora_names, magnitude_name};
+use nurture_formats::{TOKEN_ROWS, TargetModules, TensorInfo, TensorSource, lora_names, magnitude_name};
 use nurture_kernels::{Cpu, DType, LoraPair, Rng};
 use std::path::Path;
 
@@ -101,6 +102,8 @@ pub struct Adapter {
     pub(crate) pairs: Vec<[Option<LoraPair>; 7]>,
     /// of DoRA; empty without
     pub(crate) magnitudes: Vec<[Option<Magnitude>; 7]>,
+    /// rows of tokens of its own
+    pub(crate) tokens: TokenRows,
 }
 
 impl Adapter {
@@ -133,7 +136,7 @@ impl Adapter {
                 })
             })
             .collect();
-        Adapter { pairs, magnitudes: Vec::new() }
+        Adapter { pairs, magnitudes: Vec::new(), tokens: TokenRows::default() }
     }
 
     /// Reads an adapter in PEFT's format, of any kind that is known.
@@ -181,7 +184,7 @@ impl Adapter {
         let stray = |problem: String| ModelError::Adapter { file: file.clone(), problem };
         let mut found = adapter.pairs()?;
         let mut failed = None;
-        let made = Adapter::build(c, |l, p| {
+        let mut made = Adapter::build(c, |l, p| {
             let at = found.iter().position(|f| f.module == p.module(l))?;
             let pair = found.swap_remove(at);
             let (d, n) = p.shape(c);
@@ -205,13 +208,25 @@ impl Adapter {
         if let Some(e) = failed {
             return Err(e);
         }
-        match found.first() {
-            Some(f) => Err(stray(format!(
+        if let Some(f) = found.first() {
+            return Err(stray(format!(
                 "module {} is not in this base ({} layers): another base model?",
                 f.module, c.layers
-            ))),
-            None => Ok(made),
+            )));
         }
+        if let Some(info) = adapter.token_rows()? {
+            let ids = &adapter.config.trainable_token_indices;
+            let beyond = ids.iter().find(|&&id| id as usize >= c.vocab);
+            if info.shape[1] != c.width || beyond.is_some() {
+                let most = ids.iter().max().copied().unwrap_or(0);
+                return Err(stray(format!(
+                    "own tokens up to {most} with rows of {}; this base has {} tokens of {}: another base model?",
+                    info.shape[1], c.vocab, c.width
+                )));
+            }
+            made.tokens = TokenRows::new(ids, &floats(&adapter.weights, &info, &file)?);
+        }
+        Ok(made)
     }
 
     /// The pair of a projection.
@@ -232,7 +247,7 @@ impl Adapter {
     }
 
     /// Names, shapes and values as PEFT stores them, in the order of [`Adapter::iter`], then those of
-    /// [`Adapter::magnitudes`].
+    /// [`Adapter::magnitudes`] and of [`Adapter::tokens`].
     pub fn tensors(&self) -> Vec<(String, Vec<usize>, &[f32])> {
         let mut out = Vec::new();
         for (module, pair) in self.iter() {
@@ -243,13 +258,19 @@ impl Adapter {
         for (module, magnitude) in self.magnitudes() {
             out.push((magnitude_name(&module), vec![magnitude.values().len()], magnitude.values()));
         }
+        if !self.tokens.is_empty() {
+            let (n, rows) = (self.tokens.ids().len(), self.tokens.rows());
+            out.push((TOKEN_ROWS.to_string(), vec![n, rows.len() / n], rows));
+        }
         out
     }
 
     /// Trainable values.
     pub fn parameters(&self) -> usize {
         let magnitudes: usize = self.magnitudes().map(|(_, m)| m.values().len()).sum();
-        self.iter().map(|(_, p)| p.a().len() + p.b().len()).sum::<usize>() + magnitudes
+        self.iter().map(|(_, p)| p.a().len() + p.b().len()).sum::<usize>()
+            + magnitudes
+            + self.tokens.rows().len()
     }
 
     /// Largest rank of a pair.
@@ -303,6 +324,8 @@ pub struct AdapterGrads {
     pub(crate) pairs: Vec<[Option<PairGrad>; 7]>,
     /// of the magnitudes, empty without
     pub(crate) magnitudes: Vec<[Option<Vec<f32>>; 7]>,
+    /// of the own tokens' rows `[tokens, D]`, empty without
+    pub(crate) tokens: Vec<f32>,
 }
 
 impl AdapterGrads {
@@ -313,12 +336,17 @@ impl AdapterGrads {
         let zero = |m: &Magnitude| vec![0.0; m.m.len()];
         let magnitudes =
             adapter.magnitudes.iter().map(|l| std::array::from_fn(|i| l[i].as_ref().map(zero))).collect();
-        AdapterGrads { pairs, magnitudes }
+        AdapterGrads { pairs, magnitudes, tokens: vec![0.0; adapter.tokens.rows().len()] }
     }
 
     /// Gradients of the magnitudes, in the order of [`Adapter::magnitudes`].
     pub fn magnitudes(&self) -> impl Iterator<Item = &[f32]> {
         self.magnitudes.iter().flatten().filter_map(Option::as_deref)
+    }
+
+    /// Gradient of the own tokens' rows `[tokens, D]`, empty without such tokens.
+    pub fn tokens(&self) -> &[f32] {
+        &self.tokens
     }
 
     /// Sets all to zero.
@@ -328,6 +356,7 @@ impl AdapterGrads {
             b.fill(0.0);
         });
         self.magnitudes.iter_mut().flatten().flatten().for_each(|m| m.fill(0.0));
+        self.tokens.fill(0.0);
     }
 
     /// `(dA, dB)` in the order of [`Adapter::iter`].

@@ -11,8 +11,8 @@ use crate::moe::{Mixture, Routed, Rows};
 use crate::norm::NormWeights;
 use nurture_kernels::{
     Cpu, Forward, Keys, KvType, Linear, LoraRows, Quantised, Rope, Weight, add, add_assign,
-    attention_forward, embed, gated_forward, linear_at, linear_fast, linear_fast_at, linear_forward,
-    lora_rows, plain_forward, rms_norm_forward, rope,
+    attention_forward, embed, gated_forward, linear_fast, linear_forward, lora_rows, plain_forward,
+    rms_norm_forward, rope,
 };
 
 /// How the products with quantised weights take their activations.
@@ -375,7 +375,7 @@ impl Decoder {
     ) -> Result<&'b [f32], ModelError> {
         self.check(batch)?;
         buffers.kept.resize_with(1, Kept::default);
-        self.embed_forward(cpu, batch, buffers);
+        self.embed_forward(cpu, Adapters::One(adapter), batch, buffers);
         self.blocks_forward(
             cpu,
             mode,
@@ -413,7 +413,7 @@ impl Decoder {
             groups => Adapters::Mixed(groups),
         };
         buffers.kept.resize_with(1, Kept::default);
-        self.embed_forward(cpu, batch, buffers);
+        self.embed_forward(cpu, adapters, batch, buffers);
         let layers = 0..self.config.layers;
         self.blocks_forward(cpu, mode, adapters, batch, Some(cache), layers, Retain::Nothing, buffers);
         Ok(&buffers.x)
@@ -440,7 +440,7 @@ impl Decoder {
         // what an earlier pass had more stays for the next one like it
         buffers.kept.resize_with(kept.max(buffers.kept.len()), Kept::default);
         buffers.inputs.resize_with(inputs.max(buffers.inputs.len()), Vec::new);
-        self.embed_forward(cpu, batch, buffers);
+        self.embed_forward(cpu, Adapters::One(adapter), batch, buffers);
         buffers.rows.begin(self.config.experts.map_or(0, |e| e.count));
         change(&mut buffers.x);
         self.blocks_forward(
@@ -471,7 +471,7 @@ impl Decoder {
     }
 
     /// Embedded tokens to the residual stream, and the sizes of what all blocks share.
-    fn embed_forward(&self, cpu: &Cpu, batch: &Batch, buffers: &mut Buffers) {
+    fn embed_forward(&self, cpu: &Cpu, adapters: Adapters<'_>, batch: &Batch, buffers: &mut Buffers) {
         let (c, t) = (&self.config, batch.len());
         let Buffers { x, n, y, act, rows, .. } = buffers;
         let (chosen, all) = c.experts.map_or((0, 0), |e| (t * e.active, t * e.count));
@@ -487,6 +487,15 @@ impl Decoder {
             fit(v, len);
         }
         embed(cpu.pool(), &self.embed, &batch.tokens, c.embed_scale, x);
+        match adapters {
+            Adapters::One(None) => {}
+            Adapters::One(Some(adapter)) => self.embed_own(adapter.tokens(), batch, 0..t, x),
+            Adapters::Mixed(groups) => {
+                for group in groups {
+                    self.embed_own(group.adapter.tokens(), batch, group.rows.clone(), x);
+                }
+            }
+        }
         if let Some(positions) = &self.positions {
             embed(cpu.pool(), positions, &batch.positions, 1.0, y);
             add_assign(cpu.pool(), x, y);
@@ -666,34 +675,5 @@ impl Decoder {
         let mut out = vec![0.0; x.len()];
         self.norm_forward(cpu.pool(), x, &self.norm, &mut out, &mut []);
         out
-    }
-
-    /// Logits `[T, V]` of rows of the residual stream `x` `[T, D]`.
-    pub fn logits(&self, cpu: &Cpu, mode: Mode, x: &[f32], out: &mut [f32]) {
-        let n = self.last_norm(cpu, x);
-        let t = n.len() / self.config.width;
-        let linear = Linear { weight: self.head(), bias: None, lora: None };
-        let parts = &mut [Forward { linear, y: out, h: &mut [] }];
-        match mode {
-            Mode::Exact => linear_forward(cpu, &n, t, parts),
-            Mode::Fast => {
-                let mut bytes = Quantised::default();
-                bytes.set(cpu.pool(), &n, self.config.width);
-                linear_fast(cpu, &n, &bytes, t, parts);
-            }
-        }
-    }
-
-    /// Logits of the tokens `ids` only, `[T, ids.len()]`: the same bits as [`Decoder::logits`] gives there.
-    pub fn logits_at(&self, cpu: &Cpu, mode: Mode, x: &[f32], ids: &[u32], out: &mut [f32]) {
-        let n = self.last_norm(cpu, x);
-        match mode {
-            Mode::Exact => linear_at(cpu, self.head(), &n, ids, out),
-            Mode::Fast => {
-                let mut bytes = Quantised::default();
-                bytes.set(cpu.pool(), &n, self.config.width);
-                linear_fast_at(cpu, self.head(), &n, &bytes, ids, out);
-            }
-        }
     }
 }

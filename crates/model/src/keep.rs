@@ -4,15 +4,14 @@
 //! last block is needed (`D` floats a row, the same whenever the row is used); its logits are made again beside the
 //! tuned ones, a chunk at a time.
 
+use crate::adapter::Adapter;
 use crate::decoder::{Decoder, Retain};
 use crate::error::ModelError;
 use crate::loss::logit_rows;
 use crate::parameters::Slot;
 use crate::sink::Sink;
 use crate::training::{TrainBatch, TrainBuffers};
-use nurture_kernels::{
-    Backward, Cpu, Forward, Linear, Weight, kl_divergence, linear_backward, linear_forward,
-};
+use nurture_kernels::{Cpu, Forward, Linear, Weight, kl_divergence, linear_forward};
 
 /// Rows of a batch that are held to a reference.
 #[derive(Clone, Debug, Default)]
@@ -58,9 +57,11 @@ impl Decoder {
 
     /// The divergences of `batch.keep`, appended to `losses`; their gradient is added to `dx` and `sink`. `head` is the
     /// reference's.
+    #[allow(clippy::too_many_arguments)]
     pub(crate) fn keep_loss(
         &self,
         cpu: &Cpu,
+        adapter: Option<&Adapter>,
         head: &Weight,
         batch: &TrainBatch,
         buffers: &mut TrainBuffers,
@@ -70,7 +71,6 @@ impl Decoder {
         let (d, vocab, keep) = (self.config.width, self.config.vocab, &batch.keep);
         assert_eq!(keep.outputs.len(), keep.rows.len() * d, "outputs of the reference");
         let most = keep_rows(vocab);
-        let linear = Linear { weight: self.head(), bias: None, lora: None };
         let (mut x, mut n, mut inv) = (vec![0f32; most * d], vec![0f32; most * d], vec![0f32; most]);
         let (mut dn, mut dxr) = (vec![0f32; most * d], vec![0f32; most * d]);
         for (rows, outputs) in keep.rows.chunks(most).zip(keep.outputs.chunks(most * d)) {
@@ -82,15 +82,14 @@ impl Decoder {
             }
             self.norm_forward(cpu.pool(), x, &self.norm, n, inv);
             let (logits, reference) = buffers.logit_pair(m * vocab);
-            linear_forward(cpu, n, m, &mut [Forward { linear, y: logits, h: &mut [] }]);
+            self.head_forward(cpu, adapter, n, m, logits);
             let its_own = Linear { weight: head, bias: None, lora: None };
             linear_forward(cpu, outputs, m, &mut [Forward { linear: its_own, y: reference, h: &mut [] }]);
             let from = losses.len();
             losses.resize(from + m, 0.0);
             let weights = vec![keep.weight; m];
             kl_divergence(cpu.pool(), logits, reference, vocab, Some(&weights), &mut losses[from..]);
-            let part = Backward { linear, dy: logits, h: &[], grads: None };
-            linear_backward(cpu, n, m, &mut [part], Some(dn), false);
+            self.head_backward(cpu, adapter, n, m, logits, dn, sink.tokens());
             sink.weights(cpu, n, m, &[(self.head_slot(), logits)]);
             sink.norm(cpu, self.config.norm, Slot::LastNorm, x, inv, dn);
             self.norm_backward(cpu.pool(), x, &self.norm, inv, dn, dxr, false);

@@ -14,10 +14,7 @@ use crate::error::ModelError;
 use crate::parameters::{ModelGrads, Slot};
 use crate::sink::Sink;
 use crate::training::{LossRow, TrainBatch, TrainBuffers, sized};
-use nurture_kernels::{
-    Backward, Cpu, Forward, Linear, Softening, cross_entropy, kl_divergence, linear_backward, linear_forward,
-    soft_cross_entropy,
-};
+use nurture_kernels::{Cpu, Softening, cross_entropy, kl_divergence, soft_cross_entropy};
 
 /// Most floats of a chunk of logits.
 const LOGIT_CHUNK: usize = 32 << 20;
@@ -173,7 +170,7 @@ impl Decoder {
         self.check_targets(batch)?;
         self.forward_kept(cpu, adapter, &batch.batch, Retain::Nothing, &mut buffers.forward, |_| ())?;
         let (soft, options) = (buffers.options.softening, ScoreOptions::default());
-        Ok(self.scores(cpu, batch, buffers, soft, options).0)
+        Ok(self.scores(cpu, adapter, batch, buffers, soft, options).0)
     }
 
     /// Log-probabilities at the loss rows, and what else `options` asks for, without gradients. Without an adapter they
@@ -191,7 +188,7 @@ impl Decoder {
     ) -> Result<Scores, ModelError> {
         self.check_targets(batch)?;
         self.forward_kept(cpu, adapter, &batch.batch, Retain::Nothing, &mut buffers.forward, |_| ())?;
-        let (losses, entropy) = self.scores(cpu, batch, buffers, Softening::default(), options);
+        let (losses, entropy) = self.scores(cpu, adapter, batch, buffers, Softening::default(), options);
         Ok(Scores { logp: losses.iter().map(|l| -l).collect(), entropy })
     }
 
@@ -247,6 +244,7 @@ impl Decoder {
     fn scores(
         &self,
         cpu: &Cpu,
+        adapter: Option<&Adapter>,
         batch: &TrainBatch,
         buffers: &mut TrainBuffers,
         soft: Softening,
@@ -254,7 +252,6 @@ impl Decoder {
     ) -> (Vec<f32>, Vec<f32>) {
         let (d, vocab) = (self.config.width, self.config.vocab);
         let rows = logit_rows(vocab).min(batch.losses.len().max(1));
-        let linear = Linear { weight: self.head(), bias: None, lora: None };
         let mut chunk = Chunk::new(rows, d);
         let mut losses = vec![0f32; batch.losses.len()];
         let mut entropy = vec![0f32; if options.entropy { losses.len() } else { 0 }];
@@ -268,7 +265,7 @@ impl Decoder {
                 &mut chunk,
             );
             let logits = sized(&mut buffers.logits, m * vocab);
-            linear_forward(cpu, &chunk.n[..m * d], m, &mut [Forward { linear, y: logits, h: &mut [] }]);
+            self.head_forward(cpu, adapter, &chunk.n[..m * d], m, logits);
             let targets: Vec<u32> = part.iter().map(|l| l.target).collect();
             if soft.is_on() {
                 soft_cross_entropy(cpu.pool(), logits, vocab, &targets, soft, None, losses);
@@ -286,6 +283,7 @@ impl Decoder {
     pub(crate) fn loss(
         &self,
         cpu: &Cpu,
+        adapter: Option<&Adapter>,
         batch: &TrainBatch,
         buffers: &mut TrainBuffers,
         sink: &mut Sink<'_>,
@@ -302,7 +300,7 @@ impl Decoder {
             Objective::Fixed => (batch.losses.iter().map(|l| l.weight).collect(), false, 1.0),
             Objective::Deferred(Deferred { options, weigh }) => {
                 soft = Softening::default();
-                let (losses, entropy) = self.scores(cpu, batch, buffers, soft, options);
+                let (losses, entropy) = self.scores(cpu, adapter, batch, buffers, soft, options);
                 let scores = Scores { logp: losses.iter().map(|l| -l).collect(), entropy };
                 let mut factors = vec![0f32; losses.len()];
                 weigh(&scores, &mut factors);
@@ -311,7 +309,6 @@ impl Decoder {
                 (factors, losses.len() <= rows, 1.0 / options.temperature)
             }
         };
-        let linear = Linear { weight: self.head(), bias: None, lora: None };
         let mut losses = vec![0f32; batch.losses.len()];
         let mut chunk = Chunk::new(rows, d);
         let all = batch.losses.chunks(rows).zip(weights.chunks(rows)).zip(losses.chunks_mut(rows));
@@ -321,7 +318,7 @@ impl Decoder {
             let logits = sized(&mut buffers.logits, m * vocab);
             let (n, dn) = (&chunk.n[..m * d], &mut chunk.dn[..m * d]);
             if !std::mem::take(&mut made) {
-                linear_forward(cpu, n, m, &mut [Forward { linear, y: logits, h: &mut [] }]);
+                self.head_forward(cpu, adapter, n, m, logits);
             }
             let targets: Vec<u32> = part.iter().map(|l: &LossRow| l.target).collect();
             if soft.is_on() {
@@ -329,14 +326,7 @@ impl Decoder {
             } else {
                 cross_entropy(cpu.pool(), logits, vocab, &targets, Some(weights), losses);
             }
-            linear_backward(
-                cpu,
-                n,
-                m,
-                &mut [Backward { linear, dy: logits, h: &[], grads: None }],
-                Some(dn),
-                false,
-            );
+            self.head_backward(cpu, adapter, n, m, logits, dn, sink.tokens());
             sink.weights(cpu, n, m, &[(self.head_slot(), logits)]);
             if scale != 1.0 {
                 dn.iter_mut().for_each(|v| *v *= scale);

@@ -1,6 +1,7 @@
 //! A network and what was taught to it as one set of weights, row by row, so that nothing is ever held twice.
 //!
-//! `W' = W + s B A`, and with magnitudes (DoRA) `W' = m / ‖W + s B A‖ · (W + s B A)` by rows.
+//! `W' = W + s B A`, and with magnitudes (DoRA) `W' = m / ‖W + s B A‖ · (W + s B A)` by rows; rows of own tokens stand in the
+//! place of the embedding's.
 
 use crate::adapter::Adapter;
 use crate::decoder::Decoder;
@@ -45,6 +46,9 @@ impl Decoder {
                 match weight.floats() {
                     Some(tiles) => untile(tiles, cols, row, &mut out),
                     None => weight.row_into(row, &mut out),
+                }
+                if let (Slot::Embed, Some(own)) = (slot, adapter.and_then(|a| a.tokens().row(row as u32))) {
+                    out.copy_from_slice(own);
                 }
                 let Some(pair) = pair else { continue };
                 let rank = pair.rank();

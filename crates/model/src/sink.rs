@@ -31,7 +31,10 @@ impl Sink<'_> {
 
     /// Whether the embedding trains, of tokens or positions.
     pub(crate) fn embeds(&self) -> bool {
-        matches!(self, Sink::Model(grads) if grads.trains(Slot::Embed) || grads.trains(Slot::Positions))
+        match self {
+            Sink::Adapter(grads) => !grads.tokens.is_empty(),
+            Sink::Model(grads) => grads.trains(Slot::Embed) || grads.trains(Slot::Positions),
+        }
     }
 
     /// Whether norms may train.
@@ -46,6 +49,14 @@ impl Sink<'_> {
                 grads.pairs[l].each_mut().map(|p| p.as_mut().map(|(a, b)| (&mut a[..], &mut b[..])))
             }
             _ => [const { None }; 7],
+        }
+    }
+
+    /// The gradient of the rows of own tokens.
+    pub(crate) fn tokens(&mut self) -> Option<&mut [f32]> {
+        match self {
+            Sink::Adapter(grads) if !grads.tokens.is_empty() => Some(&mut grads.tokens),
+            _ => None,
         }
     }
 

@@ -184,8 +184,8 @@ impl Decoder {
             Objective::Fixed => batch.losses.iter().map(|l| f64::from(l.weight)).sum(),
             Objective::Deferred(_) | Objective::Values(_) => 0.0,
         };
-        let mut losses = self.loss(cpu, batch, buffers, &mut sink, objective)?;
-        self.keep_loss(cpu, reference, batch, buffers, &mut losses, &mut sink);
+        let mut losses = self.loss(cpu, adapter, batch, buffers, &mut sink, objective)?;
+        self.keep_loss(cpu, adapter, reference, batch, buffers, &mut losses, &mut sink);
         self.backward(cpu, adapter, &batch.batch, weight, retain, buffers, &mut sink);
         Ok(losses)
     }
@@ -399,6 +399,9 @@ impl Decoder {
             if below {
                 self.norm_backward(pool, &k.x, &block.attn_norm, &k.inv1, dn, dx, true);
             }
+        }
+        if let (Some(adapter), Some(grad)) = (adapter, sink.tokens()) {
+            self.embed_own_backward(adapter.tokens(), batch, &buffers.dx[..t * c.width], grad);
         }
         if let Some(grad) = sink.gradient(Slot::Positions) {
             embed_gradient(pool, &batch.positions, 1.0, &buffers.dx[..t * c.width], grad);

@@ -65,7 +65,7 @@ fn logits(cpu: &Cpu, mode: Mode, model: &Decoder, ids: &[Vec<u32>]) -> Vec<Vec<f
     let x = model.forward(cpu, mode, None, &batch, &mut cache, &mut buffers).unwrap();
     let vocab = model.config().vocab;
     let mut out = vec![0f32; batch.len() * vocab];
-    model.logits(cpu, mode, x, &mut out);
+    model.logits(cpu, None, mode, x, &mut out);
     batch.spans.iter().map(|s| out[s.row * vocab..(s.row + s.len) * vocab].to_vec()).collect()
 }
 
@@ -217,7 +217,7 @@ fn steps_with_a_cache_give_the_bits_of_one_pass() {
             batch.push(&ids[at..at + step], at, vec![(0, at + step)], 0);
             let x = model.forward(&cpu, Mode::Exact, None, &batch, &mut cache, &mut buffers).unwrap();
             let mut out = vec![0f32; step * vocab];
-            model.logits(&cpu, Mode::Exact, x, &mut out);
+            model.logits(&cpu, None, Mode::Exact, x, &mut out);
             assert!(out == whole[at * vocab..(at + step) * vocab], "{name}: tokens {at}..{}", at + step);
             at += step;
         }

@@ -62,7 +62,7 @@ fn logits_loss_and_every_gradient_equal_peft() {
                 let x = model
                     .forward(&cpu, Mode::Exact, Some(&adapter), &batch, &mut cache, &mut buffers)
                     .unwrap();
-                model.logits(&cpu, Mode::Exact, x, &mut got[at * vocab..(at + step) * vocab]);
+                model.logits(&cpu, Some(&adapter), Mode::Exact, x, &mut got[at * vocab..(at + step) * vocab]);
                 at += step;
             }
             close(&got, &floats(&want, &format!("logits.{i}")), 2e-5, &format!("{family}: logits {i}"));

@@ -50,7 +50,7 @@ fn continuations_equal(model_file: &str, folder: &str) {
             batch.push(&new, at, vec![(0, at + new.len())], 0);
             let x = model.forward(&cpu, Mode::Exact, None, &batch, &mut cache, &mut buffers).unwrap();
             let mut logits = vec![0f32; c.vocab];
-            model.logits(&cpu, Mode::Exact, &x[x.len() - c.width..], &mut logits);
+            model.logits(&cpu, None, Mode::Exact, &x[x.len() - c.width..], &mut logits);
             let best = (0..c.vocab).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap() as u32;
             if best != want {
                 assert!(
@@ -93,7 +93,7 @@ fn read_in_pieces(model: &Decoder, cpu: &Cpu, mode: Mode, ids: &[u32], sizes: &[
         let mut batch = Batch::default();
         batch.push(&ids[at..at + n], at, vec![(0, at + n)], 0);
         let x = model.forward(cpu, mode, None, &batch, &mut cache, &mut buffers).unwrap();
-        model.logits(cpu, mode, &x[x.len() - c.width..], &mut logits);
+        model.logits(cpu, None, mode, &x[x.len() - c.width..], &mut logits);
         (at, piece) = (at + n, piece + 1);
     }
     logits
@@ -119,7 +119,7 @@ fn pieces_agree(model_file: &str) {
         let mut buffers = Buffers::new();
         let x = model.forward(&cpu, mode, None, &batch, &mut cache, &mut buffers).unwrap();
         let mut chosen = vec![0f32; some.len()];
-        model.logits_at(&cpu, mode, &x[x.len() - model.config().width..], &some, &mut chosen);
+        model.logits_at(&cpu, None, mode, &x[x.len() - model.config().width..], &some, &mut chosen);
         assert!(some.iter().zip(&chosen).all(|(&i, l)| whole[i as usize].to_bits() == l.to_bits()));
         by_mode.push(whole);
     }

@@ -93,6 +93,10 @@ pub struct TrainConfig {
     pub ema: f64,
     /// Whether the lengths of the tuned rows train beside an adapter's pairs (DoRA; `nurture_model::Magnitude`).
     pub dora: bool,
+    /// Tokens whose rows of the embedding (and of a head that is the embedding) train as the adapter's own; they begin
+    /// as the base's and do not decay.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<u32>,
     /// How an adapter begins.
     pub init: Init,
     /// Rate of the second matrix of a LoRA pair, as a multiple of that of the first (LoRA+).
@@ -138,6 +142,7 @@ impl Default for TrainConfig {
             neftune: 0.0,
             ema: 0.0,
             dora: false,
+            tokens: Vec::new(),
             init: Init::Random,
             b_ratio: 1.0,
             sharing: true,

@@ -76,6 +76,7 @@ impl<'a> Learner<'a> {
                     true => adapter.with_magnitudes(cpu, model, |_, _| None),
                     false => adapter,
                 };
+                let adapter = adapter.with_tokens(cpu, model, &config.tokens)?;
                 Pupil::adapter(model, adapter, config.init == Init::Principal)
             }
             Subject::Full { .. } => {

@@ -209,7 +209,8 @@ impl<'a> Pupil<'a> {
     pub(crate) fn gradients(&self) -> Vec<&[f32]> {
         match self {
             Pupil::Adapter { gradients, .. } => {
-                gradients.iter().flat_map(|(a, b)| [a, b]).chain(gradients.magnitudes()).collect()
+                let pairs = gradients.iter().flat_map(|(a, b)| [a, b]).chain(gradients.magnitudes());
+                pairs.chain(Some(gradients.tokens()).filter(|t| !t.is_empty())).collect()
             }
             Pupil::Network { gradients, .. } => gradients.iter().map(|(_, g)| g).collect(),
         }
@@ -220,7 +221,8 @@ impl<'a> Pupil<'a> {
         match self {
             Pupil::Adapter { adapter, .. } => {
                 let pairs = adapter.iter().flat_map(|(_, p)| [p.a(), p.b()]);
-                pairs.chain(adapter.magnitudes().map(|(_, m)| m.values())).collect()
+                let lengths = adapter.magnitudes().map(|(_, m)| m.values());
+                pairs.chain(lengths).chain(Some(adapter.tokens().rows()).filter(|t| !t.is_empty())).collect()
             }
             Pupil::Network { network, gradients, .. } => {
                 gradients.iter().map(|(p, _)| network.floats(p.slot).unwrap_or_default()).collect()
@@ -240,9 +242,11 @@ impl<'a> Pupil<'a> {
                     });
                     at = 2 * i + 2;
                 }
-                for (i, (m, dm)) in adapter.magnitudes_mut().zip(gradients.magnitudes()).enumerate() {
-                    change(at + i, m, dm);
+                for (m, dm) in adapter.magnitudes_mut().zip(gradients.magnitudes()) {
+                    change(at, m, dm);
+                    at += 1;
                 }
+                adapter.update_tokens(|rows| change(at, rows, gradients.tokens()));
                 adapter.renew(cpu, model);
             }
             Pupil::Network { network, gradients, .. } => {

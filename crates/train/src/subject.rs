@@ -67,8 +67,14 @@ impl Subject {
     pub(crate) fn check(&self, model: &Decoder, config: &TrainConfig) -> Result<(), TrainError> {
         let refuse = |key, problem: String| Err(TrainError::Setting { key, problem });
         let Subject::Lora(lora) = self else {
-            if config.init != Init::Random || config.b_ratio != 1.0 || config.dora {
-                let problem = "only an adapter has a beginning, a second matrix and magnitudes".to_string();
+            if config.init != Init::Random
+                || config.b_ratio != 1.0
+                || config.dora
+                || !config.tokens.is_empty()
+            {
+                let problem =
+                    "only an adapter has a beginning, a second matrix, magnitudes and tokens of its own"
+                        .to_string();
                 return refuse("init", problem);
             }
             return self.freeze(model.config(), model.tied()).map(drop);
@@ -88,6 +94,12 @@ impl Subject {
                 lora.rank
             );
             return refuse("adapter.rank", problem);
+        }
+        if let Some(id) = config.tokens.iter().find(|&&id| id as usize >= model.config().vocab) {
+            return refuse(
+                "adapter.tokens",
+                format!("token {id} of a vocabulary of {}", model.config().vocab),
+            );
         }
         if lora.targets.is_empty() {
             return refuse("adapter.targets", "none: no projection would carry an adapter".to_string());
@@ -113,7 +125,8 @@ impl Subject {
     pub(crate) fn learning(&self, c: &Config, config: &TrainConfig) -> Result<Learning, TrainError> {
         Ok(Learning {
             lora: self.lora().cloned(),
-            floats: self.own(c)?.iter().map(|p| p.floats() as u64).sum(),
+            floats: self.own(c)?.iter().map(|p| p.floats() as u64).sum::<u64>()
+                + (config.tokens.len() * c.width) as u64,
             moment_bytes: config.optimiser.bytes(),
             recompute: config.recompute,
             average: config.ema > 0.0,

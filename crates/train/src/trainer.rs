@@ -413,6 +413,7 @@ impl<'a> Trainer<'a> {
         let tensors = self.learner.adapter().tensors();
         let mut config = lora.peft_config(base);
         config.use_dora = self.config.dora;
+        config.trainable_token_indices = self.learner.adapter().tokens().ids().to_vec();
         Ok(save_adapter(folder, &config, &tensors, Some(&Value::Object(notes)))?)
     }
 }

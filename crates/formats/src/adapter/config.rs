@@ -56,6 +56,8 @@ pub struct AdapterConfig {
     pub rank_pattern: BTreeMap<String, usize>,
     /// Alphas of single modules, by the end of their path.
     pub alpha_pattern: BTreeMap<String, f64>,
+    /// Tokens whose rows of the embedding (and of a head that is the embedding) are the adapter's own.
+    pub trainable_token_indices: Vec<u32>,
 }
 
 impl Default for AdapterConfig {
@@ -76,6 +78,7 @@ impl Default for AdapterConfig {
             layers_pattern: None,
             rank_pattern: BTreeMap::new(),
             alpha_pattern: BTreeMap::new(),
+            trainable_token_indices: Vec::new(),
         }
     }
 }
@@ -123,6 +126,9 @@ impl AdapterConfig {
         ]);
         if let Some(modules) = &self.exclude_modules {
             keys.insert("exclude_modules", modules_json(modules));
+        }
+        if !self.trainable_token_indices.is_empty() {
+            keys.insert("trainable_token_indices", json!(self.trainable_token_indices));
         }
         let object: Map<String, Value> =
             keys.into_iter().map(|(key, value)| (key.to_string(), value)).collect();
@@ -181,6 +187,7 @@ impl AdapterConfig {
             layers_pattern: keys.texts("layers_pattern")?,
             rank_pattern: keys.pattern("rank_pattern", |value| keys.rank("rank_pattern", value))?,
             alpha_pattern: keys.pattern("alpha_pattern", |value| keys.number("alpha_pattern", value))?,
+            trainable_token_indices: keys.tokens()?,
         };
         if !(0.0..1.0).contains(&config.lora_dropout) {
             return keys.fail("lora_dropout", format!("{} is not in 0..1", config.lora_dropout));
@@ -218,7 +225,7 @@ fn by_module<T: Copy>(pattern: &BTreeMap<String, T>, module: &str) -> Option<T> 
 }
 
 /// Keys with a meaning of their own in [`AdapterConfig`] or in [`Keys::refuse_unsupported`].
-const KNOWN: [&str; 21] = [
+const KNOWN: [&str; 22] = [
     "alpha_pattern",
     "auto_mapping",
     "base_model_name_or_path",
@@ -235,6 +242,7 @@ const KNOWN: [&str; 21] = [
     "revision",
     "target_modules",
     "task_type",
+    "trainable_token_indices",
     "use_dora",
     "use_rslora",
     // Only mean something together with others that are refused.
@@ -287,6 +295,28 @@ impl Keys<'_> {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
             Some(_) => self.fail(key, "expected a string or null"),
+        }
+    }
+
+    /// Token ids: a list, or a list under the name of the embedding.
+    fn tokens(&self) -> Result<Vec<u32>, FormatError> {
+        const KEY: &str = "trainable_token_indices";
+        let list = match self.get(KEY) {
+            None => return Ok(Vec::new()),
+            Some(Value::Object(of)) if of.keys().eq(["embed_tokens"]) => &of["embed_tokens"],
+            Some(value) => value,
+        };
+        let id = |v: &Value| v.as_u64().and_then(|v| u32::try_from(v).ok());
+        let ids: Option<Vec<u32>> = list.as_array().and_then(|list| list.iter().map(id).collect());
+        let Some(ids) = ids else {
+            let problem = format!("{}: token ids of `embed_tokens` are expected", brief(list));
+            return self.fail(KEY, problem);
+        };
+        let mut sorted = ids.clone();
+        sorted.sort_unstable();
+        match sorted.windows(2).find(|w| w[0] == w[1]) {
+            Some(twice) => self.fail(KEY, format!("token {} stands there twice", twice[0])),
+            None => Ok(ids),
         }
     }
 

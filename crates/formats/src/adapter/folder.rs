@@ -7,11 +7,11 @@ use nurture_kernels::DType;
 use serde_json::Value;
 
 use super::config::AdapterConfig;
-use super::lora::{LoraPair, pairs};
+use super::lora::{LoraPair, TOKEN_ROWS, pairs};
 use crate::atomic::write_atomic;
 use crate::folder::{previous_of, save_folder};
 use crate::hf::read_json;
-use crate::{FormatError, SafetensorsFile, TensorSource, TensorSpec, safetensors};
+use crate::{FormatError, SafetensorsFile, TensorInfo, TensorSource, TensorSpec, safetensors};
 
 /// PEFT's name of the settings.
 pub const CONFIG_NAME: &str = "adapter_config.json";
@@ -41,6 +41,24 @@ impl Adapter {
             self.weights.tensor(name)?;
         }
         pairs(self.weights.path(), &self.config, self.weights.tensors())
+    }
+
+    /// The rows `[tokens, D]` of `trainable_token_indices`, where there are any; an error where the file lacks them or holds
+    /// another number of them.
+    pub fn token_rows(&self) -> Result<Option<TensorInfo>, FormatError> {
+        let wanted = self.config.trainable_token_indices.len();
+        if wanted == 0 {
+            return Ok(None);
+        }
+        let info = self.weights.tensor(TOKEN_ROWS)?;
+        match info.shape[..] {
+            [rows, _] if rows == wanted => Ok(Some(info.clone())),
+            _ => {
+                let problem = format!("shape {:?} for {wanted} tokens of adapter_config.json", info.shape);
+                let what = format!("tensor \"{TOKEN_ROWS}\"");
+                Err(FormatError::malformed(self.weights.path(), info.offset, what, problem))
+            }
+        }
     }
 }
 

@@ -12,6 +12,9 @@ const A: &str = ".lora_A.weight";
 const B: &str = ".lora_B.weight";
 const MAGNITUDE: &str = ".lora_magnitude_vector";
 
+/// The tensor `[tokens, D]` with the rows of `trainable_token_indices`, in their order: whole rows, whatever PEFT's name of it says.
+pub const TOKEN_ROWS: &str = "base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta";
+
 /// The names of a module's A and B: `base_model.model.{module}.lora_A.weight` and `…lora_B.weight`.
 ///
 /// ```
@@ -55,7 +58,7 @@ pub(super) fn pairs(
     let fail = |info: &TensorInfo, problem: String| {
         Err(FormatError::malformed(file, info.offset, format!("tensor \"{}\"", shown(&info.name)), problem))
     };
-    for info in tensors {
+    for info in tensors.iter().filter(|t| t.name != TOKEN_ROWS || config.trainable_token_indices.is_empty()) {
         let path = info.name.strip_prefix(PREFIX);
         let a = path.and_then(|path| path.strip_suffix(A));
         let b = path.and_then(|path| path.strip_suffix(B));

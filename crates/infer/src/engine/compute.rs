@@ -183,16 +183,28 @@ impl Compute {
         let first = part.first().map_or(0, |c| c.row);
         if part.iter().all(|c| c.few.is_none()) {
             let x = &self.rows[first * width..][..rows * width];
-            return model.logits(cpu, self.mode, x, &mut self.logits[..rows * vocab]);
+            model.logits(cpu, None, self.mode, x, &mut self.logits[..rows * vocab]);
+            for c in part {
+                let Some(adapter) = &c.seq.adapter else { continue };
+                let x = &self.rows[c.row * width..][..c.rows * width];
+                model.own_logits(
+                    cpu,
+                    adapter.adapter(),
+                    x,
+                    &mut self.logits[(c.row - first) * vocab..][..c.rows * vocab],
+                );
+            }
+            return;
         }
         for c in part {
             let x = &self.rows[c.row * width..][..c.rows * width];
             let out = &mut self.logits[(c.row - first) * vocab..][..c.rows * vocab];
+            let adapter = c.seq.adapter.as_ref().map(|a| a.adapter());
             match &c.few {
-                None => model.logits(cpu, self.mode, x, out),
+                None => model.logits(cpu, adapter, self.mode, x, out),
                 Some(ids) => {
                     let mut some = vec![0f32; ids.len()];
-                    model.logits_at(cpu, self.mode, x, ids, &mut some);
+                    model.logits_at(cpu, adapter, self.mode, x, ids, &mut some);
                     out.fill(f32::NEG_INFINITY);
                     for (&id, l) in ids.iter().zip(some) {
                         out[id as usize] = l;
@@ -251,6 +263,8 @@ fn read_prompt(
     let end = (seq.computed + x.len() / width).min(seq.prompt);
     let from = seq.seen.max(seq.computed);
     let row = |at: usize| &x[(at - seq.computed) * width..];
+    let loaded = seq.adapter.clone();
+    let adapter = loaded.as_ref().map(|a| a.adapter());
     if let Some(top) = seq.wanted_scores {
         let mut seen = Row::default();
         let last = end.min(seq.prompt - 1); // the last token says nothing about the prompt
@@ -260,7 +274,7 @@ fn read_prompt(
                 logits.resize(rows * vocab, 0.0);
             }
             let logits = &mut logits[..rows * vocab];
-            model.logits(cpu, mode, &row(at)[..rows * width], logits);
+            model.logits(cpu, adapter, mode, &row(at)[..rows * width], logits);
             for (i, line) in logits.chunks_exact(vocab).enumerate() {
                 let token = seq.tokens[at + i + 1];
                 let Some(best) = seen.look(line) else {

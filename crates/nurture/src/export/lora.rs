@@ -26,6 +26,12 @@ pub fn write_gguf_lora(model: &Model, adapter: &Adapter, out: &Path) -> Result<u
             "GGUF 适配器存不下 DoRA 的长度向量；请导出合并后的模型：--to gguf"
         ));
     }
+    if !adapter.tokens().is_empty() {
+        bail!(said!(
+            "a GGUF adapter has no place for rows of tokens of its own; export a merged model instead: --to gguf",
+            "GGUF 适配器存不下自有词元的行；请导出合并后的模型：--to gguf"
+        ));
+    }
     let names = model.decoder().gguf_parameters();
     let mut specs = Vec::new();
     let mut values = Vec::new();
@@ -164,6 +170,7 @@ pub fn peft_config(adapter: &Adapter, base: Option<String>) -> AdapterConfig {
     let mut config = AdapterConfig {
         base_model_name_or_path: base,
         use_dora: adapter.is_dora(),
+        trainable_token_indices: adapter.tokens().ids().to_vec(),
         ..AdapterConfig::default()
     };
     let mut targets = BTreeSet::new();

@@ -203,7 +203,7 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     let papers = prepare::exams(r, Some(&training), watch)?;
     let mut resolved = recipe::derive(r, &prepare::facts(&training, &papers), &base);
     if r.train.micro_tokens.is_none() {
-        let (c, config) = (model.decoder().config(), train_config(r, &resolved));
+        let (c, config) = (model.decoder().config(), train_config(r, &resolved, &model)?);
         let more = pack::more_at_once(c, &subject(r, &resolved, &model)?, &config, &training.tokens)?;
         more.into_iter().for_each(|tokens| resolved.at_once(tokens));
     }
@@ -225,7 +225,7 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     write_json(&dir.join("ledger.json"), &exams::ledger(&training, &depth))?;
 
     let subject = subject(r, &resolved, &model)?;
-    let config = train_config(r, &resolved);
+    let config = train_config(r, &resolved, &model)?;
     let decoder = model.decoder();
     let threads = model.cpu().pool().threads();
     let bytes = decoder.weight_bytes() as u64;
@@ -401,9 +401,25 @@ fn subject(r: &Recipe, resolved: &Resolved, model: &Model) -> Result<Subject> {
     Ok(LoraSpec { rank, alpha, rslora: a.rslora, targets }.into())
 }
 
-fn train_config(recipe: &Recipe, r: &Resolved) -> TrainConfig {
+/// The ids of tokens that the recipe names.
+fn own_tokens(names: &[String], model: &Model) -> Result<Vec<u32>> {
+    names
+        .iter()
+        .map(|name| {
+            model.tokenizer().id(name).ok_or_else(|| {
+                said!(
+                    "train.adapter.tokens: \"{name}\" is no token of this base's vocabulary: name one that is there, such as a reserved one",
+                    "train.adapter.tokens：\"{name}\" 不是该基座词表里的词元：请写词表里已有的，例如保留词元"
+                )
+                .into()
+            })
+        })
+        .collect()
+}
+
+fn train_config(recipe: &Recipe, r: &Resolved, model: &Model) -> Result<TrainConfig> {
     let adapter = recipe.train.adapter.as_ref();
-    TrainConfig {
+    Ok(TrainConfig {
         recompute: recipe.train.recompute,
         optimiser: match recipe.train.optimiser {
             recipe::Optimiser::AdamW => nurture_train::Optimiser::AdamW,
@@ -421,6 +437,7 @@ fn train_config(recipe: &Recipe, r: &Resolved) -> TrainConfig {
         },
         b_ratio: adapter.map_or(1.0, |a| a.b_ratio),
         dora: adapter.is_some_and(|a| a.dora),
+        tokens: own_tokens(adapter.map_or(&[], |a| &a.tokens), model)?,
         length: RunLength::Steps(r.steps as u64),
         batch: r.batch,
         micro_tokens: r.micro_tokens,
@@ -449,7 +466,7 @@ fn train_config(recipe: &Recipe, r: &Resolved) -> TrainConfig {
         seed: r.seed,
         checkpoint_every: r.checkpoint_every as u64,
         ..TrainConfig::default()
-    }
+    })
 }
 
 /// The system prompt of the recipe with its labels.

@@ -271,6 +271,9 @@ section! { Adapter ["The small set of weights that is trained beside the frozen 
     targets: Vec<Target> = vec![Target::AllLinear], Kind::List(&Kind::Choice(Target::CHOICES)), Absent::Default,
         "[\"q_proj\", \"v_proj\"]",
         ["Which projections of each layer get an adapter.", "每层的哪些投影加适配器。"];
+    tokens: Vec<String> = Vec::new(), Kind::List(&Kind::Text), Absent::Default, "[\"<|ticket|>\"]",
+        ["Tokens of the vocabulary that get rows of their own in the embedding (and in the head where it is the same table): marks of your field that the base never learnt, such as its reserved ones. Other tools know it as `trainable_token_indices`.",
+         "词表中拥有自有嵌入行的词元（若输出层与嵌入同表，则输出层亦然）：基座没学过的本领域标记，例如它的保留词元。其他工具称之为 `trainable_token_indices`。"];
 } }
 
 section! { Eval ["How to examine: depth in the own field against breadth kept.", "怎么考：本领域的深度，与保住的广度。"] {

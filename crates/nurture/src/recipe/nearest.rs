@@ -26,6 +26,8 @@ pub(crate) const ELSEWHERE: &[(&str, &str)] = &[
     ("ema_decay", "train.ema"),
     ("init_lora_weights", "train.adapter.init"),
     ("use_dora", "train.adapter.dora"),
+    ("trainable_token_indices", "train.adapter.tokens"),
+    ("new_special_tokens", "train.adapter.tokens"),
     ("loraplus_lr_ratio", "train.adapter.b_ratio"),
     ("save_steps", "train.checkpoint_every"),
     ("lora", "train.adapter"),

@@ -40,7 +40,7 @@ pub(crate) fn perplexity(model: &Model, mode: Mode, keys: KvType, ids: &[u32]) -
         let scored: Vec<usize> = (WINDOW / 2 + 1..WINDOW).collect();
         for part in scored.chunks(rows) {
             let logits = &mut logits[..part.len() * c.vocab];
-            decoder.logits(cpu, mode, &x[(part[0] - 1) * c.width..][..part.len() * c.width], logits);
+            decoder.logits(cpu, None, mode, &x[(part[0] - 1) * c.width..][..part.len() * c.width], logits);
             let targets: Vec<u32> = part.iter().map(|&i| tokens[i]).collect();
             let mut losses = vec![0f32; part.len()];
             cross_entropy(cpu.pool(), logits, c.vocab, &targets, None, &mut losses);
