@@ -38,7 +38,13 @@ impl Examinee<'_> {
             for part in targets.chunks(rows) {
                 let from = (part[0] - 1) * c.width;
                 let logits = &mut logits[..part.len() * c.vocab];
-                self.decoder.logits(self.cpu, self.adapter, mode, &x[from..from + part.len() * c.width], logits);
+                self.decoder.logits(
+                    self.cpu,
+                    self.adapter,
+                    mode,
+                    &x[from..from + part.len() * c.width],
+                    logits,
+                );
                 let tokens: Vec<u32> = part.iter().map(|&i| w.tokens[i]).collect();
                 let mut losses = vec![0f32; part.len()];
                 cross_entropy(self.cpu.pool(), logits, c.vocab, &tokens, None, &mut losses);

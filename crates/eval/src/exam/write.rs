@@ -152,7 +152,7 @@ impl Writer<'_> {
         let x = self.decoder.forward(self.cpu, Mode::Exact, self.adapter, &batch, cache, buffers)?;
         let rows: Vec<f32> = last.iter().flat_map(|&r| x[r * width..][..width].iter().copied()).collect();
         let logits = &mut logits[..seats.len() * vocab];
-        self.decoder.logits(self.cpu, Mode::Exact, &rows, logits);
+        self.decoder.logits(self.cpu, self.adapter, Mode::Exact, &rows, logits);
         let tokens = |seat: &Seat| shared + seat.len;
         logits
             .chunks_exact(vocab)
