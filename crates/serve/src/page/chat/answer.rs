@@ -150,10 +150,12 @@ impl Answering {
         self.keep(&service, &view, &mut message, finish, prompt, before).await;
         drop(answers);
         let used = message.prompt_tokens + message.tokens;
-        let worker = view.clone();
-        let answer = message.clone();
+        let (worker, answer, id) = (view.clone(), message.clone(), message.id);
+        let versions =
+            super::on_store(&service, &view, move |store, owner| turns::versions(store, owner, id)).await;
+        let versions = versions.unwrap_or_else(|_| vec![id]);
         let html = tokio::task::spawn_blocking(move || {
-            turns::answer_html(&worker, &answer, None, number == 0, true, &conversation)
+            turns::answer_html(&worker, &answer, (&versions, ""), number == 0, true, &conversation)
         });
         let html =
             html.await.unwrap_or_else(|_| Err(ApiError::internal("a fault of ours while making the page")));

@@ -101,6 +101,12 @@ fn columns(store: &Store, owner: &str, chosen: Message) -> Result<Vec<Column>, S
     Ok(columns)
 }
 
+/// All answers of one model to a question, the oldest first.
+pub(super) fn versions(store: &Store, owner: &str, answer: i64) -> Result<Vec<i64>, StoreError> {
+    let all = columns(store, owner, store.message(owner, answer)?)?;
+    Ok(all.into_iter().find(|c| c.versions.contains(&answer)).map_or_else(Vec::new, |c| c.versions))
+}
+
 /// The links between versions: the one before, which of how many, the next one.
 fn pager(all: &[i64], shown: i64) -> Value {
     let at = all.iter().position(|&m| m == shown).unwrap_or(0);
@@ -118,15 +124,8 @@ impl Branch {
                 .columns
                 .iter()
                 .map(|c| {
-                    answer_html(
-                        view,
-                        &c.shown,
-                        Some((&c.versions, &c.verdict)),
-                        c.chosen,
-                        i == last,
-                        conversation,
-                    )
-                    .map(safe)
+                    answer_html(view, &c.shown, (&c.versions, &c.verdict), c.chosen, i == last, conversation)
+                        .map(safe)
                 })
                 .collect::<Result<Vec<_>, _>>()?;
             out.push_str(&turn_html(view, conversation, &turn.question, answers)?);
@@ -148,17 +147,15 @@ pub(super) fn turn_html(
     view.part("turn.html", values)
 }
 
-/// An answer that is whole. `kept`: all versions of its model, and what was said of it.
+/// An answer that is whole, with all versions of its model, and what was said of it.
 pub(super) fn answer_html(
     view: &View,
     answer: &Message,
-    kept: Option<(&[i64], &str)>,
+    (versions, verdict): (&[i64], &str),
     chosen: bool,
     last: bool,
     conversation: &str,
 ) -> Result<String, ApiError> {
-    let own = [answer.id];
-    let (versions, verdict) = kept.unwrap_or((&own, ""));
     let rate = if answer.seconds > 0.0 && answer.tokens > 1 {
         format!("{:.1}", (answer.tokens - 1) as f64 / answer.seconds)
     } else {
