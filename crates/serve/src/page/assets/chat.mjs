@@ -113,6 +113,8 @@ async function ask(body) {
         if (data.error) trouble(data.error);
         if (data.html) article.replaceWith(fragment(data.html));
         if (data.used && data.lane === 0) gauge(data.used, data.context);
+        $("left-out").hidden = !data.left_out;
+        $("left-out").textContent = words.left_out.replace("{n}", data.left_out);
         lanes -= 1;
       }
       dressCode(turns.lastElementChild);

@@ -137,7 +137,7 @@ fn page(
         answered => view.lang.pick("The answer is complete", "回答完毕"),
         stopped => view.lang.pick("Stopped", "已停止"),
         thanks => view.lang.pick("Noted", "已记下"),
-        ask => view.lang.pick("Ask", "提问"),
+        left_out => view.lang.pick("the oldest {n} messages did not fit and were not read", "最早的 {n} 条消息放不下，未被读取"),
     };
     let own = context! {
         models => service.model_names(), context => service.context(), list => safe(list), more, asked, words,

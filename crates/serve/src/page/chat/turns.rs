@@ -183,3 +183,58 @@ pub(super) fn waiting_html(
     };
     view.part("answer.html", values)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{NewConversation, NewMessage};
+
+    fn add(store: &Store, c: &str, parent: Option<i64>, role: &str, model: &str, text: &str) -> i64 {
+        let new = NewMessage { parent, model: model.into(), ..NewMessage::of(role, text) };
+        store.add_message("me", c, &new).unwrap().id
+    }
+
+    #[test]
+    fn answers_stand_by_model_and_version() {
+        let store = Store::in_memory().unwrap();
+        let c = store.new_conversation("me", &NewConversation::default()).unwrap().id;
+        let q = add(&store, &c, None, "user", "", "q");
+        let deep = add(&store, &c, Some(q), "assistant", "deep", "1");
+        let base = add(&store, &c, Some(q), "assistant", "base", "2");
+        let again = add(&store, &c, Some(q), "assistant", "deep", "3");
+        let branch = read(&store, "me", deep, 9).unwrap();
+        let columns = &branch.turns[0].columns;
+        let seen: Vec<(i64, &[i64], bool)> =
+            columns.iter().map(|c| (c.shown.id, c.versions.as_slice(), c.chosen)).collect();
+        assert_eq!(seen, [(deep, &[deep, again][..], true), (base, &[base][..], false)]);
+        assert_eq!(branch.used.models, ["deep", "base"]);
+        assert_eq!(versions(&store, "me", again).unwrap(), [deep, again]);
+        // of the others the newest is shown
+        assert_eq!(read(&store, "me", base, 9).unwrap().turns[0].columns[0].shown.id, again);
+        assert!(read(&store, "you", base, 9).is_err());
+    }
+
+    #[test]
+    fn ten_thousand_messages_are_read_page_by_page() {
+        let store = Store::in_memory().unwrap();
+        let c = store.new_conversation("me", &NewConversation::default()).unwrap().id;
+        let mut leaf = None;
+        for i in 0..10_000 {
+            let (role, model) = if i % 2 == 0 { ("user", "") } else { ("assistant", "base") };
+            leaf = Some(add(&store, &c, leaf, role, model, &format!("{i}")));
+        }
+        let begin = std::time::Instant::now();
+        read(&store, "me", leaf.unwrap(), 20).unwrap();
+        assert!(begin.elapsed().as_millis() < 500, "a page costs what it shows: {:?}", begin.elapsed());
+        let mut seen = Vec::new();
+        while let Some(at) = leaf {
+            let branch = read(&store, "me", at, 20).unwrap();
+            let page: Vec<String> = branch.turns.iter().rev().map(|t| t.question.content.clone()).collect();
+            assert!(page.len() <= 20);
+            seen.extend(page);
+            leaf = branch.earlier;
+        }
+        let all: Vec<String> = (0..5_000).rev().map(|i| (2 * i).to_string()).collect();
+        assert_eq!(seen, all, "every question once, from the end to the beginning");
+    }
+}
