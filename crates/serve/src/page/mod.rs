@@ -8,6 +8,7 @@ mod chat;
 mod colours;
 mod curve;
 mod data;
+mod keys;
 mod lang;
 mod markdown;
 mod models;
@@ -107,6 +108,8 @@ pub(crate) fn routes(service: &Service) -> Router<Service> {
         .route("/models", get(models::page))
         .route("/page/models", post(models::load))
         .route("/page/models/{name}/unload", post(models::unload))
+        .route("/page/keys", post(keys::add))
+        .route("/page/keys/{id}/revoke", post(keys::revoke))
         .route("/login", get(sign::form).post(sign::sign_in))
         .route("/logout", post(sign::sign_out))
         .route("/page/set", get(sign::set))

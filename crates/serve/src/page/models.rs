@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 type Result<T> = std::result::Result<T, ApiError>;
 
-fn must_manage(view: &View) -> Result<()> {
+pub(super) fn must_manage(view: &View) -> Result<()> {
     if view.manage {
         return Ok(());
     }
@@ -61,7 +61,8 @@ pub(crate) async fn page(State(service): State<Service>, view: View) -> Result<R
         (lang.pick("of at most", "上限"), page_rows(s.pages)),
         (lang.pick("up for", "已运行"), time(service.uptime().as_secs_f64(), lang)),
     ];
-    view.page("models.html", context! { models, figures, runs })
+    let keys = super::keys::listed(&service, &view).await?;
+    view.page("models.html", context! { models, figures, runs, keys, store => service.store().is_some() })
 }
 
 /// Bytes of the files in an adapter's folder.

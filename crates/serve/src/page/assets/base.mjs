@@ -80,8 +80,15 @@ export async function copy(button, text) {
   setTimeout(() => (button.textContent = before), 1500);
 }
 
-async function follow(response) {
+async function follow(response, form) {
   const told = await response.json();
+  if (told.shown) {
+    // shown this once, to be copied: the page stays
+    const place = form.querySelector(".shown");
+    place.hidden = false;
+    place.textContent = told.shown;
+    return;
+  }
   if (told.location) location.assign(told.location);
   else location.reload();
 }
@@ -121,7 +128,7 @@ document.addEventListener("submit", async (event) => {
   trouble();
   try {
     const values = Object.fromEntries(new FormData(form));
-    await follow(await post(form.dataset.post, form.dataset.compose ? { values } : values));
+    await follow(await post(form.dataset.post, form.dataset.compose ? { values } : values), form);
   } catch (error) {
     complain(form, error);
   }

@@ -138,7 +138,18 @@ pub(crate) async fn ask(
         let made = tokio::task::spawn_blocking(work).await;
         prepared.push(made.map_err(|_| ApiError::internal("a fault of ours while reading the text"))??);
     }
-    let (head, question, lanes) = write_down(&service, &view, &asked, found, prepared).await?;
+    let begun = prepared.into_iter().map(|p| p.start(&service)).collect::<Result<Vec<Begun>>>()?;
+    // what cannot be written down is not answered: the jobs go with it
+    let (head, question, answers) = write_down(&service, &view, &asked, found, &begun).await?;
+    let lane = |(b, message): (Begun, Message)| Lane {
+        ask: b.ask,
+        job: b.job,
+        message,
+        begun: b.begun,
+        prompt: b.prompt,
+        left_out: b.left_out,
+    };
+    let lanes: Vec<Lane> = begun.into_iter().zip(answers).map(lane).collect();
     let first = lanes.first().map(|l| l.message.id);
     let mut answers = Vec::new();
     for (i, lane) in lanes.iter().enumerate() {
@@ -165,6 +176,23 @@ struct Prepared {
     prompt: usize,
     /// messages that did not fit
     left_out: usize,
+}
+
+/// The same at work.
+struct Begun {
+    ask: Ask,
+    job: Job,
+    begun: String,
+    prompt: usize,
+    left_out: usize,
+}
+
+impl Prepared {
+    fn start(self, service: &Service) -> Result<Begun> {
+        let Prepared { ask, requests, begun, prompt, left_out } = self;
+        let job = Job::start(service, requests, "text")?;
+        Ok(Begun { ask, job, begun, prompt, left_out })
+    }
 }
 
 fn prepare(
@@ -225,19 +253,19 @@ fn fit(model: &Served, system: &str, said: &[(String, String)], room: usize) -> 
     }
 }
 
-/// Writes question and empty answers down, and hands the requests in.
+/// Writes question and empty answers down.
 async fn write_down(
     service: &Service,
     view: &View,
     asked: &Arc<Asked>,
     found: Found,
-    prepared: Vec<Prepared>,
-) -> Result<(Conversation, Message, Vec<Lane>)> {
+    begun: &[Begun],
+) -> Result<(Conversation, Message, Vec<Message>)> {
     let models: Vec<(String, i64)> =
-        prepared.iter().map(|p| (p.ask.model.name.clone(), p.ask.model.generation() as i64)).collect();
+        begun.iter().map(|p| (p.ask.model.name.clone(), p.ask.model.generation() as i64)).collect();
     let asked = asked.clone();
     let settings = asked.settings.to_string();
-    let (head, question, answers) = on_store(service, view, move |store, owner| {
+    on_store(service, view, move |store, owner| {
         let head = match found.head {
             Some(head) => {
                 let change = Change { settings: Some(settings), ..Change::default() };
@@ -278,12 +306,5 @@ async fn write_down(
         store.change_conversation(owner, &head.id, &Change { leaf, ..Change::default() })?;
         Ok((head, question, answers))
     })
-    .await?;
-    let mut lanes = Vec::new();
-    for (prepared, message) in prepared.into_iter().zip(answers) {
-        let Prepared { ask, requests, begun, prompt, left_out } = prepared;
-        let job = Job::start(service, requests, "text")?;
-        lanes.push(Lane { ask, job, message, begun, prompt, left_out });
-    }
-    Ok((head, question, lanes))
+    .await
 }
