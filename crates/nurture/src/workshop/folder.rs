@@ -57,7 +57,10 @@ fn is_taken(dir: &Path) -> bool {
 
 /// What a list shows of runs, kept as long as their files do not change.
 #[derive(Debug, Default)]
-pub(super) struct Heads(Mutex<HashMap<String, ([Option<SystemTime>; 2], Head)>>);
+pub(super) struct Heads(Mutex<HashMap<String, (Times, Head)>>);
+
+/// When lock file and report last changed.
+type Times = [Option<SystemTime>; 2];
 
 #[derive(Clone, Debug, Default)]
 struct Head {
