@@ -69,7 +69,7 @@ pub struct DataFacts {
     pub longest_tokens: usize,
     /// Different labels; 0 where the data is not labelled.
     pub labels: usize,
-    /// Items of each exam in `eval.depth`, in its order.
+    /// Items of each exam of the recipe ([`Recipe::exams`]), in its order.
     pub exam_items: Vec<usize>,
 }
 
@@ -180,6 +180,9 @@ impl Resolved {
         }
         for (exam, plan) in full.eval.depth.iter_mut().zip(&self.exams) {
             exam.items = Some(plan.items).filter(|items| *items > 0);
+        }
+        if let (Some(held), Some(plan)) = (&mut full.data.hold_out, self.exams.get(full.eval.depth.len())) {
+            held.items = Some(plan.items).filter(|items| *items > 0);
         }
         full
     }
@@ -339,9 +342,14 @@ pub fn derive(recipe: &Recipe, data: &DataFacts, base: &BaseFacts) -> Resolved {
         }),
     };
 
-    let seats = recipe.eval.depth.iter().zip(data.exam_items.iter().copied().chain(std::iter::repeat(0)));
+    let all = recipe.exams();
+    let seats = all.iter().zip(data.exam_items.iter().copied().chain(std::iter::repeat(0)));
+    let key = |index: usize| match index < recipe.eval.depth.len() {
+        true => format!("eval.depth[{index}].items"),
+        false => "data.hold_out.items".to_string(),
+    };
     let exams =
-        seats.enumerate().map(|(index, (exam, of))| plan(exam, index, of, dial, &mut notes)).collect();
+        seats.enumerate().map(|(index, (exam, of))| plan(exam, &key(index), of, dial, &mut notes)).collect();
     let seed = train.seed;
     Resolved {
         steps,
@@ -365,10 +373,10 @@ pub fn derive(recipe: &Recipe, data: &DataFacts, base: &BaseFacts) -> Resolved {
     }
 }
 
-fn plan(exam: &Exam, index: usize, of: usize, dial: &Dial, notes: &mut Notes) -> ExamPlan {
+fn plan(exam: &Exam, key: &str, of: usize, dial: &Dial, notes: &mut Notes) -> ExamPlan {
     let items = exam.items.or(dial.exam_items).unwrap_or(of).min(of);
     let name = exam.name.clone().unwrap_or_default();
-    notes.add(&format!("eval.depth[{index}].items"), items.to_string(), exam.items == Some(items), || {
+    notes.add(key, items.to_string(), exam.items == Some(items), || {
         // Half the widest 95 % interval of a share, in points.
         let half = (98.0 / (items.max(1) as f64).sqrt()).ceil();
         let accuracy = if items < of {

@@ -16,6 +16,7 @@ mod html;
 mod lead;
 mod markdown;
 mod origin;
+mod overlap;
 mod page;
 mod plots;
 mod svg;
