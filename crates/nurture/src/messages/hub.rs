@@ -84,6 +84,9 @@ fn all_failed(name: &str, place: Option<&Path>, attempts: &[Attempt]) -> String 
     if attempts.iter().any(|a| a.source.starts_with("pip ")) {
         text += "\n  - 用软件包索引的镜像：pip config set global.index-url 地址";
     }
+    if attempts.iter().any(|a| a.source.starts_with("npm ")) {
+        text += "\n  - 用 npm 仓库的镜像：npm config set registry 地址";
+    }
     if let Some(path) = name.strip_prefix("hf:") {
         let _ = write!(text, "\n  - 若指的是本机文件：{path} 处没有文件");
     }

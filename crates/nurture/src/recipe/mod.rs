@@ -38,6 +38,9 @@ pub use lock::{InputHash, Lock, TAKEN, lock};
 pub use overrides::Override;
 pub use table::{Absent, Choice, Field, Kind, Section, looks_like_path};
 
+// the parts of a newborn
+pub use fields::{MlpKind, NormKind, Positions, Shape};
+
 use crate::lang::Said;
 use crate::messages::system_said;
 use crate::said;

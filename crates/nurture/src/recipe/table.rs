@@ -139,7 +139,8 @@ impl Kind {
 /// Whether a [`Kind::NameOrPath`] is a path: it starts with `.`, `/` or `~`, holds a backslash, or ends like a
 /// model, template or text file. What exists on disk is not asked, so a recipe means the same everywhere.
 pub fn looks_like_path(value: &str) -> bool {
-    const ENDINGS: [&str; 7] = [".gguf", ".safetensors", ".jinja", ".txt", ".md", ".jsonl", ".json"];
+    const ENDINGS: [&str; 9] =
+        [".gguf", ".safetensors", ".jinja", ".txt", ".md", ".jsonl", ".json", ".csv", ".tsv"];
     value.starts_with(['.', '/', '~'])
         || value.contains('\\')
         || ENDINGS.iter().any(|ending| value.to_ascii_lowercase().ends_with(ending))

@@ -1,5 +1,5 @@
 //! The birth of the base model, where this program made it: languages, curve, sizes with their reasons.
-use super::data::{LanguageReport, ReportData};
+use super::data::{BirthReport, LadderReport, LanguageReport, ReportData, RungReport};
 use super::page::{Block, Cell, Table};
 use super::{fmt, plots, training};
 use crate::lang::Lang;
@@ -32,9 +32,62 @@ pub(crate) fn birth(lang: Lang, data: &ReportData) -> Vec<Block> {
         )
         .into(),
     ));
+    blocks.extend(birth.ladder.iter().flat_map(|l| ladder(lang, birth, l)));
     blocks.extend(plots::curve(lang, &birth.curve));
     blocks.push(training::values(lang, &birth.derived));
     blocks
+}
+
+/// The rungs, the law, and the prediction beside what came.
+fn ladder(lang: Lang, birth: &BirthReport, l: &LadderReport) -> Vec<Block> {
+    let head = vec![
+        (lang.pick("ladder: depth", "阶梯：层数").into(), true),
+        (lang.pick("parameters", "参数").into(), true),
+        (lang.pick("tokens learnt from", "学习的词元").into(), true),
+        (lang.pick("operations, TFLOP", "计算量，TFLOP").into(), true),
+        (lang.pick("bits per byte, held out", "每字节比特，留出文本").into(), true),
+    ];
+    let tera = |flop: f64| fmt::fixed(flop / 1e12, 2);
+    let rung = |r: &RungReport| -> Vec<Cell> {
+        let bits = fmt::fixed(r.bits_per_byte, 3);
+        [r.depth.to_string(), fmt::count(r.parameters), fmt::count(r.tokens), tera(r.flop), bits]
+            .map(Cell::Text)
+            .into()
+    };
+    let mut rows: Vec<Vec<Cell>> = l.rungs.iter().map(rung).collect();
+    let last = |name: &str, bits: Option<f64>| -> Vec<Cell> {
+        let bits = bits.map_or_else(|| "–".to_string(), |b| fmt::fixed(b, 3));
+        [name.to_string(), fmt::count(birth.parameters), fmt::count(birth.tokens), tera(l.flop), bits]
+            .map(Cell::Text)
+            .into()
+    };
+    rows.push(last(lang.pick("this model, predicted", "本模型，预测"), Some(l.predicted)));
+    rows.push(last(lang.pick("this model, came", "本模型，实际"), l.came));
+    let exponent = fmt::fixed(l.exponent, 3);
+    let law = match l.floor.map(|f| fmt::fixed(f, 3)) {
+        Some(floor) => say!(
+            lang,
+            "The law of the rungs: bits per byte = {floor} + a · C^-{exponent}, C the operations.",
+            "各级的规律：每字节比特 = {floor} + a · C^-{exponent}，C 为计算量。"
+        ),
+        None => say!(
+            lang,
+            "The law of the rungs: bits per byte = a · C^-{exponent}, C the operations; they do not tell a part that would stay.",
+            "各级的规律：每字节比特 = a · C^-{exponent}，C 为计算量；从这几级看不出有降不下去的部分。"
+        ),
+    };
+    let off = l.came.map(|came| {
+        let percent = fmt::fixed(100.0 * (came / l.predicted - 1.0), 1);
+        say!(lang, " What came differs from it by {percent} %.", "实际与预测相差 {percent}%。")
+    });
+    let interval = match l.interval.map(|(a, b)| (fmt::fixed(a, 3), fmt::fixed(b, 3))) {
+        Some((low, high)) => say!(lang, " 95 % interval: {low} to {high}.", "95% 区间：{low} 到 {high}。"),
+        None => lang.pick(" So few rungs give no interval.", "级数太少，给不出区间。").to_string(),
+    };
+    vec![
+        Block::Table(Table { head, rows }),
+        Block::Note(format!("{law}{interval}{}", off.unwrap_or_default())),
+    ]
 }
 
 fn row(lang: Lang, l: &LanguageReport) -> Vec<Cell> {

@@ -85,6 +85,46 @@ pub struct BirthReport {
     pub seconds: f64,
     /// What was predicted.
     pub forecast_seconds: Option<f64>,
+    /// Useful operations of the learning.
+    pub flop: f64,
+    /// Smaller ones that were raised first, and what they said.
+    pub ladder: Option<LadderReport>,
+}
+
+/// A ladder of newborns: loss against computation, and what it predicts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LadderReport {
+    /// From the smallest on.
+    pub rungs: Vec<RungReport>,
+    /// `b` of `loss = floor + a · C^-b`.
+    pub exponent: f64,
+    /// The part that no computation takes away, where the rungs tell it.
+    pub floor: Option<f64>,
+    /// Operations of the model itself.
+    pub flop: f64,
+    /// Bits per byte that the law says of it.
+    pub predicted: f64,
+    /// Within 95 %, where there are rungs enough.
+    pub interval: Option<(f64, f64)>,
+    /// What it reached.
+    pub came: Option<f64>,
+}
+
+/// A smaller newborn.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RungReport {
+    /// Number of blocks.
+    pub depth: u64,
+    /// Parameters.
+    pub parameters: u64,
+    /// Tokens learnt from.
+    pub tokens: u64,
+    /// Useful operations.
+    pub flop: f64,
+    /// Bits per byte of all held-out text.
+    pub bits_per_byte: f64,
 }
 
 /// A language of a newborn's text.

@@ -9,6 +9,8 @@
 //! newborn share one. Killed anywhere, it goes on: `first/` is whole or not there, training has its checkpoints, and
 //! `model/` comes last.
 
+mod form;
+mod ladder;
 mod plan;
 mod texts;
 
@@ -18,12 +20,12 @@ use super::{
 use crate::engine::{LoadOptions, Model};
 use crate::network;
 use crate::recipe::{InputHash, Newborn, Notes, Recipe};
-use crate::report::data::{BirthReport, CurvePoint, LanguageReport};
+use crate::report::data::{BirthReport, CurvePoint, LadderReport, LanguageReport, RungReport};
 use crate::said;
 use anyhow::{Context as _, Result, bail};
 use nurture_data::document_sequences;
 use nurture_eval::{Examinee, Model as Named, Role, SitError, WindowScheme, strided_windows};
-use nurture_hub::{Pulled, Store};
+use nurture_hub::{PullOptions, Pulled, Store};
 use nurture_model::Decoder;
 use nurture_text::{ChatTemplate, TrainBpe, WordCounts};
 use nurture_train::{Lessons, RunFiles, Subject, TrainConfig, forecast};
@@ -55,9 +57,16 @@ pub struct Born {
 ///
 /// # Errors
 /// Texts that cannot be read or are too few; a shape that cannot be; the disk; [`Stopped`].
-pub(super) fn birth(r: &Recipe, new: &Newborn, store: &Store, watch: &mut dyn Watch) -> Result<Born> {
+pub(super) fn birth(
+    r: &Recipe,
+    new: &Newborn,
+    store: &Store,
+    options: &PullOptions,
+    watch: &mut dyn Watch,
+) -> Result<Born> {
     watch.event(Event::Stage(said!("Birth: the text", "出生：文本")));
-    let texts = texts::read(&new.text, watch)?;
+    let files = texts::files(&new.text, store, options, watch)?;
+    let texts = texts::read(&files, watch)?;
     let dir = store.root().join(NEWBORNS).join(key(r, new, &texts));
     let model = dir.join("model");
     let born = |already: bool| -> Result<Born> {
@@ -79,9 +88,21 @@ pub(super) fn birth(r: &Recipe, new: &Newborn, store: &Store, watch: &mut dyn Wa
         watch.event(Event::Reused(said!("born before", "之前已出生")));
         return born(true);
     }
+    let mut rungs = Vec::new();
+    if !new.ladder.is_empty() {
+        let bytes = texts.bytes();
+        let shape = plan::shape(new, bytes, &mut Notes::default());
+        for rung in ladder::rungs(new, &shape, bytes) {
+            let depth = rung.depth;
+            watch.event(Event::Stage(said!("Ladder: depth {depth}", "阶梯：{depth} 层")));
+            let born = birth(r, &rung, store, options, watch)?;
+            rungs.extend(ladder::rung(depth, &born.report));
+        }
+        watch.event(Event::Stage(said!("Ladder: the model itself", "阶梯：模型本身")));
+    }
     let _taken = folder::take(&dir)?;
     if !there() {
-        raise(r, new, &texts, &dir, watch)?;
+        raise(r, new, &texts, rungs, &dir, watch)?;
         for rest in ["first", nurture_train::CHECKPOINTS] {
             let rest = dir.join(rest);
             if rest.exists() {
@@ -105,9 +126,16 @@ fn key(r: &Recipe, new: &Newborn, texts: &Texts) -> String {
 }
 
 /// The work itself.
-fn raise(r: &Recipe, new: &Newborn, texts: &Texts, dir: &Path, watch: &mut dyn Watch) -> Result<()> {
+fn raise(
+    r: &Recipe,
+    new: &Newborn,
+    texts: &Texts,
+    rungs: Vec<RungReport>,
+    dir: &Path,
+    watch: &mut dyn Watch,
+) -> Result<()> {
     let mut notes = Notes::default();
-    let bytes: usize = texts.languages.iter().map(|l| Language::bytes(&l.train)).sum();
+    let bytes = texts.bytes();
     let mut shape = plan::shape(new, bytes, &mut notes);
     if let Err((key, problem)) = shape.check() {
         bail!(said!("model.new.{key}: {problem}", "model.new.{key}：{problem}"));
@@ -129,7 +157,7 @@ fn raise(r: &Recipe, new: &Newborn, texts: &Texts, dir: &Path, watch: &mut dyn W
                 e => anyhow::Error::from(e),
             })?;
         shape.vocab = tokenizer.vocab_size();
-        let network = Decoder::newborn(&shape, true, r.train.seed);
+        let network = Decoder::newborn(&shape, new.tie, r.train.seed);
         let template = ChatTemplate::named("chatml")?;
         network::save_new(&first, &network, &tokenizer, template.source(), &Map::new())?;
     }
@@ -146,7 +174,7 @@ fn raise(r: &Recipe, new: &Newborn, texts: &Texts, dir: &Path, watch: &mut dyn W
         sequences.extend(document_sequences(&d.id, d.source, &tokens, begin, end, context));
     }
     let lessons = plan::Lessons {
-        parameters: decoder.parameters() as usize,
+        parameters: decoder.config().active_parameters(decoder.tied()) as usize,
         sequences: sequences.len(),
         tokens: sequences.iter().map(|s| s.tokens.len()).sum(),
         longest: sequences.iter().map(|s| s.tokens.len()).max().unwrap_or(0),
@@ -157,6 +185,14 @@ fn raise(r: &Recipe, new: &Newborn, texts: &Texts, dir: &Path, watch: &mut dyn W
     let subject = Subject::full(decoder, Vec::new());
     let plan = expected(&model, &subject, &config, &sequences)?;
     watch.event(Event::Forecast(&plan));
+    let law = ladder::fit(rungs, plan.flop);
+    if let Some(law) = &law {
+        let bits = format!("{:.3}", law.predicted);
+        watch.event(Event::Stage(said!(
+            "The ladder predicts {bits} bits per byte",
+            "阶梯预测每字节 {bits} 比特"
+        )));
+    }
 
     let mut report = BirthReport {
         parameters: decoder.parameters(),
@@ -187,6 +223,8 @@ fn raise(r: &Recipe, new: &Newborn, texts: &Texts, dir: &Path, watch: &mut dyn W
     report.seconds = outcome.seconds;
     report.tokens = outcome.tokens;
     report.forecast_seconds = plan.seconds;
+    report.flop = plan.flop;
+    report.ladder = law.map(|law| LadderReport { came: ladder::reached(&report), ..law });
     write_json(&dir.join(BIRTH), &report)?;
     // the model last: once it is there, it is born
     std::fs::rename(&raised, dir.join("model")).with_context(|| raised.display().to_string())?;

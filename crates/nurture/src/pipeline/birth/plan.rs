@@ -1,5 +1,6 @@
 //! What one dial means for a newborn: every size that the recipe leaves open, each with its reason.
 
+use super::form;
 use crate::lang::Said;
 use crate::recipe::{Effort, Newborn, Notes, thousands};
 use crate::said;
@@ -61,14 +62,11 @@ pub(super) fn shape(new: &Newborn, bytes: usize, notes: &mut Notes) -> Shape {
     let kv_heads = notes.choose("model.new.kv_heads", new.kv_heads, heads, |_| {
         said!("each head its own: little to save in a small model", "每头各有一份：模型小，省不了多少")
     });
-    let ffn = notes.choose("model.new.ffn", new.ffn, (width * 8 / 3).next_multiple_of(32), |_| {
-        said!(
-            "8/3 of the width: a gated part as large as a plain one of four widths",
-            "宽度的 8/3：带门的前馈，与四倍宽的普通前馈一样大"
-        )
-    });
-    // rows of the embedding that weigh as much as the blocks: queries and output, keys and values, the gated part
-    let blocks = depth * (2 * width + 2 * kv_heads * width / heads.max(1) + 3 * ffn);
+    let mut shape = form::form(new, width, notes);
+    (shape.layers, shape.width, shape.heads, shape.kv_heads) = (depth, width, heads, kv_heads);
+    // rows of the embedding that weigh as much as the blocks
+    let blocks = depth as u64 * shape.config(new.tie).block_weights().0 / width.max(1) as u64;
+    let blocks = usize::try_from(blocks).unwrap_or(usize::MAX);
     let by_text = power_of_two(bytes / BYTES_PER_TOKEN);
     let fitting = by_text.min(power_of_two(blocks)).clamp(SMALLEST_VOCAB, LARGEST_VOCAB);
     let vocab = notes.choose("model.new.vocab", new.vocab, fitting, |_| {
@@ -91,7 +89,9 @@ pub(super) fn shape(new: &Newborn, bytes: usize, notes: &mut Notes) -> Shape {
             "够几页而非一本书：小模型很少用到远处的内容"
         )
     });
-    Shape { vocab, layers: depth, width, heads, kv_heads, ffn, context, ..Shape::default() }
+    (shape.vocab, shape.context) = (vocab, context);
+    form::windows(new, context, &mut shape, notes);
+    shape
 }
 
 /// What there is to learn from, once the vocabulary is there.

@@ -1,10 +1,11 @@
 //! The text of a newborn: documents, what is held out of them, and which language they are in.
 
 use super::super::{Event, Watch, sha256, texts::parts};
-use crate::recipe::InputHash;
+use crate::recipe::{InputHash, looks_like_path};
 use crate::said;
 use anyhow::{Result, bail};
 use nurture_data::{LoadOptions, Mapping, SchemaKind, SourceSpec, load_training};
+use nurture_hub::{Catalogue, Kind, PullOptions, Store};
 use std::path::PathBuf;
 
 /// Documents longer than this are parted at the ends of lines, so that a part of them can be held out.
@@ -50,6 +51,11 @@ pub(super) struct Texts {
 }
 
 impl Texts {
+    /// Bytes that are learnt from.
+    pub(super) fn bytes(&self) -> usize {
+        self.languages.iter().map(|l| Language::bytes(&l.train)).sum()
+    }
+
     /// What is learnt from, in the order of languages and files.
     pub(super) fn train(&self) -> impl Iterator<Item = &Document> {
         self.languages.iter().flat_map(|l| &l.train)
@@ -96,6 +102,41 @@ fn hold_out(parts: Vec<Document>) -> (Vec<Document>, Vec<Document>) {
         gap = false;
     }
     (train, held)
+}
+
+/// The files of these texts: paths as they are, names of the catalogue pulled, their licences told.
+///
+/// # Errors
+/// A name that is no text of the catalogue; a text that cannot be brought.
+pub(super) fn files(
+    names: &[String],
+    store: &Store,
+    options: &PullOptions,
+    watch: &mut dyn Watch,
+) -> Result<Vec<PathBuf>> {
+    let known = options.catalogue.clone().map_or_else(Catalogue::embedded, Ok)?;
+    let mut out = Vec::new();
+    for name in names {
+        let path = PathBuf::from(name);
+        if looks_like_path(name) || path.is_file() {
+            out.push(path);
+            continue;
+        }
+        let Some(entry) = known.find(name).filter(|e| e.kind == Kind::Data) else {
+            let all: Vec<&str> =
+                known.entries().iter().filter(|e| e.kind == Kind::Data).map(|e| e.name.as_str()).collect();
+            let all = all.join(", ");
+            bail!(said!(
+                "model.new.text: \"{name}\" is no text of the catalogue ({all}); a file of that name is written \"./{name}\"",
+                "model.new.text：目录里没有文本 \"{name}\"（有 {all}）；若是文件，请写成 \"./{name}\""
+            ));
+        };
+        let licence = &entry.licence;
+        watch.event(Event::Stage(said!("Text {name}, licence {licence}", "文本 {name}，许可 {licence}")));
+        let pulled = nurture_hub::pull(name, store, options, &mut |p| watch.event(Event::Pull(p)))?;
+        out.push(pulled.path);
+    }
+    Ok(out)
 }
 
 /// Reads the text files of a newborn. Documents that stand there twice count once.
@@ -155,6 +196,29 @@ pub(super) fn read(files: &[PathBuf], watch: &mut dyn Watch) -> Result<Texts> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    struct Quiet;
+
+    impl Watch for Quiet {
+        fn event(&mut self, _: Event<'_>) {}
+        fn stopped(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn names_are_texts_of_the_catalogue_or_paths() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path().join("store"));
+        let options = PullOptions::default();
+        let paths = vec!["a/b.txt".to_string(), "./moby-dick".to_string()];
+        let found = files(&paths, &store, &options, &mut Quiet).unwrap();
+        assert_eq!(found, [PathBuf::from("a/b.txt"), PathBuf::from("./moby-dick")]);
+        for strange in ["moby-duck", "smollm2-135m-instruct"] {
+            let e = files(&[strange.to_string()], &store, &options, &mut Quiet).unwrap_err().to_string();
+            assert!(e.contains("moby-dick, sotu, tang-poems") && e.contains("./"), "{e}");
+        }
+    }
 
     #[test]
     fn parts_are_the_document_and_end_with_lines() {
