@@ -34,6 +34,7 @@ mod overlap;
 mod parts;
 mod pieces;
 mod plan;
+mod preference;
 mod prefix_tree;
 mod prefixes;
 mod rng;
@@ -78,8 +79,8 @@ pub use sample::{HoldOutBy, HoldOutSize, NOT_SAMPLED, hold_out, keep_sample, str
 pub use schema::SchemaFound;
 pub use template::{ChoiceStyle, PromptTemplate};
 pub use tokens::{
-    LengthPolicy, NO_TRAINED_TOKENS, OverLong, TOO_LONG, TokenError, TokenExample, fit_lengths,
+    LengthPolicy, NO_TRAINED_TOKENS, OverLong, TOO_LONG, TokenError, TokenExample, fit_groups, fit_lengths,
 };
 pub use tools::ToolStyle;
-pub use weight::{repeat_by_weight, sample_by_weight};
+pub use weight::{repeat_by_weight, sample_by_weight, without_copy};
 pub use why::Why;

@@ -161,8 +161,19 @@ fn unlearnt(turn: &Map<String, Value>) -> Option<&'static str> {
     ["loss", "weight", "loss_scale"].into_iter().find(|key| turn.get(*key).is_some_and(off))
 }
 
+/// The role in OpenAI's words.
+pub(crate) fn standard_role(role: &str) -> Option<&'static str> {
+    Some(match role.trim().to_ascii_lowercase().as_str() {
+        "system" | "developer" => "system",
+        "user" | "human" => "user",
+        "assistant" | "gpt" | "chatgpt" | "bot" | "model" | "function_call" => "assistant",
+        "tool" | "function" | "observation" | "tool_response" => "tool",
+        _ => return None,
+    })
+}
+
 /// A text, or a list of text parts. The error ends a sentence that begins with the name of the field.
-fn content(value: Option<&Value>) -> Result<String, &'static str> {
+pub(crate) fn content(value: Option<&Value>) -> Result<String, &'static str> {
     match value {
         None | Some(Value::Null) => Err("is missing"),
         Some(Value::String(text)) => Ok(text.clone()),

@@ -31,27 +31,38 @@ pub fn sample_by_weight(loaded: &mut Loaded, weights: &[f64], seed: u64) {
     });
 }
 
+/// Stands between a row's id and the number of its copy.
+const AGAIN: &str = " (again ";
+
+/// The id of the row that a copy was made of.
+pub fn without_copy(id: &str) -> &str {
+    id.rfind(AGAIN).map_or(id, |at| &id[..at])
+}
+
 /// Puts copies of sequences behind the others for weights above 1, so that a pass sees them so much more often. The ledger
-/// says how many.
+/// says how many. `together` sequences are one row (a pair of answers) and stay side by side.
 pub fn repeat_by_weight(
     mut tokens: Vec<TokenExample>,
+    together: usize,
     loaded: &mut Loaded,
     weights: &[f64],
     seed: u64,
 ) -> Vec<TokenExample> {
     let mut again: Vec<TokenExample> = Vec::new();
     let more = |spec: usize| (weight(weights, spec) - 1.0).max(0.0);
-    let rows = tokens.iter().map(|t| (spec_of(&loaded.sources, t.source), t.id.as_str()));
+    let together = together.max(1);
+    let rows = tokens.iter().step_by(together).map(|t| (spec_of(&loaded.sources, t.source), t.id.as_str()));
     let extra = chosen(rows, |spec| more(spec).fract(), seed);
-    for (at, token) in tokens.iter().enumerate() {
-        let copies = more(spec_of(&loaded.sources, token.source)) as usize + usize::from(extra.contains(&at));
-        if let Some(source) = loaded.ledger.sources.get_mut(token.source) {
+    for (at, row) in tokens.chunks(together).enumerate() {
+        let Some(first) = row.first() else { continue };
+        let copies = more(spec_of(&loaded.sources, first.source)) as usize + usize::from(extra.contains(&at));
+        if let Some(source) = loaded.ledger.sources.get_mut(first.source) {
             source.repeated += copies as u64;
         }
-        again.extend(
-            (0..copies)
-                .map(|n| TokenExample { id: format!("{} (again {})", token.id, n + 1), ..token.clone() }),
-        );
+        for n in 0..copies {
+            let copy = |t: &TokenExample| TokenExample { id: format!("{}{AGAIN}{})", t.id, n + 1), ..t.clone() };
+            again.extend(row.iter().map(copy));
+        }
     }
     tokens.append(&mut again);
     tokens
@@ -120,7 +131,7 @@ mod tests {
             let mut data = loaded();
             sample_by_weight(&mut data, weights, seed);
             let sampled = tokens(&data);
-            let all = repeat_by_weight(sampled, &mut data, weights, seed);
+            let all = repeat_by_weight(sampled, 1, &mut data, weights, seed);
             assert!(data.ledger.adds_up());
             (all.iter().map(|t| t.id.clone()).collect::<Vec<_>>(), data.ledger)
         };

@@ -203,7 +203,7 @@ fn raise(
     };
     let files =
         RunFiles { folder: dir.to_path_buf(), base_sha256: sha256_of(&first.join(network::WEIGHTS))? };
-    let lessons = Lessons { examples: sequences, keep: Vec::new() };
+    let lessons = Lessons::from(sequences);
     let ask = |done| samples::Samples::open(dir, &model, &Default::default(), None, done);
     // the weights as they stand after the last step, for the measure below
     let mut raised = None;
@@ -247,7 +247,7 @@ fn expected(
     if let Some(room) = room.filter(|&room| plan.memory_bytes > room) {
         return Err(too_large(plan.memory_bytes, room, None).into());
     }
-    let (speed, beside) = facts::training_speed(model, subject, config, sequences)?;
+    let (speed, beside) = facts::training_speed(model, subject, config, sequences, &[])?;
     Ok(plan.at_speed(speed).with_steps_of(beside).under(facts::ceiling(model)))
 }
 
@@ -318,6 +318,7 @@ fn curve(dir: &Path) -> Vec<CurvePoint> {
         rate: m.rate,
         grad_norm: m.grad_norm,
         tok_s: m.tok_s,
+        preferred: None,
     };
     steps.iter().step_by(every).map(point).collect()
 }
