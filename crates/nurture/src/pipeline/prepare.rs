@@ -160,11 +160,14 @@ pub(super) fn training(r: &Recipe, model: &Model, max_len: usize, watch: &mut dy
     for e in &loaded.examples {
         match r.train.method {
             Method::Sft => tokens.push(render(model, e)?),
+            Method::Grpo => tokens.push(question(model, e)?),
             Method::Pretrain => tokens.extend(documents(model, e, max_len)?),
         }
     }
+    // of practice the answer is still to come
+    let answer = if r.train.method == Method::Grpo { r.train.practice.max_tokens } else { 0 };
     let policy = LengthPolicy {
-        max_tokens: max_len,
+        max_tokens: max_len.saturating_sub(answer).max(1),
         over_long: word(r.data.over_long.word()).unwrap_or(OverLong::Error),
         allow_untrained: false,
     };
@@ -207,6 +210,20 @@ pub fn render(model: &Model, e: &Example) -> Result<TokenExample> {
         tokens: rendered.tokens,
         trained: rendered.trained,
     })
+}
+
+/// A question to practise on: the turns before the answer, up to where it begins. The last token stands for what is to come.
+fn question(model: &Model, e: &Example) -> Result<TokenExample> {
+    if e.text().is_some() {
+        let id = &e.id;
+        bail!(said!(
+            "{id}: train.method = \"grpo\" practises on questions, this row is plain text",
+            "{id}：train.method = \"grpo\" 用问题来练习，这一行是纯文本"
+        ))
+    }
+    let tokens = model.renderer().prompt(e.prompt()).with_context(|| e.id.clone())?.tokens;
+    let trained = (0..tokens.len()).map(|i| i + 1 == tokens.len()).collect();
+    Ok(TokenExample { id: e.id.clone(), source: e.source, tokens, trained })
 }
 
 /// The documents of a text as sequences in which every token is learnt.

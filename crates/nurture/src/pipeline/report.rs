@@ -112,6 +112,7 @@ pub(super) fn put_together(p: &Parts<'_>) -> Result<ReportData> {
                 rate: m.rate,
                 grad_norm: m.grad_norm,
                 tok_s: m.tok_s,
+                rewards: m.rewards,
             })
             .collect(),
         forecast: Cost {

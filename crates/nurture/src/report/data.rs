@@ -215,6 +215,9 @@ pub struct CurvePoint {
     pub grad_norm: f64,
     /// Tokens a second.
     pub tok_s: f64,
+    /// What the answers of practice were worth.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rewards: Option<nurture_train::RewardMetrics>,
 }
 
 /// What a run takes. `None` where it was not predicted or not measured.

@@ -18,6 +18,7 @@ mod markdown;
 mod origin;
 mod page;
 mod plots;
+mod practice;
 mod svg;
 #[cfg(test)]
 mod tests;

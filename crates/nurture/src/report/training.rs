@@ -7,7 +7,12 @@ use crate::say;
 
 pub(crate) fn training(lang: Lang, data: &ReportData) -> Vec<Block> {
     let mut blocks = vec![Block::Section("training", lang.pick("Training", "训练过程").into())];
-    blocks.extend(plots::curve(lang, &data.curve));
+    let practice = super::practice::practice(lang, &data.curve);
+    // of practice the value of the objective says nothing
+    match practice.is_empty() {
+        true => blocks.extend(plots::curve(lang, &data.curve)),
+        false => blocks.extend(practice),
+    }
     if !data.curve.is_empty() {
         blocks.push(Block::Facts(summary(lang, data)));
     }
@@ -45,6 +50,7 @@ fn summary(lang: Lang, data: &ReportData) -> Vec<(String, Cell)> {
     let speed = median(data.curve.iter().map(|p| p.tok_s));
     let steps = data.curve.iter().map(|p| p.step).max().unwrap_or(0);
     let (norm, top) = (fmt::short(norms), fmt::short(largest));
+    let practised = data.curve.iter().any(|p| p.rewards.is_some());
     [
         (lang.pick("Steps", "步数"), fmt::count(steps)),
         (lang.pick("Loss, first and last tenth", "损失，最初与最后十分之一"), format!("{start} → {end}")),
@@ -58,8 +64,10 @@ fn summary(lang: Lang, data: &ReportData) -> Vec<(String, Cell)> {
         ),
         (lang.pick("Tokens processed", "处理的词元"), fmt::count(data.trained_tokens)),
     ]
+    .into_iter()
+    .filter(|(name, _)| !practised || !name.starts_with(lang.pick("Loss", "损失")))
     .map(|(name, value)| (name.to_string(), Cell::Text(value)))
-    .into()
+    .collect()
 }
 
 pub(crate) fn costs(lang: Lang, data: &ReportData) -> Vec<Block> {
