@@ -92,7 +92,7 @@ mod tests {
             assert_eq!(blocks.len(), 3, "figure, facts, and the warning of the gap");
             let Block::Facts(facts) = &blocks[1] else { panic!("no figures") };
             let Cell::Text(text) = &facts[0].1 else { panic!("no text") };
-            assert_eq!(text, "0.063 → 0.963");
+            assert_eq!(text, "0.062 → 0.963");
         }
         assert_eq!(practice(Lang::En, &curve[..1]).len(), 2);
     }
