@@ -60,7 +60,8 @@ pub fn repeat_by_weight(
             source.repeated += copies as u64;
         }
         for n in 0..copies {
-            let copy = |t: &TokenExample| TokenExample { id: format!("{}{AGAIN}{})", t.id, n + 1), ..t.clone() };
+            let copy =
+                |t: &TokenExample| TokenExample { id: format!("{}{AGAIN}{})", t.id, n + 1), ..t.clone() };
             again.extend(row.iter().map(copy));
         }
     }

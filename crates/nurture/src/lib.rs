@@ -24,6 +24,7 @@ pub use nurture_infer as infer;
 pub use nurture_kernels as kernels;
 pub use nurture_model as model;
 pub use nurture_quantise as quantise;
+pub use nurture_reward as reward;
 pub use nurture_serve as serve;
 pub use nurture_text as text;
 pub use nurture_train as train;

@@ -22,7 +22,7 @@ macro_rules! full {
     };
 }
 
-const METHODS: [Method; 10] = [
+const METHODS: [Method; 11] = [
     (
         "LoRA, samples",
         "adapter = { rank = 2 }\nsamples = { prompts = [\"Where is it?\"], every = 2, max_tokens = 3 }",
@@ -37,6 +37,12 @@ const METHODS: [Method; 10] = [
     ("full, 8 bits, breadth kept", full!("optimiser = \"adamw8bit\"\nrecompute = true"), true),
     ("full, Muon", full!("optimiser = \"muon\""), false),
     ("full, average", full!("ema = 0.9\nlabel_smoothing = 0.1\nz_loss = 1e-4"), false),
+    (
+        "practice",
+        "adapter = { rank = 2 }\nmethod = \"grpo\"\nrewards = [{ kind = \"length\", min = 2, max = 6, fall = 20 }]\n\
+         practice = { samples = 3, max_tokens = 5, kl = 0.01, loss = \"dapo\", inner = 2 }",
+        false,
+    ),
 ];
 
 /// What a method went through.
@@ -131,6 +137,9 @@ fn check(home: &Home, name: &str, run: &str, want: &[(String, Vec<u8>)], steps: 
         assert!(got == want, "{name}: {file} of {run} has other bytes");
     }
     assert_eq!(home.steps(run), steps, "{name}");
+    let rollouts = |run: &str| fs::read(home.path(&format!("runs/{run}/rollouts.jsonl"))).ok();
+    assert!(rollouts(run) == rollouts("alone"), "{name}: answers");
+    assert_eq!(rollouts(run).is_some(), name == "practice", "{name}");
     let samples = |run: &str| fs::read_to_string(home.path(&format!("runs/{run}/samples.jsonl"))).ok();
     assert_eq!(samples(run), samples("alone"), "{name}: samples");
     assert_eq!(samples(run).is_some(), name.ends_with("samples"), "{name}");
@@ -154,6 +163,11 @@ fn all(methods: &[Method], kills: usize) {
 #[test]
 fn a_few_kills_change_no_byte() {
     all(&[METHODS[2], METHODS[4]], 3);
+}
+
+#[test]
+fn practice_that_is_killed_changes_no_byte() {
+    all(&[METHODS[10]], 2);
 }
 
 #[test]

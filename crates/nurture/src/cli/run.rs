@@ -317,15 +317,27 @@ impl<'a> Teller<'a> {
         let lang = self.out.lang;
         self.seen = (self.seen.0 + 1, self.seen.1 + m.seconds, self.seen.2 + m.tokens);
         let left = self.seen.1 / self.seen.0 as f64 * (m.total_steps - m.step) as f64;
-        let note = say!(
-            lang,
-            "loss {:.3}  rate {:.1e}  {:.0} tok/s  {} left",
-            "损失 {:.3}  学习率 {:.1e}  {:.0} 词元/秒  还需 {}",
-            m.loss,
-            m.rate,
-            m.tok_s,
-            minutes(left),
-        );
+        let note = match &m.rewards {
+            Some(r) => say!(
+                lang,
+                "reward {:.3}  strict {:.3}  lenient {:.3}  {:.0} tokens an answer  {} left",
+                "奖励 {:.3}  严格 {:.3}  宽松 {:.3}  每答 {:.0} 词元  还需 {}",
+                r.reward,
+                r.strict,
+                r.lenient,
+                r.length,
+                minutes(left),
+            ),
+            None => say!(
+                lang,
+                "loss {:.3}  rate {:.1e}  {:.0} tok/s  {} left",
+                "损失 {:.3}  学习率 {:.1e}  {:.0} 词元/秒  还需 {}",
+                m.loss,
+                m.rate,
+                m.tok_s,
+                minutes(left),
+            ),
+        };
         self.progress(lang.pick("step", "步"), m.step, m.total_steps, &note);
         if m.step == m.total_steps {
             self.line(&say!(

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use nurture::lang::{Lang, Text};
 use nurture::pipeline::{SAMPLES, Sample, read_samples};
 use nurture::say;
-use nurture::train::{FORECAST, Forecast, METRICS, StepMetrics, read_metrics};
+use nurture::train::{FORECAST, Forecast, METRICS, RewardMetrics, StepMetrics, read_metrics};
 
 use super::args::{Arg, Args};
 use super::{Cli, Command, Exit};
@@ -121,8 +121,17 @@ impl State {
         let _ =
             writeln!(out, "[{}{}] {step}/{all}", "=".repeat(full.min(bar)), " ".repeat(bar - full.min(bar)));
         let seconds = mean(&|m| m.seconds);
+        let practises = last.rewards.is_some();
+        let rewards = |f: &dyn Fn(&RewardMetrics) -> f64| {
+            practises.then(|| format!("{:.3}", mean(&|m| m.rewards.as_ref().map_or(0.0, f))))
+        };
         let rows: Vec<(&str, String)> = [
-            (lang.pick("loss", "损失"), Some(format!("{:.4}", mean(&|m| m.loss)))),
+            (lang.pick("loss", "损失"), Some(format!("{:.4}", mean(&|m| m.loss))).filter(|_| !practises)),
+            (lang.pick("reward", "奖励"), rewards(&|r| r.reward)),
+            (lang.pick("strict", "严格分"), rewards(&|r| r.strict)),
+            (lang.pick("lenient", "宽松分"), rewards(&|r| r.lenient)),
+            (lang.pick("answer tokens", "每答词元"), rewards(&|r| r.length)),
+            (lang.pick("entropy", "熵"), rewards(&|r| r.entropy)),
             (
                 lang.pick("divergence", "与基座的散度"),
                 last.keep.map(|_| format!("{:.4}", mean(&|m| m.keep.unwrap_or(0.0)))),
@@ -148,8 +157,14 @@ impl State {
             let pad = 14usize.saturating_sub(name.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum());
             let _ = writeln!(out, "{name}{}{value}", " ".repeat(pad));
         }
-        let losses: Vec<f64> = self.steps.iter().map(|m| m.loss).collect();
-        let _ = writeln!(out, "\n{}\n{}", lang.pick("loss so far", "至今的损失"), curve(&losses, width));
+        let (title, values): (_, Vec<f64>) = match practises {
+            true => {
+                let rewards = self.steps.iter().filter_map(|m| m.rewards.map(|r| r.reward));
+                (lang.pick("reward so far", "至今的奖励"), rewards.collect())
+            }
+            false => (lang.pick("loss so far", "至今的损失"), self.steps.iter().map(|m| m.loss).collect()),
+        };
+        let _ = writeln!(out, "\n{title}\n{}", curve(&values, width));
         for Sample { step, prompt, text } in &self.samples {
             let one = |text: &str| -> String {
                 let flat: String = text.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -16,6 +16,7 @@ mod journal;
 mod pack;
 mod prepare;
 mod report;
+mod rewards;
 mod samples;
 mod texts;
 
@@ -37,6 +38,7 @@ use nurture_data::SourceFound;
 use nurture_formats::write_atomic;
 use nurture_hub::{Progress as PullProgress, PullOptions, Pulled, Store, pull};
 use nurture_model::{Adapter, Family, LoraSpec, PROJECTIONS};
+use nurture_train::reinforce::Practice;
 use nurture_train::{
     FORECAST, Forecast, Lessons, Outcome, RunFiles, RunLength, StepMetrics, Subject, TrainConfig, Trainer,
     forecast,
@@ -162,18 +164,45 @@ pub fn prepare(r: &Recipe, store: &Store, options: &PullOptions, watch: &mut dyn
     };
     let pulled = match &born {
         Some(born) => born.pulled.clone(),
+        None if Path::new(r.model.name()).is_dir() => network_folder(Path::new(r.model.name()))?,
         None => pull(r.model.name(), store, options, &mut |p| watch.event(Event::Pull(p)))?,
     };
     watch.event(Event::Base(&pulled));
     let template =
         r.model.template.clone().or_else(|| pulled.entry.as_ref().and_then(|e| e.template.clone()));
-    let options = LoadOptions { threads: r.train.threads.unwrap_or(0), template, ..LoadOptions::default() };
+    let recorded_template =
+        crate::engine::recorded(&pulled.path).and_then(|extra| crate::engine::recorded_template(&extra));
+    let threads = r.train.threads.unwrap_or(0);
+    let options = LoadOptions { threads, template, recorded_template, ..LoadOptions::default() };
     let model = Model::load(&pulled.path, &options)?;
 
     watch.event(Event::Stage(said!("Textbooks", "教材")));
     let base = BaseFacts { params: model.decoder().parameters(), context: model.decoder().config().context };
     let training = prepare::training(r, &model, recipe::max_len(r, &base), watch)?;
     Ok(Prepared { pulled, model, base, training, born })
+}
+
+/// A network in Hugging Face's form as the base: its folder, or the folder of the run that trained it.
+fn network_folder(path: &Path) -> Result<Pulled> {
+    let inner = path.join("model");
+    let folder = if inner.join(crate::network::WEIGHTS).is_file() { inner } else { path.to_path_buf() };
+    let weights = folder.join(crate::network::WEIGHTS);
+    if !weights.is_file() {
+        let (path, file) = (path.display(), crate::network::WEIGHTS);
+        bail!(said!(
+            "{path}: no network lies here ({file} is missing); a run that trained an adapter is exported first (nurture export)",
+            "{path}：这里没有网络（缺 {file}）；训练适配器的运行请先导出（nurture export）"
+        ));
+    }
+    let bytes = weights.metadata().with_context(|| weights.display().to_string())?.len();
+    Ok(Pulled {
+        sha256: sha256_of(&weights)?,
+        bytes,
+        source: "local".to_string(),
+        path: folder,
+        already: true,
+        entry: None,
+    })
 }
 
 /// Runs a recipe.
@@ -203,7 +232,7 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     let Prepared { pulled, model, base, training, born } = prepare(r, &ctx.store, &ctx.pull, watch)?;
     let papers = prepare::exams(r, &training.loaded, &training.held, watch)?;
     let mut resolved = recipe::derive(r, &prepare::facts(r, &training, &papers), &base);
-    if r.train.micro_tokens.is_none() {
+    if r.train.micro_tokens.is_none() && r.train.method != recipe::Method::Grpo {
         let (c, config) = (model.decoder().config(), train_config(r, &resolved, &model)?);
         let more = pack::more_at_once(c, &subject(r, &resolved, &model)?, &config, &training.tokens)?;
         more.into_iter().for_each(|tokens| resolved.at_once(tokens));
@@ -252,6 +281,8 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     plan = match read_json::<Forecast>(&forecast_file) {
         // the first forecast is the one that counts: what came later knows more
         Some(first) if first.tokens == plan.tokens => first,
+        // how long the answers become is not known before: the first steps tell the time
+        _ if config.reinforce.is_some() => plan.under(facts::ceiling(&model)),
         _ => {
             let (speed, beside) =
                 facts::training_speed(&model, &subject, &config, &training.tokens, &training.judged)?;
@@ -279,7 +310,8 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
         let files = RunFiles { folder: dir.clone(), base_sha256: pulled.sha256.clone() };
         let system = system_text(r, &training);
         let ask = |done| samples::Samples::open(&dir, &model, &r.train.samples, system.as_deref(), done);
-        let outcome = train(&model, &subject, &config, lessons, &files, watch, ask, |trainer| {
+        let practice = rewards::practice(r, &model, &training, watch)?;
+        let outcome = train(&model, &subject, &config, lessons, practice, &files, watch, ask, |trainer| {
             // the result last: once it is there, training counts as done
             write_json(&dir.join(OUTCOME), &trainer.outcome())?;
             let extra = recorded(r, &training, &pulled, &model);
@@ -472,6 +504,7 @@ fn train_config(recipe: &Recipe, r: &Resolved, model: &Model) -> Result<TrainCon
         preference: preference(recipe),
         seed: r.seed,
         checkpoint_every: r.checkpoint_every as u64,
+        reinforce: rewards::settings(recipe),
         ..TrainConfig::default()
     })
 }
@@ -542,12 +575,16 @@ fn train(
     subject: &Subject,
     config: &TrainConfig,
     lessons: Lessons,
+    practice: Option<Practice<'_>>,
     files: &RunFiles,
     watch: &mut dyn Watch,
     ask: impl FnOnce(u64) -> Result<samples::Samples>,
     save: impl FnOnce(&Trainer<'_>) -> Result<()>,
 ) -> Result<Outcome> {
     let mut trainer = Trainer::resume(model.cpu(), model.decoder(), subject, config.clone(), lessons, files)?;
+    if let Some(practice) = practice {
+        trainer.practise(practice)?;
+    }
     for w in trainer.warnings() {
         watch.event(Event::Warning(&messages::warning(w)));
     }

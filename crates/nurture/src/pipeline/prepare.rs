@@ -7,8 +7,9 @@ use crate::said;
 use anyhow::{Context, Result, bail};
 use nurture_data::{
     Answer, ChoiceStyle, Example, Fields, LabelForm, LengthPolicy, LoadOptions, Loaded, Mapping, OnBadRow,
-    OverLong, PrefixTree, PromptTemplate, SchemaKind, SourceSpec, TokenExample, ToolStyle, document_sequences,
-    fit_groups, fit_lengths, load_exam, load_training, repeat_by_weight, sample_by_weight, without_copy,
+    OverLong, PrefixTree, PromptTemplate, SchemaKind, SourceSpec, TokenExample, ToolStyle,
+    document_sequences, fit_groups, fit_lengths, load_exam, load_training, repeat_by_weight,
+    sample_by_weight, without_copy,
 };
 use nurture_eval::{ExamKind, Item, Manner, score::Scorer};
 use nurture_text::Message;
@@ -203,8 +204,10 @@ fn read(r: &Recipe, tool_style: ToolStyle, watch: &mut dyn Watch) -> Result<Text
 pub(super) fn training(r: &Recipe, model: &Model, max_len: usize, watch: &mut dyn Watch) -> Result<Training> {
     let style = ToolStyle::of_template(model.renderer().template().source());
     let Textbooks { mut loaded, held } = read(r, style, watch)?;
+    // of practice the answer is still to come
+    let answer = if r.train.method == Method::Grpo { r.train.practice.max_tokens } else { 0 };
     let policy = LengthPolicy {
-        max_tokens: max_len,
+        max_tokens: max_len.saturating_sub(answer).max(1),
         over_long: word(r.data.over_long.word()).unwrap_or(OverLong::Error),
         allow_untrained: false,
     };
@@ -216,6 +219,10 @@ pub(super) fn training(r: &Recipe, model: &Model, max_len: usize, watch: &mut dy
     let tokens = match r.train.method {
         Method::Sft => {
             let rows = examples.iter().map(|e| render(model, e)).collect::<Result<_>>()?;
+            again(fit_lengths(rows, policy, &mut loaded.ledger)?, 1, &mut loaded)
+        }
+        Method::Grpo => {
+            let rows = examples.iter().map(|e| question(model, e)).collect::<Result<_>>()?;
             again(fit_lengths(rows, policy, &mut loaded.ledger)?, 1, &mut loaded)
         }
         Method::Pretrain => {
@@ -334,6 +341,20 @@ fn pair(model: &Model, e: &Example) -> Result<[TokenExample; 2]> {
         ))
     };
     Ok([answered(model, e, &e.with_answer())?, answered(model, e, &rejected)?])
+}
+
+/// A question to practise on: the turns before the answer, up to where it begins. The last token stands for what is to come.
+fn question(model: &Model, e: &Example) -> Result<TokenExample> {
+    if e.text().is_some() {
+        let id = &e.id;
+        bail!(said!(
+            "{id}: train.method = \"grpo\" practises on questions, this row is plain text",
+            "{id}：train.method = \"grpo\" 用问题来练习，这一行是纯文本"
+        ))
+    }
+    let tokens = model.renderer().prompt(e.prompt()).with_context(|| e.id.clone())?.tokens;
+    let trained = (0..tokens.len()).map(|i| i + 1 == tokens.len()).collect();
+    Ok(TokenExample { id: e.id.clone(), source: e.source, tokens, trained })
 }
 
 /// The documents of a text as sequences in which every token is learnt.

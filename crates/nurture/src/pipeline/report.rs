@@ -120,6 +120,7 @@ pub(super) fn put_together(p: &Parts<'_>) -> Result<ReportData> {
                 grad_norm: m.grad_norm,
                 tok_s: m.tok_s,
                 preferred: m.preferred,
+                rewards: m.rewards,
             })
             .collect(),
         forecast: Cost {

@@ -4,7 +4,7 @@
 //! recipe gives the same run on every machine.
 use serde::{Deserialize, Serialize};
 
-use super::fields::{Effort, Exam, Optimiser, Recipe, Schedule};
+use super::fields::{Effort, Exam, Method, Optimiser, Recipe, Schedule};
 use crate::lang::Said;
 use crate::said;
 use nurture_eval::stats::{INDEPENDENT_DISCORDANT_RATE, minimum_detectable};
@@ -42,6 +42,12 @@ const BATCH: usize = 16;
 /// Below this many steps the batch is halved: too few steps learn nothing, however good each is.
 const FEW_STEPS: f64 = 32.0;
 const SMALLEST_BATCH: usize = 4;
+/// Prompts of a step of practice, and its steps by effort: each is answered several times.
+const PROMPTS: usize = 8;
+const ROUNDS: [(Effort, f64); 3] =
+    [(Effort::Quick, 60.0), (Effort::Normal, 200.0), (Effort::Thorough, 600.0)];
+/// Practice moves more gently than lessons: its gradients are noisy.
+const GENTLER: f64 = 0.2;
 const MICRO_TOKENS: usize = 1024;
 /// The weights of full training fill the memory already.
 const FULL_MICRO_TOKENS: usize = 512;
@@ -209,9 +215,18 @@ pub fn derive(recipe: &Recipe, data: &DataFacts, base: &BaseFacts) -> Resolved {
     let mut notes = Notes::default();
     let (examples, tokens) = (data.train_examples, data.train_tokens.max(1) as f64);
 
+    let practises = train.method == Method::Grpo;
+    let rounds =
+        ROUNDS.iter().find(|(effort, _)| *effort == train.effort).map_or(60.0, |(_, rounds)| *rounds);
     let budget = dial.tokens.max(dial.min_epochs * tokens);
-    let derived_epochs = (budget / tokens).min(dial.max_epochs);
+    let derived_epochs = match practises {
+        true => rounds * train.batch.unwrap_or(PROMPTS).min(examples.max(1)) as f64 / examples.max(1) as f64,
+        false => (budget / tokens).min(dial.max_epochs),
+    };
     let epochs = notes.choose("train.epochs", train.epochs, derived_epochs, |_| {
+        if practises {
+            return said!("effort {word} practises {rounds} steps", "力度 {word} 练习 {rounds} 步");
+        }
         let (max, per_pass, goal) = (dial.max_epochs, tokens, thousands(budget));
         let pass = thousands(per_pass);
         if budget / tokens > dial.max_epochs {
@@ -233,11 +248,18 @@ pub fn derive(recipe: &Recipe, data: &DataFacts, base: &BaseFacts) -> Resolved {
         }
     });
 
-    let mut derived_batch = BATCH.min(examples.max(1));
-    while derived_batch > SMALLEST_BATCH && epochs * examples as f64 / (derived_batch as f64) < FEW_STEPS {
+    let mut derived_batch = if practises { PROMPTS } else { BATCH }.min(examples.max(1));
+    while !practises
+        && derived_batch > SMALLEST_BATCH
+        && epochs * examples as f64 / (derived_batch as f64) < FEW_STEPS
+    {
         derived_batch = (derived_batch / 2).max(SMALLEST_BATCH);
     }
     let batch = notes.choose("train.batch", train.batch, derived_batch, |batch| {
+        if practises {
+            let samples = train.practice.samples;
+            return said!("prompts, each answered {samples} times", "每步的提示数，每个作答 {samples} 次");
+        }
         if batch == BATCH {
             said!("steady gradients without wasting passes", "梯度够稳，又不浪费遍数")
         } else {
@@ -260,7 +282,11 @@ pub fn derive(recipe: &Recipe, data: &DataFacts, base: &BaseFacts) -> Resolved {
     let rates = if full { &FULL_RATES[..] } else { &RATES[..] };
     let usual = rates.iter().find(|(up_to, _)| params <= *up_to).map_or(1e-5, |(_, rate)| *rate);
     let compares = train.method.compares();
-    let derived_rate = if compares { usual * PREFERENCE_RATE } else { usual };
+    let derived_rate = match (compares, practises) {
+        (true, _) => usual * PREFERENCE_RATE,
+        (_, true) => usual * GENTLER,
+        _ => usual,
+    };
     let rate = notes.choose("train.rate", train.rate, derived_rate, |_| {
         let millions = (params / 1e6).round();
         if compares {
@@ -321,11 +347,13 @@ pub fn derive(recipe: &Recipe, data: &DataFacts, base: &BaseFacts) -> Resolved {
         )
     });
     let micro = if full { FULL_MICRO_TOKENS } else { MICRO_TOKENS };
-    let widest = micro.max(data.longest_tokens.min(max_len)).max(data.widest_tokens);
+    let answer = if practises { train.practice.max_tokens } else { 0 };
+    let widest = micro.max(data.longest_tokens.min(max_len) + answer).max(data.widest_tokens);
     let micro_tokens = notes.choose("train.micro_tokens", train.micro_tokens, widest, |_| {
         said!("bounds the memory; gradients add up to the whole batch", "限定内存；梯度会累加成整批")
     });
     let per_step = (tokens / examples.max(1) as f64 * batch as f64).max(1.0);
+    let per_step = per_step + (batch * train.practice.samples * answer) as f64;
     let lost = if full { FULL_CHECKPOINT_TOKENS } else { CHECKPOINT_TOKENS };
     let keep_tokens = train.keep.share * per_step;
     let on = keep_tokens > 0.0 && train.keep.strength > 0.0 && !train.keep.text.is_empty();

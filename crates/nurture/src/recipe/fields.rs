@@ -11,6 +11,7 @@ const SHARE: Kind = Kind::Number { min: 0.0, max: 1.0, positive: false };
 const FORM: Absent = Absent::Means(Text::new("as in `shape`", "与 `shape` 相同"));
 const COLUMN: Absent = Absent::Means(Text::new("found by looking at the file", "看文件内容自动判断"));
 const SIZE: Absent = Absent::Means(Text::new("derived from `depth` and the text", "由 `depth` 和文本推出"));
+const RULE: Absent = Absent::Means(Text::new("nothing; some rules need it", "没有；有的规则需要它"));
 const DIAL: Absent = Absent::Means(Text::new("derived from `effort` and the data", "由 `effort` 和数据推出"));
 
 section! { Recipe ["What to raise, from what, how, and how to examine it.", "养什么、用什么养、怎么养、怎么考。"] {
@@ -44,8 +45,8 @@ section! { Run ["The run and where its files go.", "这次运行，以及文件�
 section! { Model ["The base model: one that is there, or a new one.", "基座模型：现成的，或新生的。"] {
     base: Option<String> = None, Kind::NameOrPath,
         Absent::Means(Text::new("a newborn, by `new`", "由 `new` 新生")), "\"smollm2-135m-instruct\"",
-        ["A name in the catalogue, a hub id (`owner/name`), or a path to a GGUF file.",
-         "目录里的名字、模型库编号（`owner/name`），或 GGUF 文件的路径。"];
+        ["A name in the catalogue, a hub id (`owner/name`), a path to a GGUF file, or to a folder with a network (Hugging Face's form, or a run that trained the whole network).",
+         "目录里的名字、模型库编号（`owner/name`）、GGUF 文件的路径，或网络所在的文件夹（Hugging Face 形式，或训练整个网络的运行目录）。"];
     new: Option<Newborn> = None, Kind::Table(&Newborn::SECTION),
         Absent::Means(Text::new("the model of `base`", "用 `base` 的模型")), "{ depth = 4, text = [\"data/text.txt\"] }",
         ["Instead of `base`: a model from birth. Its vocabulary and its language are learnt from plain text; then it is the base of this recipe. It is kept in the store, and a recipe that asks for the same again finds it there.",
@@ -285,6 +286,11 @@ section! { Train ["How to teach.", "怎么教。"] {
     on_divergence: OnDivergence = OnDivergence::Stop, Kind::Choice(OnDivergence::CHOICES), Absent::Default, "\"warn\"",
         ["What to do when the loss climbs: when its average over 20 steps stands one nat above the lowest such average so far.",
          "损失上升时怎么办：最近 20 步的平均值比此前最低的 20 步平均值高出 1 奈特时。"];
+    rewards: Vec<Reward> = Vec::new(), Kind::List(&Kind::Table(&Reward::SECTION)), Absent::Default,
+        "[{ kind = \"number\" }]",
+        ["The rules by which answers are marked, for `method = \"grpo\"`.", "给回答评分的规则，用于 `method = \"grpo\"`。"];
+    practice: Practice = Practice::default(), Kind::Table(&Practice::SECTION), Absent::Default, "{ samples = 8 }",
+        ["How the model practises, for `method = \"grpo\"`.", "模型怎样练习，用于 `method = \"grpo\"`。"];
     samples: Samples = Samples::default(), Kind::Table(&Samples::SECTION), Absent::Default,
         "{ prompts = [\"Where is my parcel?\"] }",
         ["Questions that the model answers while it learns, to be read in `nurture watch` and in `samples.jsonl`. The result does not depend on them.",
@@ -332,6 +338,71 @@ section! { Keep ["Breadth that is kept while depth is learnt: each step also hol
     strength: f64 = 2.0, Kind::Number { min: 0.0, max: 1000.0, positive: false }, Absent::Default, "1.0",
         ["Factor on the mean divergence from the base (KL, nats a token) beside the mean loss of the examples. 0: none.",
          "与基座的平均散度（KL，每词元奈特）相对样本平均损失的系数。0 表示不用。"];
+} }
+
+section! { Reward ["A rule that marks answers, strictly (right, in the form asked for) and leniently (right somewhere in it).",
+    "一条评分规则，同时给严格分（内容对、形式也对）和宽松分（其中有对的内容）。"] {
+    kind: RewardKind = RewardKind::Number, Kind::Choice(RewardKind::CHOICES), Absent::Required, "\"number\"",
+        ["What it looks at. What is right comes from the row's answer, where the rule needs it.",
+         "看什么。规则需要的正确内容取自该行的答案。"];
+    weight: f64 = 1.0, Kind::Number { min: 0.0, max: 1e6, positive: false }, Absent::Default, "1.0",
+        ["Its share of the reward, relative to the other rules.", "在奖励中的份额，相对其他规则。"];
+    lenient: f64 = 0.0, SHARE, Absent::Default, "0.2",
+        ["How much of its reward comes from the lenient score: credit for what is right in the wrong form.",
+         "奖励中来自宽松分的比例：形式不对但内容对时的得分。"];
+    guard: bool = false, Kind::Bool, Absent::Default, "true",
+        ["Whether it adds nothing and its strict score multiplies the reward of the others instead.",
+         "是否不加分，而是用严格分去乘其他规则的奖励。"];
+    pattern: Option<String> = None, Kind::Text, RULE, "\"[A-D]\"",
+        ["Rule `pattern`: the regular expression; strictly the whole answer, leniently a part of it.",
+         "规则 `pattern`：正则表达式；严格分看整个回答，宽松分看其中一部分。"];
+    schema: Option<String> = None, Kind::NameOrPath, RULE, "\"schema.json\"",
+        ["Rule `schema`: path of the JSON schema. Without it each row's answer is its schema.",
+         "规则 `schema`：JSON 模式文件的路径。不写则每行的答案就是它的模式。"];
+    program: Vec<String> = Vec::new(), Kind::List(&Kind::Text), Absent::Default, "[\"python3\", \"mark.py\"]",
+        ["Rule `command`: program and arguments, run in the current folder; answers go in and scores come out as JSON lines. Rule `code`: the interpreter (left out: `python3 -I`).",
+         "规则 `command`：程序和参数，在当前目录运行；回答以 JSON 行传入，得分以 JSON 行返回。规则 `code`：解释器（不写则 `python3 -I`）。"];
+    seconds: f64 = 5.0, Kind::Number { min: 0.0, max: 3600.0, positive: true }, Absent::Default, "5.0",
+        ["Rules `code` and `command`: most seconds of a run (of `command` for all answers of a step).",
+         "规则 `code` 和 `command`：一次运行最多多少秒（`command` 指一步的全部回答）。"];
+    memory_mb: usize = 512, Kind::Integer { min: 16, max: 1_048_576 }, Absent::Default, "512",
+        ["Rule `code`: most memory of a run, in megabytes.", "规则 `code`：一次运行最多多少兆内存。"];
+    form: VerseForm = VerseForm::Any, Kind::Choice(VerseForm::CHOICES), Absent::Default, "\"7x4\"",
+        ["Rule `verse`: the form.", "规则 `verse`：体裁。"];
+    tones: VerseTones = VerseTones::Modern, Kind::Choice(VerseTones::CHOICES), Absent::Default, "\"modern\"",
+        ["Rule `verse`: whose tones.", "规则 `verse`：按什么声调。"];
+    min: usize = 0, Kind::Integer { min: 0, max: 1_000_000 }, Absent::Default, "10",
+        ["Rule `length`: fewest characters.", "规则 `length`：最少多少字符。"];
+    max: usize = 1_000_000, Kind::Integer { min: 0, max: 1_000_000 }, Absent::Default, "400",
+        ["Rule `length`: most characters.", "规则 `length`：最多多少字符。"];
+    fall: usize = 0, Kind::Integer { min: 0, max: 1_000_000 }, Absent::Default, "100",
+        ["Rule `length`: over so many characters beyond a bound the score falls to 0.",
+         "规则 `length`：超出界限多少字符后得分降到 0。"];
+} }
+
+section! { Practice ["How the model practises: it answers, rules mark the answers, and what was better than its group becomes likelier.",
+    "模型怎样练习：它作答，规则评分，比同组好的变得更可能。"] {
+    loss: PolicyLoss = PolicyLoss::Grpo, Kind::Choice(PolicyLoss::CHOICES), Absent::Default, "\"grpo\"",
+        ["How rewards become gradients.", "奖励怎样变成梯度。"];
+    samples: usize = 8, Kind::Integer { min: 2, max: 1024 }, Absent::Default, "8",
+        ["Answers to each prompt in a step: the group.", "每步每个提示回答几次：一组。"];
+    max_tokens: usize = 256, Kind::Integer { min: 1, max: 65_536 }, Absent::Default, "128",
+        ["Longest answer in tokens.", "回答最长多少词元。"];
+    temperature: f64 = 1.0, Kind::Number { min: 0.01, max: 10.0, positive: true }, Absent::Default, "1.0",
+        ["Temperature of the policy, when it answers and when it learns.", "策略的温度，作答和学习时相同。"];
+    inner: usize = 1, Kind::Integer { min: 1, max: 64 }, Absent::Default, "2",
+        ["Passes over the answers of a step, one step of the optimiser each.", "一步的回答学几遍，每遍优化器走一步。"];
+    clip_low: f64 = 0.2, SHARE, Absent::Default, "0.2",
+        ["How far the ratio of new to old probability may fall below 1 and still count. It matters from the second pass on.",
+         "新旧概率之比低于 1 多少仍然计入。从第二遍起才有作用。"];
+    clip_high: Option<f64> = None, Kind::Number { min: 0.0, max: 100.0, positive: true },
+        Absent::Means(Text::new("0.28 for `dapo`, else 0.2", "`dapo` 为 0.28，其余为 0.2")), "0.28",
+        ["How far it may rise above 1.", "高于 1 多少仍然计入。"];
+    kl: f64 = 0.0, Kind::Number { min: 0.0, max: 1000.0, positive: false }, Absent::Default, "0.02",
+        ["Factor on the divergence from the base at the answers' tokens (of `rloo`: taken off the reward). It costs a pass of the base. 0: none.",
+         "回答词元上与基座散度的系数（`rloo` 则从奖励中扣除）。要多算一遍基座。0 表示不用。"];
+    overlong: Overlong = Overlong::Keep, Kind::Choice(Overlong::CHOICES), Absent::Default, "\"mask\"",
+        ["What becomes of answers that were cut off at their longest.", "到最长被截断的回答怎么办。"];
 } }
 
 section! { Samples ["Questions that the model answers while it learns.", "训练过程中让模型回答的问题。"] {
@@ -580,8 +651,55 @@ Method {
         "偏好与监督微调合一，答案成对，不与基座比较。"];
     Simpo = "simpo" ["Preference in pairs by likelihood per token with a margin, without a base to compare with.",
         "偏好：答案成对，按每词元似然加差距学，不与基座比较。"];
-} later {
-    "grpo" ["Reinforcement learning under rules, in groups.", "按规则分组的强化学习。"];
+    Grpo = "grpo" ["Reinforcement learning under rules: the model answers each prompt several times, `train.rewards` marks the answers, and what was better than its group becomes likelier.",
+        "按规则的强化学习：模型对每个提示作答几次，`train.rewards` 评分，比同组好的变得更可能。"];
+} }
+
+choices! { /// What a rule looks at.
+RewardKind {
+    Number = "number" ["The right number, exactly: alone, or behind `####` or in `\\boxed{}`; leniently the last number.",
+        "正确的数，分毫不差：单独写出，或在 `####` 之后、`\\boxed{}` 之中；宽松分看最后一个数。"];
+    Exact = "exact" ["The right words and nothing else; leniently contained in it.", "正确的词语，别无其他；宽松分看是否包含。"];
+    Contains = "contains" ["The right words occur in it.", "其中出现正确的词语。"];
+    Pattern = "pattern" ["It follows a regular expression.", "符合正则表达式。"];
+    Schema = "schema" ["It is JSON that follows a schema; leniently such JSON in other words.", "是符合模式的 JSON；宽松分看其中是否有这样的 JSON。"];
+    Code = "code" ["It is a program that passes the tests in the row's answer, run in a child process with bounds.",
+        "是能通过该行答案里的测试的程序，在受限的子进程里运行。"];
+    Command = "command" ["What the owner's own program says.", "由你自己的程序评分。"];
+    Verse = "verse" ["Chinese regulated verse: lines, tones, rhyme; leniently the share of the rules that hold.",
+        "近体诗：句数字数、平仄、押韵；宽松分是守住的规则所占比例。"];
+    Length = "length" ["Neither too short nor too long.", "不太短也不太长。"];
+    Repetition = "repetition" ["It does not say the same again and again.", "不反复说同样的话。"];
+} }
+
+choices! { /// The form of a poem.
+VerseForm {
+    Any = "any" ["Any of the four, by what is there.", "四种之一，按实际判断。"];
+    FiveByFour = "5x4" ["Four lines of five characters.", "五言绝句。"];
+    SevenByFour = "7x4" ["Four lines of seven characters.", "七言绝句。"];
+    FiveByEight = "5x8" ["Eight lines of five characters.", "五言律诗。"];
+    SevenByEight = "7x8" ["Eight lines of seven characters.", "七言律诗。"];
+} }
+
+choices! { /// Whose tones count.
+VerseTones {
+    Modern = "modern" ["Those of today's Mandarin.", "今天普通话的声调（新韵）。"];
+    Classical = "classical" ["The same, but characters of the old entering tone are oblique.", "同上，但旧时的入声字归仄声。"];
+} }
+
+choices! { /// How rewards become gradients.
+PolicyLoss {
+    Grpo = "grpo" ["Advantages over the group's spread, mean over each answer (Shao et al. 2024).", "优势除以组内标准差，按回答取平均（Shao 等，2024）。"];
+    DrGrpo = "dr_grpo" ["Without the spread, and long wrong answers are not spared (Liu et al. 2025).", "不除以标准差，也不偏袒长的错误回答（Liu 等，2025）。"];
+    Dapo = "dapo" ["Mean over all tokens, with a higher upper clip (Yu et al. 2025).", "按全部词元取平均，上侧裁剪更宽（Yu 等，2025）。"];
+    Rloo = "rloo" ["Whole answers against the mean of the others (Ahmadian et al. 2024).", "整个回答与其余回答的平均相比（Ahmadian 等，2024）。"];
+} }
+
+choices! { /// What becomes of answers that were cut off.
+Overlong {
+    Keep = "keep" ["They count as they are marked.", "按得分照样计入。"];
+    Mask = "mask" ["They are marked, but not learnt from.", "评分，但不从中学习。"];
+    Punish = "punish" ["In the last fifth of the length the reward falls by up to 1.", "在长度的最后五分之一里奖励逐渐扣到 1。"];
 } }
 
 choices! { /// What DPO makes of a margin.

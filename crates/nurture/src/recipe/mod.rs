@@ -31,8 +31,9 @@ pub use error::{Fault, Place, RecipeError};
 pub use fields::{
     Adapter, AdapterInit, AdapterKind, Ask, Clean, Data, DpoLoss, Effort, Encoding, Eval, Exam, ExamKind,
     Export, ExportFormat, Gate, HoldOut, HoldOutBy, Keep, Labels, Language, Method, Model, NearDuplicates,
-    Newborn, OnBadRow, OnDivergence, Optimiser, OptionsAs, OverLong, Overlap, PersonalKind, Pick, Preference,
-    Recipe, Run, Samples, Schedule, Score, Sensitive, Source, SourceKind, Target, Train,
+    Newborn, OnBadRow, OnDivergence, Optimiser, OptionsAs, OverLong, Overlap, Overlong, PersonalKind, Pick,
+    PolicyLoss, Practice, Preference, Recipe, Reward, RewardKind, Run, Samples, Schedule, Score, Sensitive,
+    Source, SourceKind, Target, Train, VerseForm, VerseTones,
 };
 pub use lock::{InputHash, Lock, TAKEN, lock};
 pub use overrides::Override;
@@ -175,6 +176,32 @@ impl Recipe {
                 "基座要么现成，要么新生：请去掉其一"
             );
             return Err(apart(place, "model.base", "model.new", why));
+        }
+        let practises = train.method == Method::Grpo;
+        if practises && train.rewards.is_empty() {
+            let missing = Train::SECTION
+                .field("rewards")
+                .map(|field| check::missing(place.clone(), "train.rewards", field));
+            return missing.map_or(Ok(()), Err);
+        }
+        if !practises && !train.rewards.is_empty() {
+            let word = format!("train.method = \"{}\"", train.method.word());
+            let why = said!("only grpo practises by rules", "只有 grpo 按规则练习");
+            return Err(apart(place, "train.rewards", &word, why));
+        }
+        if practises {
+            let softened = [
+                ("train.label_smoothing", train.label_smoothing),
+                ("train.z_loss", train.z_loss),
+                ("train.neftune", train.neftune),
+            ];
+            if let Some((key, _)) = softened.iter().find(|(_, value)| *value > 0.0) {
+                let why = said!(
+                    "the policy that learns must be the one that answered",
+                    "学习的策略必须就是作答的策略"
+                );
+                return Err(apart(place, key, "train.method = \"grpo\"", why));
+            }
         }
         if train.adapter.is_some() && !train.freeze.is_empty() {
             return Err(apart(

@@ -41,6 +41,11 @@ fn everything() -> String {
             Kind::List(Kind::Table(inner)) => format!("{} = [{}]", field.name, table(inner)),
             // beside an adapter there is nothing to freeze
             _ if field.name == "freeze" => "freeze = []".to_string(),
+            // rules belong to practice, and practice takes the policy as it is
+            _ if field.name == "method" => "method = \"grpo\"".to_string(),
+            _ if ["neftune", "label_smoothing", "z_loss"].contains(&field.name) => {
+                format!("{} = 0.0", field.name)
+            }
             _ => format!("{} = {}", field.name, field.example),
         };
         // a base that is there and a newborn are one or the other
@@ -202,7 +207,16 @@ fn slips_are_refused_with_line_and_hint() {
     check(&with("seed = 99999999999999999999"), &["`train.seed` must be a whole number"]);
     check(&with("seed = 2026-11-23"), &["`train.seed` must be a whole number"]);
     check(&with("effort = 'quik'"), &["Did you mean \"quick\"?", "quick, normal, thorough"]);
-    check(&with("method = 'grpo'"), &["not in this version", "sft"]);
+    check(&with("method = 'dpo'"), &["not in this version", "sft"]);
+    check(&with("method = 'grpo'"), &["`train.rewards` is missing", "number"]);
+    check(
+        &with("rewards = [{ kind = 'exact' }]"),
+        &["`train.rewards` and `train.method = \"sft\"`", "only grpo"],
+    );
+    let practise = |more: &str| with(&format!("method = 'grpo'\nrewards = [{{ kind = 'exact' }}]\n{more}"));
+    check(&practise("neftune = 5.0"), &["train.neftune", "must be the one that answered"]);
+    check(&practise("practice = { samples = 1 }"), &["train.practice.samples", "from 2"]);
+    check(&practise("practice = { loss = 'gprpo' }"), &["grpo"]);
     check(&with("[export]\nformats = ['peft', 'gguf']"), &["`export.formats[1]`", "not in this version"]);
     check(&with("[run]\nname = '../up'"), &["name without slashes"]);
     check(&with("rate = = 3"), &[":8:8", "not TOML"]);

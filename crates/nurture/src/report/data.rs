@@ -258,6 +258,9 @@ pub struct CurvePoint {
     /// How the answers were rewarded, of a preference.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preferred: Option<nurture_train::Rewards>,
+    /// What the answers of practice were worth.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rewards: Option<nurture_train::RewardMetrics>,
 }
 
 /// What a run takes. `None` where it was not predicted or not measured.

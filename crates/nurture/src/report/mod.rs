@@ -19,6 +19,7 @@ mod origin;
 mod overlap;
 mod page;
 mod plots;
+mod practice;
 mod svg;
 #[cfg(test)]
 mod tests;

@@ -53,25 +53,7 @@ fn line(lang: Lang, mut points: Vec<[f64; 2]>, caption: &str) -> Option<Block> {
     let steps = ticks(low, high.max(low + 1e-6), 4);
 
     let draw = |width: f64| {
-        let (height, left, right, top, bottom) = (width.min(460.0) * 0.52, 44.0, width - 12.0, 14.0, 40.0);
-        let mut svg = Svg::new(width, height);
-        let x = Scale { from: [first, last], to: [left, right] };
-        let range = [steps.first().copied().unwrap_or(0.0), steps.last().copied().unwrap_or(1.0)];
-        let y = Scale { from: range, to: [height - bottom, top] };
-        let digits = if range[1] - range[0] < 0.5 { 2 } else { 1 };
-        for &tick in &steps {
-            svg.line("grid", [left, y.at(tick)], [right, y.at(tick)]);
-            svg.text("tick", [left - 8.0, y.at(tick) + 4.0], Anchor::End, &fmt::fixed(tick, digits));
-        }
-        let inside = |tick: &f64| (first..=last).contains(tick) && tick.fract() == 0.0;
-        for tick in
-            ticks(first, last.max(first + 1.0), if width > 500.0 { 6 } else { 4 }).into_iter().filter(inside)
-        {
-            svg.line("axis", [x.at(tick), height - bottom], [x.at(tick), height - bottom + 4.0]);
-            svg.text("tick", [x.at(tick), height - bottom + 18.0], Anchor::Middle, &fmt::count(tick as u64));
-        }
-        svg.line("axis", [left, height - bottom], [right, height - bottom]);
-        svg.text("tick", [right, height - 4.0], Anchor::End, lang.pick("step", "步"));
+        let (mut svg, x, y) = frame(lang, width, [first, last], &steps);
         let place = |line: &[[f64; 2]]| line.iter().map(|p| [x.at(p[0]), y.at(p[1])]).collect::<Vec<_>>();
         let room = (width / 2.0) as usize;
         svg.polyline("raw", &place(&thin(&points, room)));
@@ -83,6 +65,55 @@ fn line(lang: Lang, mut points: Vec<[f64; 2]>, caption: &str) -> Option<Block> {
     };
     let losses: Vec<f64> = thin(&smooth, 48).iter().map(|p| p[1]).collect();
     Some(figure(caption.into(), sparkline(&losses), draw))
+}
+
+/// The frame of a curve over steps: grid, ticks, axes, and the two scales.
+fn frame(lang: Lang, width: f64, [first, last]: [f64; 2], steps: &[f64]) -> (Svg, Scale, Scale) {
+    let (height, left, right, top, bottom) = (width.min(460.0) * 0.52, 44.0, width - 12.0, 14.0, 40.0);
+    let mut svg = Svg::new(width, height);
+    let x = Scale { from: [first, last], to: [left, right] };
+    let range = [steps.first().copied().unwrap_or(0.0), steps.last().copied().unwrap_or(1.0)];
+    let y = Scale { from: range, to: [height - bottom, top] };
+    let digits = if range[1] - range[0] < 0.5 { 2 } else { 1 };
+    for &tick in steps {
+        svg.line("grid", [left, y.at(tick)], [right, y.at(tick)]);
+        svg.text("tick", [left - 8.0, y.at(tick) + 4.0], Anchor::End, &fmt::fixed(tick, digits));
+    }
+    let inside = |tick: &f64| (first..=last).contains(tick) && tick.fract() == 0.0;
+    for tick in
+        ticks(first, last.max(first + 1.0), if width > 500.0 { 6 } else { 4 }).into_iter().filter(inside)
+    {
+        svg.line("axis", [x.at(tick), height - bottom], [x.at(tick), height - bottom + 4.0]);
+        svg.text("tick", [x.at(tick), height - bottom + 18.0], Anchor::Middle, &fmt::count(tick as u64));
+    }
+    svg.line("axis", [left, height - bottom], [right, height - bottom]);
+    svg.text("tick", [right, height - 4.0], Anchor::End, lang.pick("step", "步"));
+    (svg, x, y)
+}
+
+/// Strict and lenient scores of a model's own answers over steps, running means. `None` without a point.
+pub(crate) fn rewards(lang: Lang, strict: &[[f64; 2]], lenient: &[[f64; 2]]) -> Option<Block> {
+    let (first, last) = (strict.first()?[0], strict.last()?[0]);
+    let smooth = |points: &[[f64; 2]]| running_mean(points, points.len() / 24);
+    let (strict, lenient) = (smooth(strict), smooth(lenient));
+    let caption = lang.pick(
+        "Scores of the model's own answers over steps, running means: solid the strict one (right and in form), dashed the lenient one (right somewhere)",
+        "模型自己的回答得分随步数变化，滑动平均：实线为严格分（内容对、形式也对），虚线为宽松分（其中有对的内容）",
+    );
+    let draw = |width: f64| {
+        let (mut svg, x, y) = frame(lang, width, [first, last], &[0.0, 0.25, 0.5, 0.75, 1.0]);
+        let room = (width / 2.0) as usize;
+        for (class, line) in [("second", &lenient), ("mean", &strict)] {
+            let place: Vec<[f64; 2]> = thin(line, room).iter().map(|p| [x.at(p[0]), y.at(p[1])]).collect();
+            svg.polyline(class, &place);
+            if let [only] = place[..] {
+                svg.dot("point", only);
+            }
+        }
+        svg
+    };
+    let scores: Vec<f64> = thin(&strict, 48).iter().map(|p| p[1]).collect();
+    Some(figure(caption.into(), sparkline(&scores), draw))
 }
 
 /// Accuracy of base and tuned model on each exam, with 95 % intervals.

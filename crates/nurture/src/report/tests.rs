@@ -175,6 +175,7 @@ pub(crate) fn sample() -> ReportData {
                 rate: 1e-3,
                 grad_norm: 1.4 + noise(n),
                 tok_s: 310.0 + 20.0 * noise(n),
+                rewards: None,
             })
             .collect(),
         forecast: Cost { memory_bytes: Some(6.2e8), seconds: Some(372.0), total_seconds: Some(455.0) },

@@ -7,7 +7,12 @@ use crate::say;
 
 pub(crate) fn training(lang: Lang, data: &ReportData) -> Vec<Block> {
     let mut blocks = vec![Block::Section("training", lang.pick("Training", "训练过程").into())];
-    blocks.extend(plots::curve(lang, &data.curve));
+    let practice = super::practice::practice(lang, &data.curve);
+    // of practice the value of the objective says nothing
+    match practice.is_empty() {
+        true => blocks.extend(plots::curve(lang, &data.curve)),
+        false => blocks.extend(practice),
+    }
     blocks.extend(plots::margins(lang, &data.curve));
     if !data.curve.is_empty() {
         blocks.push(Block::Facts(summary(lang, data)));
@@ -46,6 +51,7 @@ fn summary(lang: Lang, data: &ReportData) -> Vec<(String, Cell)> {
     let speed = median(data.curve.iter().map(|p| p.tok_s));
     let steps = data.curve.iter().map(|p| p.step).max().unwrap_or(0);
     let (norm, top) = (fmt::short(norms), fmt::short(largest));
+    let practised = data.curve.iter().any(|p| p.rewards.is_some());
     let mut facts: Vec<(&str, String)> = vec![
         (lang.pick("Steps", "步数"), fmt::count(steps)),
         (lang.pick("Loss, first and last tenth", "损失，最初与最后十分之一"), format!("{start} → {end}")),
@@ -72,7 +78,9 @@ fn summary(lang: Lang, data: &ReportData) -> Vec<(String, Cell)> {
             lang.pick("Better answer ahead, first and last tenth", "较好答案领先，最初与最后十分之一");
         facts.push((right, format!("{a} → {b}")));
     }
-    facts.into_iter().map(|(name, value)| (name.to_string(), Cell::Text(value))).collect()
+    let loss = lang.pick("Loss", "损失");
+    let said = facts.into_iter().filter(|(name, _)| !practised || !name.starts_with(loss));
+    said.map(|(name, value)| (name.to_string(), Cell::Text(value))).collect()
 }
 
 pub(crate) fn costs(lang: Lang, data: &ReportData) -> Vec<Block> {

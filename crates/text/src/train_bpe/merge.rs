@@ -118,7 +118,7 @@ pub(super) fn merges(
 ) -> Result<Vec<Merge>> {
     let first = how.specials.len();
     let mut bytes = vec![Vec::new(); first + 256];
-    for (byte, &id) in (0u8..).zip(byte_ids) {
+    for (byte, &id) in (0..=255u8).zip(byte_ids) {
         if let Some(piece) = bytes.get_mut(id as usize) {
             *piece = vec![byte];
         }

@@ -93,7 +93,7 @@ impl TrainBpe {
     fn build(&self, text: &str, bytes: &[u32; 256], merges: &[merge::Merge]) -> Result<Tokenizer> {
         let mut pieces: Vec<String> = self.specials.clone();
         pieces.resize(self.specials.len() + 256, String::new());
-        for (byte, &id) in (0u8..).zip(bytes) {
+        for (byte, &id) in (0..=255u8).zip(bytes) {
             if let Some(piece) = pieces.get_mut(id as usize) {
                 *piece = char_of(byte).to_string();
             }

@@ -207,7 +207,7 @@ fn raise(
     let ask = |done| samples::Samples::open(dir, &model, &Default::default(), None, done);
     // the weights as they stand after the last step, for the measure below
     let mut raised = None;
-    let outcome = train(&model, &subject, &config, lessons, &files, watch, ask, |trainer| {
+    let outcome = train(&model, &subject, &config, lessons, None, &files, watch, ask, |trainer| {
         raised = trainer.learner().network().map(|network| {
             let folder = dir.join("raised");
             network::save(&folder, &model, network, &trainer.notes()).map(|()| folder)
@@ -319,6 +319,7 @@ fn curve(dir: &Path) -> Vec<CurvePoint> {
         grad_norm: m.grad_norm,
         tok_s: m.tok_s,
         preferred: None,
+        rewards: None,
     };
     steps.iter().step_by(every).map(point).collect()
 }

@@ -1,0 +1,35 @@
+"""The sums of samples/addition: lessons, practice and exam, three digits each, no pair in two of them.
+
+    python samples/addition/make.py
+
+A question is `347+85=`... written with three digits each (`347+085`), its answer four digits, the last one first: 432 is
+`2340`. A carry then goes the way the text goes; with the first digit first, so small a network does not learn it from so few
+lessons. The vocabulary is learnt from `text.txt`, where every digit stands alone, so that no token holds two of them.
+"""
+
+import random
+from pathlib import Path
+
+HERE = Path(__file__).parent
+SIZES = {"lessons.csv": 3000, "practice.csv": 4000, "exam.csv": 500}
+
+
+def row(a, b):
+    return f"{a:03d}+{b:03d},{a + b:04d}"[:8] + f"{a + b:04d}"[::-1]
+
+
+def main():
+    rng = random.Random(20261129)
+    pairs = rng.sample(range(1_000_000), sum(SIZES.values()))
+    for name, size in SIZES.items():
+        own, pairs = pairs[:size], pairs[size:]
+        lines = ["question,answer"] + [row(*divmod(p, 1000)) for p in own]
+        (HERE / name).write_text("\n".join(lines) + "\n")
+    # what the vocabulary is learnt from, and how sums look: digits and signs one by one
+    words = [" ".join(str(rng.randrange(10)) for _ in range(12)) + " + = " for _ in range(1500)]
+    parts = ["\n".join(words[i : i + 10]) for i in range(0, len(words), 10)]
+    (HERE / "text.txt").write_text("\n=====\n".join(parts) + "\n")
+
+
+if __name__ == "__main__":
+    main()
