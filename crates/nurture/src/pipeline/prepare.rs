@@ -37,6 +37,8 @@ pub struct ExamPaper {
     pub max_tokens: usize,
     /// how it is put to the model
     pub manner: Manner,
+    /// whether it examines breadth
+    pub general: bool,
     /// worked examples to choose from
     pub shots: Vec<Example>,
     /// what was read
@@ -251,7 +253,7 @@ pub(super) fn exams(
 ) -> Result<Vec<ExamPaper>> {
     let labels = training.and_then(|t| t.loaded.labels.as_ref());
     let mut out: Vec<ExamPaper> = Vec::new();
-    for exam in r.eval.depth.iter().filter(|e| e.kind != Some(recipe::ExamKind::Perplexity)) {
+    for (_, exam, general) in r.eval.exams().filter(|(_, e, _)| e.has_items()) {
         let kind = match exam.kind {
             Some(recipe::ExamKind::Label) => Some(SchemaKind::Label),
             Some(recipe::ExamKind::Choice) if !exam.options.is_empty() => Some(SchemaKind::Choice),
@@ -314,7 +316,7 @@ pub(super) fn exams(
             shots: exam.shots,
         };
         let max_tokens = exam.max_tokens;
-        out.push(ExamPaper { name, kind: wanted, scorer, max_tokens, manner, shots, loaded });
+        out.push(ExamPaper { name, kind: wanted, scorer, max_tokens, manner, shots, general, loaded });
     }
     Ok(out)
 }

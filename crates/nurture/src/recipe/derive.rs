@@ -69,7 +69,7 @@ pub struct DataFacts {
     pub longest_tokens: usize,
     /// Different labels; 0 where the data is not labelled.
     pub labels: usize,
-    /// Items of each exam in `eval.depth`, in its order.
+    /// Items of each exam that has items, in the order of [`Eval::exams`](super::Eval::exams).
     pub exam_items: Vec<usize>,
 }
 
@@ -178,7 +178,7 @@ impl Resolved {
         if let Some(adapter) = &mut full.train.adapter {
             adapter.alpha = Some(self.alpha);
         }
-        for (exam, plan) in full.eval.depth.iter_mut().zip(&self.exams) {
+        for (exam, plan) in full.eval.exams_mut().zip(&self.exams) {
             exam.items = Some(plan.items).filter(|items| *items > 0);
         }
         full
@@ -339,9 +339,10 @@ pub fn derive(recipe: &Recipe, data: &DataFacts, base: &BaseFacts) -> Resolved {
         }),
     };
 
-    let seats = recipe.eval.depth.iter().zip(data.exam_items.iter().copied().chain(std::iter::repeat(0)));
+    let mut counts = data.exam_items.iter().copied();
+    let mut of = |exam: &Exam| if exam.has_items() { counts.next().unwrap_or(0) } else { 0 };
     let exams =
-        seats.enumerate().map(|(index, (exam, of))| plan(exam, index, of, dial, &mut notes)).collect();
+        recipe.eval.exams().map(|(key, exam, _)| plan(exam, &key, of(exam), dial, &mut notes)).collect();
     let seed = train.seed;
     Resolved {
         steps,
@@ -365,10 +366,14 @@ pub fn derive(recipe: &Recipe, data: &DataFacts, base: &BaseFacts) -> Resolved {
     }
 }
 
-fn plan(exam: &Exam, index: usize, of: usize, dial: &Dial, notes: &mut Notes) -> ExamPlan {
+fn plan(exam: &Exam, key: &str, of: usize, dial: &Dial, notes: &mut Notes) -> ExamPlan {
+    if !exam.has_items() {
+        let name = exam.name.clone().unwrap_or_default();
+        return ExamPlan { name, items: 0, of: 0, stratified: exam.stratified };
+    }
     let items = exam.items.or(dial.exam_items).unwrap_or(of).min(of);
     let name = exam.name.clone().unwrap_or_default();
-    notes.add(&format!("eval.depth[{index}].items"), items.to_string(), exam.items == Some(items), || {
+    notes.add(&format!("{key}.items"), items.to_string(), exam.items == Some(items), || {
         // Half the widest 95 % interval of a share, in points.
         let half = (98.0 / (items.max(1) as f64).sqrt()).ceil();
         let accuracy = if items < of {
