@@ -234,7 +234,8 @@ fn result(dir: &Path, exam: &str, role: &str) -> Option<ExamResult> {
 
 fn exams(runs: &[Run], out: &mut Compared) -> Result<()> {
     let first = &runs[0];
-    for exam in &first.report.exams {
+    // what a judge prefers is against the base of the same run, and says nothing of other runs
+    for exam in first.report.exams.iter().filter(|e| e.scorer != "judge") {
         let all: Option<Vec<ExamResult>> = runs.iter().map(|r| result(&r.dir, &exam.name, "tuned")).collect();
         let Some(all) = all else { continue };
         let mut line = ExamLine { name: exam.name.clone(), base: exam.base.accuracy, ..ExamLine::default() };

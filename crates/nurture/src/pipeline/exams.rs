@@ -303,7 +303,10 @@ impl Depth {
             } else {
                 Mark::Right(result.correct, result.n)
             };
-            watch.event(Event::Marked(&exam.info.name, mark));
+            // a judge has not spoken yet
+            if result.info.scorer != Some(nurture_eval::score::Scorer::Judge) {
+                watch.event(Event::Marked(&exam.info.name, mark));
+            }
             exam.results[at] = Some(result);
         }
         Ok(())

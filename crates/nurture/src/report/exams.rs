@@ -42,7 +42,14 @@ fn one(lang: Lang, exam: &ExamReport, blocks: &mut Vec<Block>) {
         (lang.pick("raised", "养成后").into(), true),
     ];
     let mut rows = vec![
-        row(lang.pick("right answers", "答对"), [exam.base, exam.tuned].map(|mark| fmt::count(mark.correct))),
+        row(
+            if exam.scorer == "judge" {
+                lang.pick("items won", "胜出")
+            } else {
+                lang.pick("right answers", "答对")
+            },
+            [exam.base, exam.tuned].map(|mark| fmt::count(mark.correct)),
+        ),
         row(
             if exam.graded {
                 lang.pick("mean score", "平均得分")
@@ -85,6 +92,8 @@ fn one(lang: Lang, exam: &ExamReport, blocks: &mut Vec<Block>) {
     );
     let test = if exam.graded {
         lang.pick("scores compared item by item", "逐题比较得分")
+    } else if exam.scorer == "judge" {
+        lang.pick("sign test on the items won", "对胜出题数的符号检验")
     } else {
         lang.pick("McNemar's exact test", "McNemar 精确检验")
     };
