@@ -5,7 +5,8 @@
 //!   field (Holm 1979), is below [`ALPHA`]. Both, because with few items the bootstrap's interval is too narrow.
 //! * A **loss** is shown if the whole interval lies below zero. No p-value is asked for: doubt counts against the run.
 //! * A general text is **narrower** if its bits per byte rose by more than [`Gate::max_breadth_loss`]. Here the bare
-//!   figure counts, because a loss should not hide behind a wide interval.
+//!   figure counts, because a loss should not hide behind a wide interval. So it is with the divergence on general
+//!   prompts, where [`Gate::max_divergence`] is set. A general exam is narrower if its whole interval lies below zero.
 //!
 //! | a loss | a gain | a narrower text | outcome |
 //! | --- | --- | --- | --- |
@@ -46,6 +47,29 @@ pub struct Gate {
     pub min_gain: f64,
     /// Greatest rise of bits per byte on general text, relative to the base, that counts as breadth kept.
     pub max_breadth_loss: f64,
+    /// Greatest mean divergence from the base on general prompts, nats a token; `None`: it is only reported.
+    pub max_divergence: Option<f64>,
+}
+
+/// What general texts, prompts and exams show.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Breadth<'a> {
+    /// Relative rises of bits per byte on general texts.
+    pub rises: &'a [f64],
+    /// Mean divergences on sets of general prompts, nats a token.
+    pub divergences: &'a [f64],
+    /// Gains on general exams.
+    pub exams: &'a [Gain],
+}
+
+impl Breadth<'_> {
+    /// Whether it is no narrower than the gate allows. What is no number keeps nothing.
+    pub fn kept(&self, gate: &Gate) -> bool {
+        let within = |d: &f64| gate.max_divergence.is_none_or(|most| *d <= most);
+        self.rises.iter().all(|&rise| rise <= gate.max_breadth_loss)
+            && self.divergences.iter().all(within)
+            && self.exams.iter().all(|gain| gain.ci.high >= 0.0)
+    }
 }
 
 /// What the exams have shown, in one word.
@@ -93,8 +117,8 @@ pub struct Verdict {
 
 impl Verdict {
     /// Judges by the rule of this module: gains of the field's exams, gains on the field's texts (each may be empty),
-    /// and the relative rises of bits per byte on general texts. What is no number proves nothing and keeps nothing.
-    pub fn new(exams: &[Gain], texts: &[Gain], breadth_rises: &[f64], gate: Gate) -> Self {
+    /// and what breadth shows. What is no number proves nothing and keeps nothing.
+    pub fn new(exams: &[Gain], texts: &[Gain], breadth: Breadth<'_>, gate: Gate) -> Self {
         let p: Vec<f64> = exams.iter().chain(texts).map(|gain| gain.p).collect();
         let corrected = holm(&p);
         let find = |gain: &Gain, p: f64, least: f64| {
@@ -112,7 +136,7 @@ impl Verdict {
         let (exam_p, text_p) = corrected.split_at(exams.len());
         let (exams, texts) = (findings(exams, exam_p, gate.min_gain), findings(texts, text_p, 0.0));
         let shown = |what| exams.iter().chain(&texts).any(|&finding| finding == what);
-        let kept = breadth_rises.iter().all(|&rise| rise <= gate.max_breadth_loss);
+        let kept = breadth.kept(&gate);
         let kind = match (shown(Finding::Loss), shown(Finding::Gain), kept) {
             (true, ..) => VerdictKind::Worse,
             (false, false, _) => VerdictKind::NotShown,
@@ -159,10 +183,29 @@ mod tests {
         Comparison, Mode, Model, PerplexityComparison, PerplexityResult, Role, WindowNll, WindowScheme,
     };
 
-    const GATE: Gate = Gate { asked: Asked::Deeper, min_gain: 0.02, max_breadth_loss: 0.05 };
+    const GATE: Gate =
+        Gate { asked: Asked::Deeper, min_gain: 0.02, max_breadth_loss: 0.05, max_divergence: None };
 
     fn gain(low: f64, high: f64, p: f64) -> Gain {
         Gain { diff: (low + high) / 2.0, ci: Interval { low, high }, p }
+    }
+
+    #[test]
+    fn breadth_is_lost_in_each_of_three_ways() {
+        let (same, worse) = (gain(-0.1, 0.1, 0.9), gain(-0.2, -0.1, 0.001));
+        let strict = Gate { max_divergence: Some(0.1), ..GATE };
+        for (breadth, gate, kept) in [
+            (Breadth::default(), strict, true),
+            (Breadth { divergences: &[0.05, 0.1], ..Breadth::default() }, strict, true),
+            (Breadth { divergences: &[0.05, 0.11], ..Breadth::default() }, strict, false),
+            (Breadth { divergences: &[f64::NAN], ..Breadth::default() }, strict, false),
+            (Breadth { divergences: &[9.0], ..Breadth::default() }, GATE, true),
+            (Breadth { exams: &[same], ..Breadth::default() }, GATE, true),
+            (Breadth { exams: &[same, worse], ..Breadth::default() }, GATE, false),
+            (Breadth { exams: &[gain(f64::NAN, f64::NAN, f64::NAN)], ..Breadth::default() }, GATE, false),
+        ] {
+            assert_eq!(breadth.kept(&gate), kept, "{breadth:?} {gate:?}");
+        }
     }
 
     #[test]
@@ -208,12 +251,12 @@ mod tests {
             (&[better, gain(-0.2, -0.1, 0.06)], &[], &[], Worse), // doubt counts against the run
         ];
         for (exams, texts, rises, want) in cases {
-            let verdict = Verdict::new(exams, texts, rises, GATE);
+            let verdict = Verdict::new(exams, texts, Breadth { rises, ..Breadth::default() }, GATE);
             assert_eq!(verdict.kind, want, "{exams:?} {texts:?} {rises:?}");
             assert_eq!(verdict.passed(), want == Deeper);
             assert_eq!((verdict.exams.len(), verdict.texts.len()), (exams.len(), texts.len()));
         }
-        let verdict = Verdict::new(&[same, better], &[worse], &[], GATE);
+        let verdict = Verdict::new(&[same, better], &[worse], Breadth::default(), GATE);
         assert_eq!(verdict.exams, [Finding::Neither, Finding::Gain]);
         assert_eq!(verdict.texts, [Finding::Loss]);
     }
@@ -232,17 +275,29 @@ mod tests {
     fn an_interval_clear_of_zero_is_not_enough_with_few_pairs() {
         let few = exam(0, 5);
         assert!(few.ci.low > 0.0 && few.p > 0.05);
-        assert_eq!(Verdict::new(&[few], &[], &[], Gate::default()).kind, VerdictKind::NotShown);
-        assert_eq!(Verdict::new(&[exam(0, 6)], &[], &[], Gate::default()).kind, VerdictKind::Deeper);
+        assert_eq!(
+            Verdict::new(&[few], &[], Breadth::default(), Gate::default()).kind,
+            VerdictKind::NotShown
+        );
+        assert_eq!(
+            Verdict::new(&[exam(0, 6)], &[], Breadth::default(), Gate::default()).kind,
+            VerdictKind::Deeper
+        );
     }
 
     #[test]
     fn several_exams_must_be_surer() {
         // p = 0.039 alone; one of two is no proof
         let (weak, same) = (exam(1, 8), exam(5, 6));
-        assert_eq!(Verdict::new(&[weak], &[], &[], Gate::default()).kind, VerdictKind::Deeper);
-        assert_eq!(Verdict::new(&[weak, same], &[], &[], Gate::default()).kind, VerdictKind::NotShown);
-        assert_eq!(Verdict::new(&[weak], &[same], &[], Gate::default()).kind, VerdictKind::NotShown);
+        assert_eq!(Verdict::new(&[weak], &[], Breadth::default(), Gate::default()).kind, VerdictKind::Deeper);
+        assert_eq!(
+            Verdict::new(&[weak, same], &[], Breadth::default(), Gate::default()).kind,
+            VerdictKind::NotShown
+        );
+        assert_eq!(
+            Verdict::new(&[weak], &[same], Breadth::default(), Gate::default()).kind,
+            VerdictKind::NotShown
+        );
     }
 
     /// Windows whose perplexity changes by `ratio`, ± `spread` from window to window.
@@ -262,7 +317,8 @@ mod tests {
     #[test]
     fn texts_count_by_what_they_surprise_less() {
         let judge = |own: &PerplexityComparison, general: &PerplexityComparison| {
-            Verdict::new(&[], &[own.gain()], &[general.rise()], GATE).kind
+            Verdict::new(&[], &[own.gain()], Breadth { rises: &[general.rise()], ..Breadth::default() }, GATE)
+                .kind
         };
         // 3 nats a token at the base: a ratio of 1.1 is a rise of 0.0953 / 3 = 3.2 %, one of 1.2 of 6.1 %
         assert!((text(1.1, 0.0).rise() - 1.1f64.ln() / 3.0).abs() < 1e-12);
@@ -285,7 +341,12 @@ mod tests {
 
     #[test]
     fn a_verdict_reads_back_and_so_does_one_without_findings() {
-        let verdict = Verdict::new(&[gain(0.1, 0.2, 0.001)], &[], &[0.0], GATE);
+        let verdict = Verdict::new(
+            &[gain(0.1, 0.2, 0.001)],
+            &[],
+            Breadth { rises: &[0.0], ..Breadth::default() },
+            GATE,
+        );
         let json = serde_json::to_value(&verdict).unwrap();
         assert_eq!(json["kind"], "deeper");
         assert_eq!((&json["min_gain"], &json["exams"][0]), (&0.02.into(), &"gain".into()));

@@ -3,8 +3,10 @@
 //! [`engine`] is the way in for Rust programs; the `nurture` command is in `main.rs` and `cli`.
 //! Nothing in this library prints, reads the environment or exits.
 
+pub mod compare;
 pub mod date;
 pub mod embed;
+pub mod endpoint;
 pub mod engine;
 pub mod export;
 pub mod feedback;

@@ -3,9 +3,13 @@
 
 mod common;
 
-use common::{Home, spawn, until};
+use common::{Home, finish, spawn, until};
 use serde_json::{Value, json};
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Questions that a small model may or may not know; written for this test.
 const QUESTIONS: [(&str, [&str; 3], usize); 8] = [
@@ -125,4 +129,116 @@ fn a_killed_exam_goes_on_with_the_next_item() {
         assert!(eval("alone", file) == eval("killed", file), "{file} differs");
     }
     assert!(!part.exists() && home.litter().is_empty());
+}
+
+/// An endpoint that prefers the longer answer, and counts how often it is asked.
+fn judge(key: &'static str) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            let (mut head, mut byte) = (Vec::new(), [0u8; 1]);
+            while !head.ends_with(b"\r\n\r\n") && stream.read_exact(&mut byte).is_ok() {
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8_lossy(&head).to_lowercase();
+            let length = head.lines().find_map(|l| l.strip_prefix("content-length: "));
+            let mut body = vec![0u8; length.map_or(0, |l| l.trim().parse().unwrap())];
+            stream.read_exact(&mut body).unwrap();
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            let text = body["messages"][1]["content"].as_str().unwrap();
+            let part =
+                |a: &str, b: &str| text.split(a).nth(1).unwrap().split(b).next().unwrap().chars().count();
+            let lengths =
+                ["A", "B"].map(|l| part(&format!("[Answer {l}]\n"), &format!("\n[End of answer {l}]")));
+            let vote = ["[[A]]", "[[B]]", "[[C]]"][match lengths[0].cmp(&lengths[1]) {
+                std::cmp::Ordering::Greater => 0,
+                std::cmp::Ordering::Less => 1,
+                std::cmp::Ordering::Equal => 2,
+            }];
+            let good = head.contains(&format!("authorization: bearer {key}"))
+                && head.starts_with("post /v1/chat/completions");
+            let answer =
+                json!({ "choices": [{ "message": { "content": format!("Longer is better.\n{vote}") } }] });
+            let (status, answer) = match good {
+                true => ("200 OK", answer),
+                false => ("401 Unauthorized", json!({ "error": { "message": "who are you?" } })),
+            };
+            let answer = answer.to_string();
+            let head =
+                format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", answer.len());
+            stream.write_all((head + &answer).as_bytes()).unwrap();
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    (url, asked)
+}
+
+#[test]
+fn a_judge_is_asked_once_in_both_orders_and_runs_are_compared() {
+    let Some(home) = Home::new() else { return };
+    let rows = QUESTIONS.map(|(q, o, a)| json!({ "question": q, "answer": o[a] }).to_string() + "\n");
+    home.write("free.jsonl", rows[..4].concat());
+    home.write(
+        "prompts.jsonl",
+        "{\"prompt\": \"Name a colour.\", \"ability\": \"words\"}\n{\"prompt\": \"Count to three.\"}\n",
+    );
+    recipe(
+        &home,
+        "judged.toml",
+        "{ path = \"free.jsonl\", kind = \"free\", score = \"judge\", max_tokens = 12 }",
+    );
+    let (url, asked) = judge("sesame");
+    let text = home.text("judged.toml").replace("breadth = []", "breadth = [\"prompts.jsonl\"]");
+    home.write(
+        "judged.toml",
+        text + &format!("judge = {{ url = \"{url}/v1\", model = \"j\", key_env = \"JUDGE_KEY\" }}\n"),
+    );
+    let run = |key: Option<&str>, args: &str| {
+        let mut command = home.command(args);
+        key.map(|key| command.env("JUDGE_KEY", key));
+        finish(command)
+    };
+    let train = "--set train.epochs=0.5 --set train.rate=1e-2";
+    run(None, &format!("run judged.toml {train}")).refused(&["JUDGE_KEY"]);
+    run(Some("wrong"), &format!("run judged.toml {train}")).refused(&["401", "who are you?"]);
+    asked.store(0, Ordering::SeqCst);
+    assert_eq!(run(Some("sesame"), &format!("run judged.toml {train}")).code, Some(0));
+
+    let answers = |role: &str| -> Vec<String> {
+        let text = home.text(&format!("runs/judged/eval/free.{role}.jsonl"));
+        let rows = text.lines().map(|l| serde_json::from_str::<Value>(l).unwrap());
+        rows.map(|r| r["answer"].as_str().unwrap().to_string()).collect()
+    };
+    let pairs: Vec<(String, String)> = answers("base").into_iter().zip(answers("tuned")).collect();
+    let differ = pairs.iter().filter(|(b, t)| b != t).count();
+    let won = pairs.iter().filter(|(b, t)| t.chars().count() > b.chars().count()).count() as u64;
+    let lost = pairs.iter().filter(|(b, t)| t.chars().count() < b.chars().count()).count() as u64;
+    assert!(differ > 0, "training changed nothing");
+    assert_eq!(asked.load(Ordering::SeqCst), 2 * differ);
+    let report = home.json("runs/judged/report.json");
+    let paired = &report["exams"][0]["paired"];
+    assert_eq!((paired["only_tuned"].as_u64(), paired["only_base"].as_u64()), (Some(won), Some(lost)));
+    let drift = &report["drifts"][0];
+    assert!(drift["kl"].as_f64().unwrap() > 0.0 && drift["groups"].as_array().unwrap().len() == 2, "{drift}");
+    // what was judged is not judged again
+    assert_eq!(run(Some("sesame"), "eval runs/judged").code, Some(0));
+    assert_eq!(asked.load(Ordering::SeqCst), 2 * differ);
+
+    assert_eq!(
+        run(Some("sesame"), &format!("run judged.toml --set run.name=other --set train.seed=2 {train}")).code,
+        Some(0)
+    );
+    let said = home.nurture("eval compare runs/judged runs/other");
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let page = home.text("runs/compare.html");
+    for part in ["judged", "other", "train.seed", "differ in their seed alone"] {
+        assert!(said.out.contains(part) && page.contains(part), "{part}: {}", said.out);
+    }
+    home.nurture("eval compare runs/judged").refused(&["two runs"]);
+    home.nurture("eval compare runs/judged runs/none").refused(&["runs/none", "report.json"]);
+    home.nurture("eval runs/judged runs/other").refused(&["eval compare"]);
 }

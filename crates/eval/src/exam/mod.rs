@@ -6,11 +6,13 @@
 //! | `choose` | one of several answers: greedy walk, or the likelihood of each |
 //! | `write` | free answers, several at once |
 //! | `read` | the perplexity of texts |
+//! | `drift` | base and tuned model over the base's own answers |
 //!
 //! What one item gets does not depend on the others beside it, so an exam that was stopped goes on with the items that
 //! are missing and ends with the same answers.
 
 mod choose;
+mod drift;
 mod prefer;
 mod read;
 mod write;

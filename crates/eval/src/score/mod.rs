@@ -61,6 +61,8 @@ pub enum Scorer {
     ToolCalls,
     /// 1 if the answer refuses where it should and answers where it should, see [`refusal`].
     Refusal,
+    /// Compared with the other model's answer by a third model, see [`judge`](crate::judge); 0 until that is done.
+    Judge,
 }
 
 /// The score of one answer.
@@ -181,6 +183,7 @@ impl Scorer {
                 let refuses = refusal::refuses(answer);
                 f64::from(!answer.trim().is_empty() && refusal::wanted(gold) == Some(refuses))
             }
+            Scorer::Judge => 0.0,
             _ => self.by_tokens(answer, answer_tokens, gold),
         }
     }

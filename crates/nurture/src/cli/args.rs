@@ -109,6 +109,9 @@ impl Arg {
             Value::Word(words) => arg.value_parser(clap::builder::PossibleValuesParser::new(words)),
         };
         let action = if self.many { ArgAction::Append } else { ArgAction::Set };
+        if self.positional && self.many {
+            arg = arg.num_args(1..);
+        }
         arg.value_name(self.value_name).action(action).hide_possible_values(true)
     }
 }

@@ -35,6 +35,9 @@ pub(crate) const SET: Arg = Arg::text(
     ),
 )
 .many();
+const RUNS: Arg =
+    Arg::place("RUN", Text::new("With `compare`: the folders of the runs", "配合 `compare`：各次运行的目录"))
+        .many();
 const FRESH: Arg = Arg::switch(
     "fresh",
     Text::new("Throw away what an earlier run left in the folder", "丢弃之前的运行在该目录里留下的结果"),
@@ -74,13 +77,48 @@ pub(crate) const EVAL: Command = Command {
         "Only the exams and the report of a recipe that was trained",
         "对已训练的配方只做考试和报告",
     ),
-    more: AGAIN,
-    args: &[RECIPE, SET],
-    run: |cli, args| go(cli, args, false, true),
+    more: Text::new(
+        "What an earlier run of the same recipe has done is taken up; one that was stopped or killed goes on.\n\
+         Exit code 3: the verdict is not what the recipe asks for.\n\n\
+         Several runs in one report, with depth against breadth as a picture (compare.html beside the first run):\n  \
+         nurture eval compare runs/a runs/b",
+        "同一配方之前完成的部分会沿用；中断的运行会继续。\n退出码 3：结论没有达到配方的要求。\n\n\
+         把几次运行放进一份报告，深度对广度作图（compare.html，写在第一次运行旁边）：\n  \
+         nurture eval compare runs/a runs/b",
+    ),
+    args: &[RECIPE, RUNS, SET],
+    run: |cli, args| match args.text("RECIPE") {
+        Some("compare") => compare(cli, args),
+        _ => go(cli, args, false, true),
+    },
 };
+
+/// Several runs in one report.
+fn compare(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
+    let lang = cli.lang;
+    let folders: Vec<PathBuf> = args.texts("RUN").into_iter().map(PathBuf::from).collect();
+    let data = nurture::compare::compare(&folders)?;
+    let beside = folders.first().and_then(|f| f.parent()).map(Path::to_path_buf).unwrap_or_default();
+    let text = nurture::report::compared_markdown(&data, lang);
+    for (name, text) in
+        [("compare.html", nurture::report::compared_html(&data, lang)), ("compare.md", text.clone())]
+    {
+        nurture::formats::write_atomic(beside.join(name), text.as_bytes())?;
+    }
+    cli.out.line(&text);
+    let file = beside.join("compare.html");
+    cli.out.note(&say!(lang, "report   {}", "报告   {}", shown(&file)));
+    Ok(Exit::Done)
+}
 
 fn go(cli: &Cli, args: Args<'_>, train: bool, eval: bool) -> anyhow::Result<Exit> {
     let (began, lang) = (Instant::now(), cli.lang);
+    if !train && !args.texts("RUN").is_empty() {
+        anyhow::bail!(nurture::said!(
+            "several runs are compared by: nurture eval compare RUN RUN…",
+            "比较几次运行：nurture eval compare RUN RUN…"
+        ));
+    }
     let mut file = PathBuf::from(args.text("RECIPE").unwrap_or_default());
     if file.is_dir() {
         file = file.join("recipe.lock.toml");
@@ -95,6 +133,7 @@ fn go(cli: &Cli, args: Args<'_>, train: bool, eval: bool) -> anyhow::Result<Exit
         fresh: train && args.switch("fresh"),
         train,
         eval,
+        variable: |name| std::env::var(name).ok().filter(|v| !v.is_empty()),
     };
     let _working = cli.interrupt.working();
     let mut teller = Teller::new(cli.out, &cli.interrupt);
@@ -369,6 +408,11 @@ impl<'a> Teller<'a> {
                     "  {name}：{of} 题平均分 {score:.3}"
                 )
             }
+            Mark::Divergence(d) => say!(
+                lang,
+                "  {name}: {d:.4} nats a token away from the base",
+                "  {name}：与基座相差每词元 {d:.4} 奈特"
+            ),
             Mark::Perplexity(p) => say!(lang, "  {name}: perplexity {p:.2}", "  {name}：困惑度 {p:.2}"),
         };
         self.line(&text);

@@ -12,7 +12,7 @@ const FROZEN: &[(&str, &str)] = &[
     ("run", "RECIPE! --set* --fresh"),
     ("prepare", "RECIPE! --set* --show --out --no-tokens"),
     ("train", "RECIPE! --set* --fresh"),
-    ("eval", "RECIPE! --set*"),
+    ("eval", "RECIPE! RUN* --set*"),
     ("watch", "RUN! --once"),
     (
         "chat",

@@ -4,7 +4,7 @@ use super::journal::Journal;
 use super::{Event, Mark, Stopped, Training, Tuned, Watch, prepare, sha256, texts, write_json};
 use crate::engine::Model;
 use crate::lang::Said;
-use crate::recipe::{self, InputHash, Recipe, Resolved};
+use crate::recipe::{InputHash, Recipe, Resolved};
 use crate::said;
 use anyhow::{Context as _, Result, bail};
 use nurture_data::{Example, Fate, Ledger, Loaded, Overlap, OverlapOptions, overlap, stratified};
@@ -32,6 +32,8 @@ pub struct Exam {
     pub labels: Vec<String>,
     /// longest free answer
     pub max_tokens: usize,
+    /// whether it examines breadth, not the own field
+    pub general: bool,
     /// what became of the rows
     pub ledger: Ledger,
     /// items that also stand in training
@@ -68,9 +70,9 @@ pub(super) fn draw(
 ) -> Result<Depth> {
     let mut exams = Vec::new();
     let all = r.exams();
-    let plans = all.iter().zip(&resolved.exams).filter(|(e, _)| e.kind != Some(recipe::ExamKind::Perplexity));
+    let plans = all.iter().zip(&resolved.exams).filter(|((_, e, _), _)| e.has_items());
     for (paper, (_, plan)) in papers.into_iter().zip(plans) {
-        let prepare::ExamPaper { name, kind, scorer, max_tokens, manner, shots, mut loaded } = paper;
+        let prepare::ExamPaper { name, kind, scorer, max_tokens, manner, shots, general, mut loaded } = paper;
         let turns = worked(&name, manner.shots, shots, &loaded.examples, resolved.seed)?;
         let of = loaded.examples.len();
         let shared = shared_with(r, &loaded.examples, &training.loaded.examples);
@@ -130,6 +132,7 @@ pub(super) fn draw(
             stratified: plan.stratified && drawn.len() < of,
             labels: loaded.labels.as_ref().map(|l| l.sorted().to_vec()).unwrap_or_default(),
             max_tokens,
+            general,
             ledger: loaded.ledger,
             overlap: shared,
             left_out,
@@ -204,12 +207,11 @@ pub(super) fn texts(r: &Recipe, model: &Model, quick: bool) -> Result<Reading> {
     // enough windows for an interval, few enough for the quick dial
     let most = quick.then_some(20);
     let mut out = Reading::default();
-    let own = r.eval.depth.iter().filter(|e| e.kind == Some(recipe::ExamKind::Perplexity));
-    for exam in own {
+    for (_, exam, general) in r.exams().iter().filter(|(_, e, _)| !e.has_items()) {
         let name = exam.path.to_string_lossy();
-        out.texts.extend(texts::open(&name, model.tokenizer(), most)?.into_iter().map(|t| (true, t)));
+        out.texts.extend(texts::open(&name, model.tokenizer(), most)?.into_iter().map(|t| (!general, t)));
     }
-    for name in &r.eval.breadth {
+    for name in r.eval.breadth.iter().filter(|n| !super::prompts::is_prompts(n)) {
         out.texts.extend(texts::open(name, model.tokenizer(), most)?.into_iter().map(|t| (false, t)));
     }
     out.results = out.texts.iter().map(|_| [None, None]).collect();
@@ -241,7 +243,7 @@ fn named(model: &Model, pulled: &Pulled, tuned: Tuned<'_>) -> Result<Named> {
     })
 }
 
-fn stop(e: SitError) -> anyhow::Error {
+pub(super) fn stop(e: SitError) -> anyhow::Error {
     match e {
         SitError::Interrupted => Stopped.into(),
         other => other.into(),
@@ -249,18 +251,23 @@ fn stop(e: SitError) -> anyhow::Error {
 }
 
 /// One model before the exams.
-struct Sitting<'a> {
+pub(super) struct Sitting<'a> {
     /// where its results stand
     at: usize,
     /// in the names of its files
     role: &'static str,
-    folder: PathBuf,
-    who: Named,
-    examinee: Examinee<'a>,
+    pub(super) folder: PathBuf,
+    pub(super) who: Named,
+    pub(super) examinee: Examinee<'a>,
 }
 
 impl<'a> Sitting<'a> {
-    fn new(dir: &Path, model: &'a Model, pulled: &Pulled, tuned: Tuned<'a>) -> Result<Sitting<'a>> {
+    pub(super) fn new(
+        dir: &Path,
+        model: &'a Model,
+        pulled: &Pulled,
+        tuned: Tuned<'a>,
+    ) -> Result<Sitting<'a>> {
         let (at, role) = if matches!(tuned, Tuned::No) { (0, "base") } else { (1, "tuned") };
         let folder = dir.join("eval");
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
@@ -276,6 +283,48 @@ impl<'a> Sitting<'a> {
     }
 }
 
+impl Sitting<'_> {
+    /// Sits one exam, or takes up what is there.
+    pub(super) fn one(&self, info: &ExamInfo, paper: Paper<'_>, watch: &mut dyn Watch) -> Result<ExamResult> {
+        let file =
+            |ending: &str| -> PathBuf { self.folder.join(format!("{}.{}.{ending}", info.name, self.role)) };
+        let old = std::fs::read_to_string(file("json")).ok().zip(std::fs::read_to_string(file("jsonl")).ok());
+        let old = old.and_then(|(summary, items)| ExamResult::from_files(&ExamFiles { summary, items }).ok());
+        let same = |r: &ExamResult| {
+            r.info == *info
+                && r.model == self.who
+                && r.items.len() == paper.items.len()
+                && r.items.iter().zip(paper.items).all(|(a, b)| a.id == b.id && a.question == b.question)
+        };
+        let name = &info.name;
+        if let Some(result) = old.filter(same) {
+            watch.event(Event::Reused(said!("{name}: examined before", "{name}：之前已考")));
+            return Ok(result);
+        }
+        let what = Said::new(name, name);
+        let (mut journal, already) = Journal::open(&file("part.jsonl"), info, &self.who, &paper)?;
+        if !already.is_empty() {
+            let (n, all) = (already.len(), paper.items.len());
+            watch.event(Event::Reused(said!(
+                "{name}: goes on after {n} of {all} answers",
+                "{name}：已有 {n} 个答案，共 {all} 题，继续"
+            )));
+        }
+        let mut hear = |new: &[nurture_eval::ItemResult], done, all| {
+            journal.write(new)?;
+            watch.event(Event::Progress(&what, done, all));
+            Ok(!watch.stopped())
+        };
+        let result =
+            self.examinee.sit(info.clone(), self.who.clone(), paper, already, &mut hear).map_err(stop)?;
+        let files = result.to_files()?;
+        write_atomic(file("jsonl"), files.items.as_bytes())?;
+        write_atomic(file("json"), files.summary.as_bytes())?;
+        journal.done();
+        Ok(result)
+    }
+}
+
 impl Depth {
     /// Sits all exams, or takes up what is there.
     pub(super) fn sit(
@@ -286,65 +335,25 @@ impl Depth {
         tuned: Tuned<'_>,
         watch: &mut dyn Watch,
     ) -> Result<()> {
-        let Sitting { at, role, folder, who, examinee } = Sitting::new(dir, model, pulled, tuned)?;
+        let sitting = Sitting::new(dir, model, pulled, tuned)?;
+        let at = sitting.at;
         if self.exams.iter().any(|e| !e.overlap.is_empty()) {
             let all: Vec<_> = self.exams.iter().map(|e| (&e.info.name, &e.overlap)).collect();
             write_json(&dir.join("exam-overlap.json"), &serde_json::json!(all))?;
         }
         for exam in &mut self.exams {
-            let file =
-                |ending: &str| -> PathBuf { folder.join(format!("{}.{role}.{ending}", exam.info.name)) };
-            let old =
-                std::fs::read_to_string(file("json")).ok().zip(std::fs::read_to_string(file("jsonl")).ok());
-            let old =
-                old.and_then(|(summary, items)| ExamResult::from_files(&ExamFiles { summary, items }).ok());
-            let same = |r: &ExamResult| {
-                r.info == exam.info
-                    && r.model == who
-                    && r.items.len() == exam.items.len()
-                    && r.items.iter().zip(&exam.items).all(|(a, b)| a.id == b.id && a.question == b.question)
-            };
-            let result = match old.filter(same) {
-                Some(r) => {
-                    let name = &exam.info.name;
-                    watch.event(Event::Reused(said!("{name}: examined before", "{name}：之前已考")));
-                    r
-                }
-                None => {
-                    let what = Said::new(&exam.info.name, &exam.info.name);
-                    let paper =
-                        Paper { items: &exam.items, labels: &exam.labels, max_tokens: exam.max_tokens };
-                    let (mut journal, already) =
-                        Journal::open(&file("part.jsonl"), &exam.info, &who, &paper)?;
-                    if !already.is_empty() {
-                        let (name, n, all) = (&exam.info.name, already.len(), exam.items.len());
-                        watch.event(Event::Reused(said!(
-                            "{name}: goes on after {n} of {all} answers",
-                            "{name}：已有 {n} 个答案，共 {all} 题，继续"
-                        )));
-                    }
-                    let mut hear = |new: &[nurture_eval::ItemResult], done, all| {
-                        journal.write(new)?;
-                        watch.event(Event::Progress(&what, done, all));
-                        Ok(!watch.stopped())
-                    };
-                    let r = examinee
-                        .sit(exam.info.clone(), who.clone(), paper, already, &mut hear)
-                        .map_err(stop)?;
-                    let files = r.to_files()?;
-                    write_atomic(file("jsonl"), files.items.as_bytes())?;
-                    write_atomic(file("json"), files.summary.as_bytes())?;
-                    journal.done();
-                    r
-                }
-            };
+            let paper = Paper { items: &exam.items, labels: &exam.labels, max_tokens: exam.max_tokens };
+            let result = sitting.one(&exam.info, paper, watch)?;
             let graded = result.info.scorer.is_some_and(|s| s.is_graded());
             let mark = if graded {
                 Mark::Score(result.mean_score, result.n)
             } else {
                 Mark::Right(result.correct, result.n)
             };
-            watch.event(Event::Marked(&exam.info.name, mark));
+            // a judge has not spoken yet
+            if result.info.scorer != Some(nurture_eval::score::Scorer::Judge) {
+                watch.event(Event::Marked(&exam.info.name, mark));
+            }
             exam.results[at] = Some(result);
         }
         Ok(())

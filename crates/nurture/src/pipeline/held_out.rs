@@ -48,8 +48,8 @@ pub(super) fn part(r: &Recipe, loaded: &mut Loaded) -> Result<Vec<Example>> {
 ///
 /// # Errors
 /// Rows of different kinds of answers.
-pub(super) fn paper(r: &Recipe, books: &Loaded, held: &[Example]) -> Result<Option<ExamPaper>> {
-    let Some(h) = r.data.hold_out.as_ref().filter(|_| !held.is_empty()) else { return Ok(None) };
+pub(super) fn paper(r: &Recipe, books: &Loaded, held: &[Example]) -> Result<ExamPaper> {
+    let exam = r.data.hold_out.as_ref().map(|h| h.exam()).unwrap_or_default();
     let mut ledger =
         Ledger::new(books.sources.iter().map(|s| s.file.as_str()), books.ledger.examples_per_reason);
     held.iter().for_each(|e| ledger.count(e.source, &Fate::Used, &e.id));
@@ -63,5 +63,5 @@ pub(super) fn paper(r: &Recipe, books: &Loaded, held: &[Example]) -> Result<Opti
         cleaning: Default::default(),
         tool_style: books.tool_style,
     };
-    super::prepare::paper(&h.exam(), "data.hold_out".as_ref(), loaded, Vec::new()).map(Some)
+    super::prepare::paper(&exam, "data.hold_out".as_ref(), loaded, Vec::new())
 }

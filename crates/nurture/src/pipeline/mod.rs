@@ -13,8 +13,10 @@ mod fit;
 mod folder;
 mod held_out;
 mod journal;
+mod judge;
 mod pack;
 mod prepare;
+mod prompts;
 mod report;
 mod rewards;
 mod samples;
@@ -25,6 +27,7 @@ pub use clean::name as sensitive_name;
 pub use cleaned::write_examples;
 pub use exams::{Depth, Reading, overlaps};
 pub use prepare::{ExamPaper, Textbooks, Training, items, render, textbooks};
+pub use prompts::Prompts;
 pub use report::reason_text;
 pub use samples::{SAMPLES, Sample, read_samples};
 
@@ -86,6 +89,8 @@ pub enum Mark {
     Score(f64, usize),
     /// perplexity
     Perplexity(f64),
+    /// mean divergence from the base, nats a token
+    Divergence(f64),
 }
 
 /// Whoever watches a run.
@@ -113,6 +118,8 @@ pub struct Context {
     pub train: bool,
     /// examine and report
     pub eval: bool,
+    /// the value of an environment variable, for the keys that a recipe names
+    pub variable: fn(&str) -> Option<String>,
 }
 
 /// What a run leaves behind.
@@ -226,6 +233,7 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
             "{dir}：还没有训练结果；先用 nurture train（或 run）训练"
         ));
     }
+    let judge = if ctx.eval { judge::endpoint(r, &ctx.variable)? } else { None };
     // a folder that is there is taken at once; one that is not is made only when the recipe has proven possible
     let taken = if dir.exists() { Some(folder::take(&dir)?) } else { None };
 
@@ -244,7 +252,8 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     watch.event(Event::Values(&resolved.values));
     let (keep, keep_inputs) = texts::keep(r, &resolved, &model)?;
 
-    let mut inputs = inputs(r, &texts, keep_inputs)?;
+    let mut prompts = prompts::open(r, quick)?;
+    let mut inputs = inputs(r, &texts, &prompts, keep_inputs)?;
     inputs.extend(born.iter().flat_map(|b| b.inputs.iter().cloned()));
     inputs.sort();
     let _taken = match taken {
@@ -353,12 +362,29 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
         }
     };
     depth.sit(&dir, &model, &pulled, tuned, watch)?;
+    if let (Some(judge), Some(how)) = (&judge, &r.eval.judge) {
+        let model = judge.model();
+        watch.event(Event::Stage(said!(
+            "Judgement by {model}, each pair in both orders",
+            "由 {model} 评判，每对回答两种顺序"
+        )));
+        depth.judge(&dir, judge, how.max_tokens, watch)?;
+    }
     let mut reading = texts;
     if !reading.texts.is_empty() {
         watch.event(Event::Stage(said!("Reading: perplexity of texts", "阅读：文本的困惑度")));
     }
     reading.read(&dir, &model, &pulled, Tuned::No, watch)?;
     reading.read(&dir, &model, &pulled, tuned, watch)?;
+    if !prompts.is_empty() {
+        watch.event(Event::Stage(said!(
+            "General prompts: the base answers, both read",
+            "通用提示：基座作答，两者都读"
+        )));
+    }
+    for set in &mut prompts {
+        set.read(&dir, &model, &pulled, tuned, watch)?;
+    }
 
     watch.event(Event::Stage(said!("Report", "报告")));
     let data = report::put_together(&report::Parts {
@@ -373,6 +399,7 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
         resolved: &resolved,
         depth: &depth,
         reading: &reading,
+        prompts: &prompts,
         forecast: &plan,
         outcome: outcome.as_ref(),
         inputs: &inputs,
@@ -618,7 +645,7 @@ fn train(
 }
 
 /// Hashes of everything that goes in.
-fn inputs(r: &Recipe, texts: &Reading, keep: Vec<InputHash>) -> Result<Vec<InputHash>> {
+fn inputs(r: &Recipe, texts: &Reading, prompts: &[Prompts], keep: Vec<InputHash>) -> Result<Vec<InputHash>> {
     let mut out = keep;
     let mut add = |role: &str, path: &Path| -> Result<()> {
         let (sha256, bytes) = input_hash(path)?;
@@ -626,9 +653,13 @@ fn inputs(r: &Recipe, texts: &Reading, keep: Vec<InputHash>) -> Result<Vec<Input
         Ok(())
     };
     r.data.train.iter().try_for_each(|s| add("train", &s.path))?;
-    r.eval.depth.iter().try_for_each(|e| add("depth", &e.path))?;
-    r.eval.depth.iter().filter_map(|e| e.shots_from.as_ref()).try_for_each(|p| add("shots", p))?;
+    let role = |general| if general { "breadth" } else { "depth" };
+    for exams in [(&r.eval.depth, false), (&r.eval.breadth_exams, true)] {
+        exams.0.iter().try_for_each(|e| add(role(exams.1), &e.path))?;
+        exams.0.iter().filter_map(|e| e.shots_from.as_ref()).try_for_each(|p| add("shots", p))?;
+    }
     out.extend(texts.inputs());
+    out.extend(prompts.iter().map(Prompts::input));
     out.sort();
     Ok(out)
 }

@@ -44,6 +44,8 @@ pub struct ExamPaper {
     pub max_tokens: usize,
     /// how it is put to the model
     pub manner: Manner,
+    /// whether it examines breadth
+    pub general: bool,
     /// worked examples to choose from
     pub shots: Vec<Example>,
     /// what was read
@@ -385,13 +387,6 @@ pub(super) fn group(r: &Recipe) -> usize {
 pub(super) fn facts(r: &Recipe, t: &Training, exams: &[ExamPaper]) -> DataFacts {
     let group = group(r);
     let widest = |pair: &[TokenExample]| PrefixTree::new(&pair.iter().collect::<Vec<_>>(), true).rows();
-    // texts that are read for their perplexity are no papers
-    let mut items = exams.iter().map(|e| e.loaded.examples.len());
-    let of = |e: &recipe::Exam| match e.kind {
-        Some(recipe::ExamKind::Perplexity) => 0,
-        _ => items.next().unwrap_or(0),
-    };
-    let exam_items = r.exams().iter().map(of).collect();
     DataFacts {
         train_examples: t.tokens.len() / group,
         widest_tokens: if group > 1 { t.tokens.chunks(group).map(widest).max().unwrap_or(0) } else { 0 },
@@ -399,7 +394,8 @@ pub(super) fn facts(r: &Recipe, t: &Training, exams: &[ExamPaper]) -> DataFacts 
         trained_tokens: t.tokens.iter().map(TokenExample::trained_tokens).sum(),
         longest_tokens: t.tokens.iter().map(|e| e.tokens.len()).max().unwrap_or(0),
         labels: t.loaded.labels.as_ref().map_or(0, |l| l.len()),
-        exam_items,
+        // texts that are read for their perplexity are no papers
+        exam_items: exams.iter().map(|e| e.loaded.examples.len()).collect(),
     }
 }
 
@@ -415,7 +411,11 @@ pub(super) fn exams(
 ) -> Result<Vec<ExamPaper>> {
     let labels = books.labels.as_ref();
     let mut out: Vec<ExamPaper> = Vec::new();
-    for exam in r.eval.depth.iter().filter(|e| e.kind != Some(recipe::ExamKind::Perplexity)) {
+    for (key, exam, general) in r.exams().iter().filter(|(_, e, _)| e.has_items()) {
+        if key == "data.hold_out" {
+            out.push(super::held_out::paper(r, books, held)?);
+            continue;
+        }
         let kind = match exam.kind {
             Some(recipe::ExamKind::Label) => Some(SchemaKind::Label),
             Some(recipe::ExamKind::Preference) => Some(SchemaKind::Preference),
@@ -445,9 +445,8 @@ pub(super) fn exams(
             _ => Vec::new(),
         };
         loaded.sources.iter().for_each(|s| watch.event(Event::Source(s)));
-        out.push(paper(exam, &exam.path, loaded, shots)?);
+        out.push(ExamPaper { general: *general, ..paper(exam, &exam.path, loaded, shots)? });
     }
-    out.extend(super::held_out::paper(r, books, held)?);
     let mut taken = std::collections::HashSet::new();
     for exam in &mut out {
         let base = exam.name.clone();
@@ -511,7 +510,16 @@ pub(super) fn paper(
         },
         shots: exam.shots,
     };
-    Ok(ExamPaper { name, kind: wanted, scorer, max_tokens: exam.max_tokens, manner, shots, loaded })
+    Ok(ExamPaper {
+        name,
+        kind: wanted,
+        scorer,
+        max_tokens: exam.max_tokens,
+        manner,
+        shots,
+        general: false,
+        loaded,
+    })
 }
 
 pub(super) fn stem(path: &Path) -> String {

@@ -10,7 +10,7 @@ use crate::said;
 use anyhow::Result;
 use nurture_data::SourceLedger;
 use nurture_eval::stats::calibration;
-use nurture_eval::{Comparison, ExamKind, Gain, Gate, PerplexityComparison, Verdict};
+use nurture_eval::{Breadth, Comparison, Drift, ExamKind, Gain, Gate, PerplexityComparison, Verdict};
 use nurture_hub::Pulled;
 use nurture_train::{Forecast, METRICS, Outcome, Subject, read_metrics};
 use std::path::Path;
@@ -31,6 +31,7 @@ pub(super) struct Parts<'a> {
     pub(super) resolved: &'a Resolved,
     pub(super) depth: &'a Depth,
     pub(super) reading: &'a Reading,
+    pub(super) prompts: &'a [super::Prompts],
     pub(super) forecast: &'a Forecast,
     pub(super) outcome: Option<&'a Outcome>,
     pub(super) inputs: &'a [InputHash],
@@ -43,15 +44,23 @@ pub(super) struct Parts<'a> {
 pub(super) fn put_together(p: &Parts<'_>) -> Result<ReportData> {
     let r = &p.loaded.recipe;
     let decoder = p.model.decoder();
-    let (exams, own, general) = (p.depth.compare()?, p.reading.compare(true)?, p.reading.compare(false)?);
+    let (general_exams, exams): (Vec<_>, Vec<_>) =
+        p.depth.compare()?.into_iter().partition(|(e, _)| e.general);
+    let (own, general) = (p.reading.compare(true)?, p.reading.compare(false)?);
+    let drifts: Vec<&Drift> = p.prompts.iter().filter_map(|s| s.drift.as_ref()).collect();
     let verdict = Verdict::new(
         &exams.iter().map(|(_, c)| c.gain()).collect::<Vec<Gain>>(),
         &own.iter().map(PerplexityComparison::gain).collect::<Vec<Gain>>(),
-        &general.iter().map(PerplexityComparison::rise).collect::<Vec<f64>>(),
+        Breadth {
+            rises: &general.iter().map(PerplexityComparison::rise).collect::<Vec<f64>>(),
+            divergences: &drifts.iter().map(|d| d.kl).collect::<Vec<f64>>(),
+            exams: &general_exams.iter().map(|(_, c)| c.gain()).collect::<Vec<Gain>>(),
+        },
         Gate {
             asked: prepare::word(r.eval.gate.word()).unwrap_or_default(),
             min_gain: r.eval.min_gain,
             max_breadth_loss: r.eval.max_breadth_loss,
+            max_divergence: r.eval.max_divergence,
         },
     );
     let metrics = read_metrics(p.dir.join(METRICS)).unwrap_or_default();
@@ -138,6 +147,8 @@ pub(super) fn put_together(p: &Parts<'_>) -> Result<ReportData> {
         exams: exams.iter().map(|(e, c)| exam(e, c)).collect(),
         depth_texts: own.iter().map(text).collect(),
         breadth: general.iter().map(text).collect(),
+        breadth_exams: general_exams.iter().map(|(e, c)| exam(e, c)).collect(),
+        drifts: drifts.into_iter().map(drift).collect(),
         verdict,
         commands: commands(p),
         inputs: p.inputs.to_vec(),
@@ -294,6 +305,31 @@ fn exam(e: &Exam, c: &Comparison) -> ExamReport {
     }
 }
 
+/// The answers of general prompts that were moved most.
+const MOVED: usize = 10;
+
+fn drift(d: &Drift) -> DriftReport {
+    let mut most: Vec<&nurture_eval::DriftItem> = d.items.iter().collect();
+    let each = |i: &nurture_eval::DriftItem| i.kl / i.tokens.max(1) as f64;
+    most.sort_by(|a, b| each(b).total_cmp(&each(a)));
+    DriftReport {
+        name: d.name.clone(),
+        prompts: d.items.len() as u64,
+        tokens: d.tokens as u64,
+        kl: d.kl,
+        ci: [d.kl_ci.low, d.kl_ci.high],
+        base_ppl: d.base_ppl,
+        tuned_ppl: d.tuned_ppl,
+        agree: d.agree,
+        groups: d.groups.clone(),
+        moved: most
+            .into_iter()
+            .take(MOVED)
+            .map(|i| MovedAnswer { prompt: i.prompt.clone(), answer: i.answer.clone(), kl: each(i) })
+            .collect(),
+    }
+}
+
 /// The word that a recipe has for it.
 fn word_of(value: &impl serde::Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|v| v.as_str().map(String::from)).unwrap_or_default()
@@ -311,7 +347,8 @@ fn ledger(p: &Parts<'_>) -> Vec<LedgerSource> {
         out.push(source(s, "train", *tokens));
     }
     for e in &p.depth.exams {
-        out.extend(e.ledger.sources.iter().map(|s| source(s, "depth", (0, 0))));
+        let role = if e.general { "breadth" } else { "depth" };
+        out.extend(e.ledger.sources.iter().map(|s| source(s, role, (0, 0))));
     }
     out
 }

@@ -79,7 +79,7 @@ pub struct DataFacts {
     pub widest_tokens: usize,
     /// Different labels; 0 where the data is not labelled.
     pub labels: usize,
-    /// Items of each exam of the recipe ([`Recipe::exams`]), in its order.
+    /// Items of each exam that has items, in the order of [`Recipe::exams`].
     pub exam_items: Vec<usize>,
 }
 
@@ -191,12 +191,7 @@ impl Resolved {
         if let Some(adapter) = &mut full.train.adapter {
             adapter.alpha = Some(self.alpha);
         }
-        for (exam, plan) in full.eval.depth.iter_mut().zip(&self.exams) {
-            exam.items = Some(plan.items).filter(|items| *items > 0);
-        }
-        if let (Some(held), Some(plan)) = (&mut full.data.hold_out, self.exams.get(full.eval.depth.len())) {
-            held.items = Some(plan.items).filter(|items| *items > 0);
-        }
+        full.plan_items(self.exams.iter().map(|plan| plan.items));
         full
     }
 }
@@ -392,14 +387,10 @@ pub fn derive(recipe: &Recipe, data: &DataFacts, base: &BaseFacts) -> Resolved {
         }),
     };
 
-    let all = recipe.exams();
-    let seats = all.iter().zip(data.exam_items.iter().copied().chain(std::iter::repeat(0)));
-    let key = |index: usize| match index < recipe.eval.depth.len() {
-        true => format!("eval.depth[{index}].items"),
-        false => "data.hold_out.items".to_string(),
-    };
+    let mut counts = data.exam_items.iter().copied();
+    let mut of = |exam: &Exam| if exam.has_items() { counts.next().unwrap_or(0) } else { 0 };
     let exams =
-        seats.enumerate().map(|(index, (exam, of))| plan(exam, &key(index), of, dial, &mut notes)).collect();
+        recipe.exams().iter().map(|(key, exam, _)| plan(exam, key, of(exam), dial, &mut notes)).collect();
     let seed = train.seed;
     Resolved {
         steps,
@@ -424,9 +415,13 @@ pub fn derive(recipe: &Recipe, data: &DataFacts, base: &BaseFacts) -> Resolved {
 }
 
 fn plan(exam: &Exam, key: &str, of: usize, dial: &Dial, notes: &mut Notes) -> ExamPlan {
+    if !exam.has_items() {
+        let name = exam.name.clone().unwrap_or_default();
+        return ExamPlan { name, items: 0, of: 0, stratified: exam.stratified };
+    }
     let items = exam.items.or(dial.exam_items).unwrap_or(of).min(of);
     let name = exam.name.clone().unwrap_or_default();
-    notes.add(key, items.to_string(), exam.items == Some(items), || {
+    notes.add(&format!("{key}.items"), items.to_string(), exam.items == Some(items), || {
         // Half the widest 95 % interval of a share, in points.
         let half = (98.0 / (items.max(1) as f64).sqrt()).ceil();
         let accuracy = if items < of {

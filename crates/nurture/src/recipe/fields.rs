@@ -448,8 +448,15 @@ section! { Eval ["How to examine: depth in the own field against breadth kept.",
          "本领域的考试；基座和养成后的模型考同样的题。单写路径等于 `{ path = … }`。"];
     breadth: Vec<String> = vec!["general-mini".into()], Kind::List(&Kind::NameOrPath), Absent::Default,
         "[\"general-mini\"]",
-        ["General texts on which both models' perplexity is measured: a name that ships with the project, or a path to a text file.",
-         "测两个模型困惑度的通用文本：项目自带的名字，或文本文件的路径。"];
+        ["What breadth is measured on. `general-mini`: texts that ship with the project, by perplexity. `general-prompts`: prompts that ship with it (eight abilities, English and Chinese); the base answers, then both read its answers, and how far they diverge is told. Or paths: a text file, or a jsonl file whose rows have a `prompt` (and perhaps an `ability`).",
+         "用什么衡量广度。`general-mini`：项目自带的文本，测困惑度。`general-prompts`：项目自带的提示（八种能力，中英文），先由基座作答，再让两个模型读这些回答，报告两者的差异。也可写路径：文本文件，或每行含 `prompt`（可含 `ability`）的 jsonl 文件。"];
+    breadth_exams: Vec<Exam> = Vec::new(), Kind::List(&Kind::Table(&Exam::SECTION)), Absent::Default,
+        "[{ path = \"data/general.jsonl\", kind = \"choice\" }]",
+        ["Exams of other fields, for example public ones that you have: worse answers there, beyond chance, are a loss of breadth.",
+         "其他领域的考试，例如你手头的公开考题：在其上确实变差，就是失去了广度。"];
+    judge: Option<Judge> = None, Kind::Table(&Judge::SECTION),
+        Absent::Means(Text::new("no exam is judged", "没有需要评判的考试")), "{ url = \"http://127.0.0.1:8080\", model = \"judge\" }",
+        ["The model that judges exams with `score = \"judge\"`.", "评判 `score = \"judge\"` 的考试的模型。"];
     gate: Gate = Gate::Deeper, Kind::Choice(Gate::CHOICES), Absent::Default, "\"not_worse\"",
         ["Which verdicts are good enough; any other ends the program with exit code 3.",
          "哪些结论算达标；其余结论使程序以退出码 3 结束。"];
@@ -465,6 +472,24 @@ section! { Eval ["How to examine: depth in the own field against breadth kept.",
     max_breadth_loss: f64 = 0.05, Kind::Number { min: 0.0, max: 100.0, positive: false }, Absent::Default, "0.02",
         ["Rise of bits per byte on general text, relative to the base, beyond which the verdict says “narrower” (0.05 = 5 %).",
          "通用文本上每字节比特数相对基座的升幅，超过它就判为“变窄”（0.05 = 5%）。"];
+    max_divergence: Option<f64> = None, Kind::Number { min: 0.0, max: 100.0, positive: true },
+        Absent::Means(Text::new("divergence is told, but decides nothing", "只报告差异，不作判据")), "0.1",
+        ["Mean divergence from the base on `general-prompts` (KL, nats a token) beyond which the verdict says “narrower”.",
+         "在 `general-prompts` 上与基座的平均差异（KL，每词元奈特），超过它就判为“变窄”。"];
+} }
+
+section! { Judge ["A model behind an OpenAI-compatible endpoint that compares answers. Questions and answers are sent there.",
+    "OpenAI 兼容端点后的模型，用来比较回答。问题和回答会发送到那里。"] {
+    url: String = String::new(), Kind::Text, Absent::Required, "\"http://127.0.0.1:8080\"",
+        ["Base URL of the endpoint, with or without `/v1`.", "端点的基础地址，带不带 `/v1` 均可。"];
+    model: String = String::new(), Kind::Text, Absent::Required, "\"judge\"",
+        ["Name of the model there.", "那里的模型名。"];
+    key_env: Option<String> = None, Kind::Text,
+        Absent::Means(Text::new("no key is sent", "不发送密钥")), "\"JUDGE_API_KEY\"",
+        ["Environment variable that holds the API key. The key itself never stands in a recipe.",
+         "存放密钥的环境变量名。密钥本身不写在配方里。"];
+    max_tokens: usize = 512, Kind::Integer { min: 1, max: 65_536 }, Absent::Default, "512",
+        ["Longest judgement in tokens.", "评判最长多少词元。"];
 } }
 
 section! { Exam ["One exam of the own field.", "一场本领域的考试。"] {
@@ -825,6 +850,7 @@ Score {
     JsonSchema = "json_schema" ["It is JSON and what the schema asks for that stands in place of the right answer.",
         "是 JSON，且符合写在正确答案位置的模式（JSON Schema）。"];
     ToolCalls = "tool_calls" ["The same tool calls with the same arguments, in any order.", "相同的工具调用和参数，不论顺序。"];
+    Judge = "judge" ["Another model (`eval.judge`) compares base and raised answer, in both orders.", "由另一个模型（`eval.judge`）比较基座与养成后的回答，两种顺序各一次。"];
     Refusal = "refusal" ["It refuses where the right answer says `unsafe` (or `refuse`) and answers where it says `safe` (or `answer`); known by its phrases.",
         "正确答案写 `unsafe`（或 `refuse`）时拒绝，写 `safe`（或 `answer`）时作答；按措辞判断。"];
 } }
@@ -868,9 +894,25 @@ impl HoldOut {
 }
 
 impl Recipe {
-    /// All exams: those of `eval.depth`, then the held-out rows.
-    pub fn exams(&self) -> Vec<Exam> {
-        self.eval.depth.iter().cloned().chain(self.data.hold_out.iter().map(HoldOut::exam)).collect()
+    /// All exams with their keys: of the own field (`eval.depth`, then the held-out rows), then (`true`) of others.
+    pub fn exams(&self) -> Vec<(String, Exam, bool)> {
+        let named = |key: &str, exams: &[Exam], general| -> Vec<(String, Exam, bool)> {
+            exams.iter().enumerate().map(|(i, e)| (format!("{key}[{i}]"), e.clone(), general)).collect()
+        };
+        let mut all = named("eval.depth", &self.eval.depth, false);
+        all.extend(self.data.hold_out.iter().map(|h| ("data.hold_out".to_string(), h.exam(), false)));
+        all.extend(named("eval.breadth_exams", &self.eval.breadth_exams, true));
+        all
+    }
+
+    /// Puts the planned numbers of items into exams, in the order of [`Recipe::exams`].
+    pub(crate) fn plan_items(&mut self, planned: impl IntoIterator<Item = usize>) {
+        let depth = self.eval.depth.iter_mut().map(|e| &mut e.items);
+        let held = self.data.hold_out.iter_mut().map(|h| &mut h.items);
+        let all = depth.chain(held).chain(self.eval.breadth_exams.iter_mut().map(|e| &mut e.items));
+        for (items, n) in all.zip(planned) {
+            *items = Some(n).filter(|n| *n > 0);
+        }
     }
 }
 
@@ -897,6 +939,13 @@ impl Train {
     /// β of the preference, the given one or the method's own.
     pub fn beta(&self) -> f64 {
         self.preference.beta.unwrap_or(if self.method == Method::Simpo { 2.0 } else { 0.1 })
+    }
+}
+
+impl Exam {
+    /// Whether it has items, and is not a text to read.
+    pub fn has_items(&self) -> bool {
+        self.kind != Some(ExamKind::Perplexity)
     }
 }
 

@@ -30,10 +30,10 @@ pub use docs::{help, json_schema, markdown};
 pub use error::{Fault, Place, RecipeError};
 pub use fields::{
     Adapter, AdapterInit, AdapterKind, Ask, Clean, Data, DpoLoss, Effort, Encoding, Eval, Exam, ExamKind,
-    Export, ExportFormat, Gate, HoldOut, HoldOutBy, Keep, Labels, Language, Method, Model, NearDuplicates,
-    Newborn, OnBadRow, OnDivergence, Optimiser, OptionsAs, OverLong, Overlap, Overlong, PersonalKind, Pick,
-    PolicyLoss, Practice, Preference, Recipe, Reward, RewardKind, Run, Samples, Schedule, Score, Sensitive,
-    Source, SourceKind, Target, Train, VerseForm, VerseTones,
+    Export, ExportFormat, Gate, HoldOut, HoldOutBy, Judge, Keep, Labels, Language, Method, Model,
+    NearDuplicates, Newborn, OnBadRow, OnDivergence, Optimiser, OptionsAs, OverLong, Overlap, Overlong,
+    PersonalKind, Pick, PolicyLoss, Practice, Preference, Recipe, Reward, RewardKind, Run, Samples, Schedule,
+    Score, Sensitive, Source, SourceKind, Target, Train, VerseForm, VerseTones,
 };
 pub use lock::{InputHash, Lock, TAKEN, lock};
 pub use overrides::Override;
@@ -157,6 +157,13 @@ impl Recipe {
         }
         self.check_together(&place)?;
         self.check_shots(&place)?;
+        if let Some(judge) = &self.eval.judge {
+            for (name, value) in [("url", &judge.url), ("model", &judge.model)] {
+                if value.is_empty() {
+                    need(Judge::SECTION, "eval.judge", name)?;
+                }
+            }
+        }
         if self.run.name.is_none() {
             let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
             self.run.name = Some(if paths::is_file_name(&stem) { stem } else { "run".into() });
@@ -240,8 +247,8 @@ impl Recipe {
 
     /// Worked examples come from somewhere, and not from the exam.
     fn check_shots(&self, place: &Place) -> Result<(), RecipeError> {
-        for (at, exam) in self.eval.depth.iter().enumerate() {
-            let key = |name: &str| format!("eval.depth[{at}].{name}");
+        for (at, exam, _) in &self.exams() {
+            let key = |name: &str| format!("{at}.{name}");
             match &exam.shots_from {
                 None if exam.shots > 0 => {
                     if let Some(field) = Exam::SECTION.field("shots_from") {
@@ -264,7 +271,7 @@ impl Recipe {
     /// Each exam gets a name of its own.
     fn name_exams(&mut self) {
         let mut taken = std::collections::BTreeSet::new();
-        for exam in &mut self.eval.depth {
+        for exam in self.eval.depth.iter_mut().chain(&mut self.eval.breadth_exams) {
             let stem = exam.path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
             let wish = exam.name.take().or(stem).unwrap_or_else(|| "exam".into());
             let mut name = wish.clone();

@@ -52,6 +52,10 @@ pub struct ReportData {
     pub depth_texts: Vec<TextReport>,
     /// General texts, by perplexity.
     pub breadth: Vec<TextReport>,
+    /// Exams of other fields.
+    pub breadth_exams: Vec<ExamReport>,
+    /// General prompts, by divergence from the base.
+    pub drifts: Vec<DriftReport>,
     /// The judgement.
     pub verdict: Verdict,
     /// What to type to repeat the run, and to talk to the model.
@@ -477,6 +481,44 @@ impl TextReport {
     pub fn rise_ci(&self) -> [f64; 2] {
         self.ci.map(|end| end / self.base_bpb)
     }
+}
+
+/// General prompts: the base's answers, read by both models.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DriftReport {
+    /// Name of the set.
+    pub name: String,
+    /// Prompts.
+    pub prompts: u64,
+    /// Tokens of the answers.
+    pub tokens: u64,
+    /// Mean divergence from the base, nats a token.
+    pub kl: f64,
+    /// Its 95 % interval.
+    pub ci: [f64; 2],
+    /// Perplexity of the base on its own answers.
+    pub base_ppl: f64,
+    /// Perplexity of the tuned model on them.
+    pub tuned_ppl: f64,
+    /// Share of tokens that the tuned model finds most likely too.
+    pub agree: f64,
+    /// By ability.
+    pub groups: Vec<nurture_eval::DriftGroup>,
+    /// The answers that were moved most.
+    pub moved: Vec<MovedAnswer>,
+}
+
+/// An answer of the base that the tuned model would give otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MovedAnswer {
+    /// What was asked.
+    pub prompt: String,
+    /// What the base answered.
+    pub answer: String,
+    /// Mean divergence on it, nats a token.
+    pub kl: f64,
 }
 
 /// Something to type.

@@ -42,7 +42,14 @@ fn one(lang: Lang, exam: &ExamReport, blocks: &mut Vec<Block>) {
         (lang.pick("raised", "养成后").into(), true),
     ];
     let mut rows = vec![
-        row(lang.pick("right answers", "答对"), [exam.base, exam.tuned].map(|mark| fmt::count(mark.correct))),
+        row(
+            if exam.scorer == "judge" {
+                lang.pick("items won", "胜出")
+            } else {
+                lang.pick("right answers", "答对")
+            },
+            [exam.base, exam.tuned].map(|mark| fmt::count(mark.correct)),
+        ),
         row(
             if exam.graded {
                 lang.pick("mean score", "平均得分")
@@ -97,6 +104,8 @@ fn one(lang: Lang, exam: &ExamReport, blocks: &mut Vec<Block>) {
     );
     let test = if exam.graded {
         lang.pick("scores compared item by item", "逐题比较得分")
+    } else if exam.scorer == "judge" {
+        lang.pick("sign test on the items won", "对胜出题数的符号检验")
     } else {
         lang.pick("McNemar's exact test", "McNemar 精确检验")
     };
@@ -263,23 +272,31 @@ fn labels(lang: Lang, exam: &ExamReport) -> Block {
 pub(crate) fn breadth(lang: Lang, data: &ReportData) -> Vec<Block> {
     let mut blocks =
         vec![Block::Section("breadth", lang.pick("Breadth: what was kept", "广度：保住了什么").into())];
-    if data.breadth.is_empty() {
+    if data.breadth.is_empty() && data.breadth_exams.is_empty() && data.drifts.is_empty() {
         blocks.push(Block::Para(
             lang.pick(
-                "No general text was read, so nothing is known about what was lost.",
-                "没有读通用文本，因此不知道失去了什么。",
+                "Nothing general was read or asked, so nothing is known about what was lost.",
+                "没有考察任何通用内容，因此不知道失去了什么。",
             )
             .into(),
         ));
         return blocks;
     }
-    let allowed = fmt::percent(lang, data.verdict.gate.max_breadth_loss);
-    blocks.push(Block::Para(say!(
-        lang,
-        "Both models read the same general texts. Bits per byte measure how much they are surprised; a rise of {allowed} was allowed.",
-        "两个模型读同样的通用文本。每字节比特数衡量它们有多意外；允许的升幅是 {allowed}。"
-    )));
-    blocks.push(texts(lang, data, &data.breadth, true));
+    if !data.breadth.is_empty() {
+        let allowed = fmt::percent(lang, data.verdict.gate.max_breadth_loss);
+        blocks.push(Block::Para(say!(
+            lang,
+            "Both models read the same general texts. Bits per byte measure how much they are surprised; a rise of {allowed} was allowed.",
+            "两个模型读同样的通用文本。每字节比特数衡量它们有多意外；允许的升幅是 {allowed}。"
+        )));
+        blocks.push(texts(lang, data, &data.breadth, true));
+    }
+    for drift in &data.drifts {
+        super::drift::section(lang, data, drift, &mut blocks);
+    }
+    for exam in &data.breadth_exams {
+        one(lang, exam, &mut blocks);
+    }
     blocks
 }
 

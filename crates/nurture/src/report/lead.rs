@@ -77,6 +77,11 @@ fn on_exam(lang: Lang, data: &ReportData, exam: &ExamReport) -> String {
         "On the same {items} items of “{name}” the base answers {base} right and the raised model {tuned}: {diff} points (95\u{202f}% interval {range}).",
         "在“{name}”的同样 {items} 题上，基座答对 {base}，养成后答对 {tuned}：{diff} 个百分点（95% 区间 {range}）。"
     );
+    let judged = say!(
+        lang,
+        "On the same {items} items of “{name}” a judge prefers the base's answer in {base} and the raised model's in {tuned}, both in either order: {diff} points (95\u{202f}% interval {range}).",
+        "在“{name}”的同样 {items} 题上，裁判在两种顺序下都选基座的占 {base}，都选养成后的占 {tuned}：{diff} 个百分点（95% 区间 {range}）。"
+    );
     let asked = fmt::fixed(data.verdict.gate.min_gain * 100.0, 1);
     let more = match data.verdict.kind {
         VerdictKind::NotShown if exam.paired.ci[0] > data.verdict.gate.min_gain => {
@@ -106,7 +111,11 @@ fn on_exam(lang: Lang, data: &ReportData, exam: &ExamReport) -> String {
         }
         _ => String::new(),
     };
-    if exam.graded { scores + &more } else { facts + &more }
+    match exam.scorer.as_str() {
+        "judge" => judged + &more,
+        _ if exam.graded => scores + &more,
+        _ => facts + &more,
+    }
 }
 
 fn on_text(lang: Lang, text: &TextReport) -> String {
@@ -260,6 +269,13 @@ pub(crate) fn limits(lang: Lang, data: &ReportData) -> Vec<String> {
                 lang,
                 "“{name}”: so many items find a gain reliably only from about {least} points on.",
                 "“{name}”：这么多题，只有约 {least} 个百分点以上的增益才能可靠地看出来。"
+            ));
+        }
+        if exam.scorer == "judge" {
+            out.push(say!(
+                lang,
+                "“{name}” was judged by another model, which has preferences of its own: length, style, answers like its own.",
+                "“{name}”由另一个模型评判，它有自己的偏好：长度、文风、与自己相像的回答。"
             ));
         }
         if exam.kind == "label" && exam.labels > 0 {

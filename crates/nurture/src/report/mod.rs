@@ -10,6 +10,8 @@ pub mod verdict;
 
 mod birth;
 mod cleaning;
+mod compare;
+mod drift;
 mod exams;
 mod fmt;
 mod html;
@@ -31,6 +33,8 @@ use crate::lang::Lang;
 use crate::say;
 use data::ReportData;
 use page::{Block, Page};
+
+pub use compare::{compared_html, compared_markdown};
 
 /// The report as one HTML file: no script, no outside resource, light and dark, fit for phone and paper.
 pub fn html(data: &ReportData, lang: Lang) -> String {

@@ -9,7 +9,7 @@ use crate::say;
 const WIDE: f64 = 720.0;
 const NARROW: f64 = 340.0;
 
-fn figure(caption: String, text: String, draw: impl Fn(f64) -> Svg) -> Block {
+pub(crate) fn figure(caption: String, text: String, draw: impl Fn(f64) -> Svg) -> Block {
     let wide = draw(WIDE).finish("wide", &caption);
     let narrow = draw(NARROW).finish("narrow", &caption);
     Block::Figure { wide, narrow, text, caption }

@@ -204,6 +204,29 @@ pub(crate) fn sample() -> ReportData {
         }],
         warnings: vec![Said::new("5 rows occurred twice and were used once.", "有 5 行重复，只用了一次。")],
         birth: None,
+        breadth_exams: Vec::new(),
+        drifts: vec![DriftReport {
+            name: "prompts-en".into(),
+            prompts: 80,
+            tokens: 3_120,
+            kl: 0.0421,
+            ci: [0.031, 0.055],
+            base_ppl: 1.42,
+            tuned_ppl: 1.51,
+            agree: 0.93,
+            groups: vec![nurture_eval::DriftGroup {
+                group: "code".into(),
+                prompts: 10,
+                tokens: 420,
+                kl: 0.09,
+                agree: 0.88,
+            }],
+            moved: vec![MovedAnswer {
+                prompt: "What is a hash map?".into(),
+                answer: "A table of keys and values.".into(),
+                kl: 0.4,
+            }],
+        }],
     }
 }
 
