@@ -66,6 +66,13 @@ pub enum Why {
         /// Their formats.
         formats: Vec<String>,
     },
+    /// Documents, asked about by rules.
+    Questions {
+        /// How many documents.
+        count: usize,
+        /// Questions made of them.
+        pairs: usize,
+    },
     /// Two columns without names, told apart by their values.
     Nameless {
         /// The column with few values.
@@ -111,6 +118,10 @@ impl fmt::Display for Why {
             Why::Documents { count, formats } => {
                 let s = if *count == 1 { "" } else { "s" };
                 write!(f, "{count} document{s} ({}) to learn the text of", formats.join(", "))
+            }
+            Why::Questions { count, pairs } => {
+                let s = if *count == 1 { "" } else { "s" };
+                write!(f, "{pairs} questions made by rules from {count} document{s}")
             }
             Why::Nameless { category, categories, rows, text, texts } => write!(
                 f,

@@ -34,6 +34,7 @@ fn why_zh(why: &Why) -> String {
         Why::Documents { count, formats } => {
             format!("{count} 份文档（{}），学习其文本", formats.join("、"))
         }
+        Why::Questions { count, pairs } => format!("由规则从 {count} 份文档得出 {pairs} 个问题"),
         Why::Nameless { category, categories, rows, text, texts } => format!(
             "没有表头；前 {rows} 行里“{category}”有 {categories} 个不同的值，像是类别，“{text}”有 {texts} 个"
         ),

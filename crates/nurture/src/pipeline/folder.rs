@@ -17,7 +17,7 @@ pub(super) const LOCK_FILE: &str = "recipe.lock.toml";
 
 /// Everything that a run writes beside the lock file. The configuration of what was raised stands first: while it is
 /// there, training counts as done.
-const RESULTS: [&str; 15] = [
+const RESULTS: [&str; 16] = [
     "adapter/adapter_config.json",
     "model/config.json",
     "adapter",
@@ -33,6 +33,7 @@ const RESULTS: [&str; 15] = [
     "report.md",
     "report.html",
     "exam-overlap.json",
+    "questions.jsonl",
 ];
 
 /// What may differ between two commands of one run: what the result does not depend on.

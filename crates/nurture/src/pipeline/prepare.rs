@@ -7,8 +7,8 @@ use crate::said;
 use anyhow::{Context, Result, bail};
 use nurture_data::{
     Answer, ChoiceStyle, Example, Fields, LabelForm, LengthPolicy, LoadOptions, Loaded, Mapping, OnBadRow,
-    OverLong, PromptTemplate, SchemaKind, SourceSpec, TokenExample, document_sequences, fit_lengths,
-    load_exam, load_training,
+    OverLong, PromptTemplate, QuestionSource, SchemaKind, SourceSpec, TokenExample, document_sequences,
+    fit_lengths, load_exam, load_training,
 };
 use nurture_eval::{ExamKind, Item, Manner, score::Scorer};
 use std::path::Path;
@@ -138,27 +138,38 @@ fn spec(path: &Path, c: Columns<'_>) -> Result<SourceSpec> {
 /// # Errors
 /// Whatever a file or a row says; see the recipe's policies.
 pub fn textbooks(r: &Recipe, watch: &mut dyn Watch) -> Result<Textbooks> {
-    let specs = r
-        .data
-        .train
-        .iter()
-        .map(|s| {
-            spec(
-                &s.path,
-                Columns {
-                    kind: s.kind.and_then(|k| word(k.word())),
-                    user: &s.user,
-                    answer: &s.answer,
-                    options: &s.options,
-                    context: &s.context,
-                    system: &s.system,
-                    encoding: s.encoding,
-                    group: &s.group,
-                },
-            )
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let mut loaded = load_training(&specs, &load_options(r))?;
+    let mut options = load_options(r);
+    // the trainer knows sources by their place in the recipe
+    let (mut specs, mut order, mut asking) = (Vec::new(), Vec::new(), Vec::new());
+    for (at, s) in r.data.train.iter().enumerate() {
+        if s.kind == Some(recipe::SourceKind::Questions) {
+            asking.push(at);
+            let spec =
+                SourceSpec { encoding: s.encoding.and_then(|e| word(e.word())), ..SourceSpec::new(&s.path) };
+            let rules = r.data.questions.rules.iter().filter_map(|rule| word(rule.word())).collect();
+            options.questions.push(QuestionSource { spec, rules, passage: r.data.questions.passage });
+            continue;
+        }
+        order.push(at);
+        specs.push(spec(
+            &s.path,
+            Columns {
+                kind: s.kind.and_then(|k| word(k.word())),
+                user: &s.user,
+                answer: &s.answer,
+                options: &s.options,
+                context: &s.context,
+                system: &s.system,
+                encoding: s.encoding,
+                group: &s.group,
+            },
+        )?);
+    }
+    order.extend(asking);
+    let mut loaded = load_training(&specs, &options)?;
+    for source in &mut loaded.sources {
+        source.spec = order.get(source.spec).copied().unwrap_or(source.spec);
+    }
     for s in &loaded.sources {
         watch.event(Event::Source(s));
     }

@@ -31,8 +31,8 @@ pub use error::{Fault, Place, RecipeError};
 pub use fields::{
     Adapter, AdapterInit, AdapterKind, Ask, Clean, Data, Effort, Encoding, Eval, Exam, ExamKind, Export,
     ExportFormat, Gate, HoldOut, HoldOutBy, Keep, Labels, Language, Method, Model, NearDuplicates, Newborn,
-    OnBadRow, OnDivergence, Optimiser, OptionsAs, OverLong, Overlap, PersonalKind, Pick, Recipe, Run,
-    Samples, Schedule, Score, Sensitive, Source, SourceKind, Target, Train,
+    OnBadRow, OnDivergence, Optimiser, OptionsAs, OverLong, Overlap, PersonalKind, Pick, QuestionRule,
+    Questions, Recipe, Run, Samples, Schedule, Score, Sensitive, Source, SourceKind, Target, Train,
 };
 pub use lock::{InputHash, Lock, TAKEN, lock};
 pub use overrides::Override;
