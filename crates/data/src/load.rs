@@ -1,6 +1,6 @@
 //! From data files to examples: the way through this crate. Every row ends in the ledger.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use nurture_text::Message;
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::clean::{CleanOptions, CleanReport, clean, tidy_only};
 use crate::convert::{Draft, convert};
 use crate::digest;
+use crate::document_files::DocumentFiles;
 use crate::documents::{DocumentProblem, Note, read_document};
 use crate::error::{DataError, RowProblem};
 use crate::example::{Answer, Example, TEXT_ROLE};
@@ -17,6 +18,7 @@ use crate::labels::{LabelForm, LabelSet};
 use crate::ledger::{Fate, Ledger};
 use crate::mapping::{Mapping, SchemaKind};
 use crate::parts::{Member, PartKind, parts};
+use crate::questions::{Asked, NO_QUESTIONS, QuestionSource, questions};
 use crate::rows::{BadRow, FileFormat, FileFound, ReadLimits, Row, RowReader, SourceSpec};
 use crate::schema::{SAMPLE_ROWS, SchemaFound, find_schema};
 use crate::template::{PromptTemplate, UserTemplate, system_text};
@@ -54,6 +56,8 @@ pub struct LoadOptions {
     pub clean: CleanOptions,
     /// How calls of tools are written: as the model's family does.
     pub tool_style: ToolStyle,
+    /// Documents from which training questions are made, beside the sources.
+    pub questions: Vec<QuestionSource>,
     /// Limits of reading.
     pub limits: ReadLimits,
     /// How many ids the ledger keeps for each reason and source.
@@ -73,6 +77,7 @@ impl Default for LoadOptions {
             drop_duplicates: None,
             clean: CleanOptions::default(),
             tool_style: ToolStyle::default(),
+            questions: Vec::new(),
             limits: ReadLimits::default(),
             examples_per_reason: 10,
             preference: false,
@@ -123,6 +128,8 @@ pub struct Loaded {
     pub tool_style: ToolStyle,
     /// What cleaning found and did; of an exam nothing.
     pub cleaning: CleanReport,
+    /// The questions that were made of documents, by the id of their example.
+    pub asked: BTreeMap<String, Asked>,
 }
 
 /// Reads training data; the label set is collected from them.
@@ -147,8 +154,13 @@ fn load(
     drop_duplicates: bool,
     exam: bool,
 ) -> Result<Loaded, DataError> {
-    let parts = parts(sources, &file_names(sources))?;
-    let files: Vec<String> = parts.iter().map(|part| part.name.clone()).collect();
+    let asking = if exam { &[][..] } else { &options.questions };
+    let all: Vec<SourceSpec> = sources.iter().chain(asking.iter().map(|q| &q.spec)).cloned().collect();
+    let names = file_names(&all);
+    let (plain, documents) = names.split_at(sources.len());
+    let parts = parts(sources, plain)?;
+    let mut files: Vec<String> = parts.iter().map(|part| part.name.clone()).collect();
+    files.extend(documents.iter().map(|name| format!("{name} (questions)")));
     let user_template = options.template.user.as_deref().map(UserTemplate::parse).transpose()?;
     let mut loader = Loader {
         options,
@@ -159,6 +171,7 @@ fn load(
         seen: HashSet::new(),
         questions: HashMap::new(),
         conflicts: Conflicts::default(),
+        asked: BTreeMap::new(),
     };
     let mut found = Vec::new();
     for (at, part) in parts.iter().enumerate() {
@@ -168,6 +181,11 @@ fn load(
         };
         source.spec = part.spec;
         found.push(source);
+    }
+    for (n, (source, name)) in asking.iter().zip(documents).enumerate() {
+        let (at, spec) = (parts.len() + n, sources.len() + n);
+        let file = files.get(at).cloned().unwrap_or_default();
+        found.push(SourceFound { spec, file, ..loader.questions(at, source, name)? });
     }
     let mut cleaning = CleanReport::default();
     match exam {
@@ -186,7 +204,7 @@ fn load(
             reasons: if reasons.is_empty() { "none".to_string() } else { reasons.join(", ") },
         });
     }
-    let Loader { examples, ledger, conflicts, .. } = loader;
+    let Loader { examples, ledger, conflicts, asked, .. } = loader;
     Ok(Loaded {
         tool_style: options.tool_style,
         examples,
@@ -195,6 +213,7 @@ fn load(
         ledger,
         conflicts,
         cleaning,
+        asked,
     })
 }
 
@@ -225,6 +244,8 @@ struct Loader<'a> {
     /// Question to its first answer and the index of its example.
     questions: HashMap<digest::Digest, (digest::Digest, usize)>,
     conflicts: Conflicts,
+    /// By the id of the example.
+    asked: BTreeMap<String, Asked>,
 }
 
 impl Loader<'_> {
@@ -325,6 +346,57 @@ impl Loader<'_> {
             SchemaFound { kind: SchemaKind::Text, why, mapping, unused: Vec::new() }
         });
         Ok(SourceFound { file: file.to_string(), spec: 0, found, schema, notes })
+    }
+
+    /// Questions about documents, made by rules. Each is a row; so is a document that answers none.
+    fn questions(
+        &mut self,
+        at: usize,
+        source: &QuestionSource,
+        name: &str,
+    ) -> Result<SourceFound, DataError> {
+        let (mut count, mut pairs, mut notes) = (0, 0, Vec::new());
+        for item in DocumentFiles::open(&source.spec, name, self.options.limits)? {
+            let (id, read) = item?;
+            let read = match read {
+                Ok(read) => read,
+                Err(problem) => {
+                    self.bad_document(at, &id, problem)?;
+                    continue;
+                }
+            };
+            count += 1;
+            notes.extend(read.notes.into_iter().map(|note| (id.clone(), note)));
+            let made = questions(&read.document).into_iter().filter(|a| source.rules.contains(&a.rule));
+            let before = pairs;
+            for (n, asked) in made.enumerate() {
+                pairs += 1;
+                let user = match source.passage {
+                    true => format!("{}\n\n{}", asked.passage, asked.question),
+                    false => asked.question.clone(),
+                };
+                let draft = Draft {
+                    messages: vec![Message::new("user", user)],
+                    answer: Answer::Free(vec![asked.answer.clone()]),
+                    group: Some(id.clone()),
+                };
+                let row = format!("{id}:{}", n + 1);
+                self.keep_as(at, row.clone(), n + 1, draft);
+                self.asked.insert(row, asked);
+            }
+            if pairs == before {
+                self.ledger.count(at, &Fate::Dropped(NO_QUESTIONS.to_string()), &id);
+            }
+        }
+        if count == 0 {
+            return Err(DataError::NoRows { file: name.to_string() });
+        }
+        let mut mapping = Mapping::new(SchemaKind::QuestionAnswer);
+        (mapping.user, mapping.answer) = (Some("question".into()), Some("answer".into()));
+        let why = Why::Questions { count, pairs };
+        let schema = SchemaFound { kind: SchemaKind::QuestionAnswer, why, mapping, unused: Vec::new() };
+        let found = FileFound { documents: Some(count), ..FileFound::new(FileFormat::Documents) };
+        Ok(SourceFound { file: name.to_string(), spec: 0, found, schema: Some(schema), notes })
     }
 
     /// Stops, or counts the document as left out. A file that no reader is for only counts.

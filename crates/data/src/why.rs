@@ -82,6 +82,13 @@ pub enum Why {
         /// The column of the mark.
         good: String,
     },
+    /// Documents, asked about by rules.
+    Questions {
+        /// How many documents.
+        count: usize,
+        /// Questions made of them.
+        pairs: usize,
+    },
     /// Two columns without names, told apart by their values.
     Nameless {
         /// The column with few values.
@@ -137,6 +144,10 @@ impl fmt::Display for Why {
             ),
             Why::Judged { answer, good } => {
                 write!(f, "\"{good}\" says true or false of the answer in \"{answer}\"")
+            }
+            Why::Questions { count, pairs } => {
+                let s = if *count == 1 { "" } else { "s" };
+                write!(f, "{pairs} questions made by rules from {count} document{s}")
             }
             Why::Nameless { category, categories, rows, text, texts } => write!(
                 f,

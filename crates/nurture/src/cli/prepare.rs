@@ -105,8 +105,8 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
     if let Some(dir) = args.text("out") {
         let dir = Path::new(dir);
         std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
-        let mut files = write_examples(dir, "train", &loaded.examples)?;
-        files.extend(write_examples(dir, "held-out", &held)?);
+        let mut files = write_examples(dir, "train", &loaded.examples, &loaded.asked)?;
+        files.extend(write_examples(dir, "held-out", &held, &loaded.asked)?);
         let exams: Vec<_> = overlaps
             .iter()
             .map(|(exam, items, overlap)| serde_json::json!({ "exam": exam, "items": items, "overlap": overlap }))

@@ -41,6 +41,7 @@ fn why_zh(why: &Why) -> String {
             format!("“{chosen}”和“{rejected}”是两段只在最后的答案上不同的对话，前者较好")
         }
         Why::Judged { answer, good } => format!("“{good}”用真假说明“{answer}”里的答案好不好"),
+        Why::Questions { count, pairs } => format!("由规则从 {count} 份文档得出 {pairs} 个问题"),
         Why::Nameless { category, categories, rows, text, texts } => format!(
             "没有表头；前 {rows} 行里“{category}”有 {categories} 个不同的值，像是类别，“{text}”有 {texts} 个"
         ),

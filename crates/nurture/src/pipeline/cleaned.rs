@@ -4,9 +4,10 @@
 //! every tool reads: `{"messages": [...]}` and `{"text": ...}`. An id says which row of which file it was.
 
 use anyhow::Result;
-use nurture_data::Example;
+use nurture_data::{Asked, Example};
 use nurture_formats::write_atomic_with;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Writes `NAME.jsonl` for conversations and `NAME-texts.jsonl` for documents into a folder, and gives back what was
@@ -14,7 +15,12 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// The disk.
-pub fn write_examples(dir: &Path, name: &str, examples: &[Example]) -> Result<Vec<PathBuf>> {
+pub fn write_examples(
+    dir: &Path,
+    name: &str,
+    examples: &[Example],
+    asked: &BTreeMap<String, Asked>,
+) -> Result<Vec<PathBuf>> {
     let mut out = Vec::new();
     for texts in [false, true] {
         let file = dir.join(format!("{name}{}.jsonl", if texts { "-texts" } else { "" }));
@@ -27,7 +33,7 @@ pub fn write_examples(dir: &Path, name: &str, examples: &[Example]) -> Result<Ve
         }
         write_atomic_with(&file, |to| {
             for example in rows {
-                serde_json::to_writer(&mut *to, &row(example))?;
+                serde_json::to_writer(&mut *to, &row(example, asked.get(&example.id)))?;
                 to.write_all(b"\n")?;
             }
             Ok(())
@@ -37,7 +43,7 @@ pub fn write_examples(dir: &Path, name: &str, examples: &[Example]) -> Result<Ve
     Ok(out)
 }
 
-fn row(example: &Example) -> Value {
+fn row(example: &Example, asked: Option<&Asked>) -> Value {
     let mut row = match example.text() {
         Some(text) => json!({ "id": example.id, "text": text }),
         None => json!({ "id": example.id, "messages": example.with_answer() }),
@@ -45,5 +51,25 @@ fn row(example: &Example) -> Value {
     if let (Some(group), Some(row)) = (&example.group, row.as_object_mut()) {
         row.insert("group".into(), json!(group));
     }
+    if let (Some(asked), Some(row)) = (asked, row.as_object_mut()) {
+        row.insert("rule".into(), json!(asked.rule));
+        row.insert("passage".into(), json!(asked.passage));
+    }
     row
+}
+
+/// Writes the questions that were made of documents, each with its passage, into a run's folder; none, no file.
+pub(super) fn write_questions(dir: &Path, asked: &BTreeMap<String, Asked>) -> Result<()> {
+    if asked.is_empty() {
+        return Ok(());
+    }
+    Ok(write_atomic_with(dir.join("questions.jsonl"), |to| {
+        for (id, asked) in asked {
+            let mut row = json!(asked);
+            row["id"] = json!(id);
+            serde_json::to_writer(&mut *to, &row)?;
+            to.write_all(b"\n")?;
+        }
+        Ok(())
+    })?)
 }

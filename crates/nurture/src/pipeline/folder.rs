@@ -34,6 +34,7 @@ const RESULTS: [&str; 16] = [
     "report.md",
     "report.html",
     "exam-overlap.json",
+    "questions.jsonl",
 ];
 
 /// What may differ between two commands of one run: what the result does not depend on.

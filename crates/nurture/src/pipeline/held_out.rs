@@ -62,6 +62,7 @@ pub(super) fn paper(r: &Recipe, books: &Loaded, held: &[Example]) -> Result<Exam
         conflicts: Default::default(),
         cleaning: Default::default(),
         tool_style: books.tool_style,
+        asked: Default::default(),
     };
     super::prepare::paper(&exam, "data.hold_out".as_ref(), loaded, Vec::new())
 }

@@ -262,6 +262,7 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     };
     let begun_before = folder::settle(&dir, loaded, &resolved, &pulled, &inputs, ctx, watch)?;
     write_json(&dir.join("ledger.json"), &exams::ledger(&training, &depth))?;
+    cleaned::write_questions(&dir, &training.loaded.asked)?;
 
     let subject = subject(r, &resolved, &model)?;
     let config = train_config(r, &resolved, &model)?;

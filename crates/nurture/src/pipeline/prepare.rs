@@ -7,7 +7,7 @@ use crate::said;
 use anyhow::{Context, Result, bail};
 use nurture_data::{
     Answer, ChoiceStyle, Example, Fields, LabelForm, LengthPolicy, LoadOptions, Loaded, Mapping, OnBadRow,
-    OverLong, PrefixTree, PromptTemplate, SchemaKind, SourceSpec, TokenExample, ToolStyle,
+    OverLong, PrefixTree, PromptTemplate, QuestionSource, SchemaKind, SourceSpec, TokenExample, ToolStyle,
     document_sequences, fit_groups, fit_lengths, load_exam, load_training, repeat_by_weight,
     sample_by_weight, without_copy,
 };
@@ -162,31 +162,41 @@ pub fn textbooks(r: &Recipe, watch: &mut dyn Watch) -> Result<Textbooks> {
 }
 
 fn read(r: &Recipe, tool_style: ToolStyle, watch: &mut dyn Watch) -> Result<Textbooks> {
-    let specs = r
-        .data
-        .train
-        .iter()
-        .map(|s| {
-            let columns = Columns {
-                kind: s.kind.and_then(|k| word(k.word())),
-                user: &s.user,
-                answer: &s.answer,
-                rejected: &s.rejected,
-                good: &s.good,
-                options: &s.options,
-                context: &s.context,
-                system: &s.system,
-                tools: s.tools.as_ref(),
-                encoding: s.encoding,
-                group: &s.group,
-            };
-            let mut spec = spec(&s.path, columns)?;
-            spec.part.clone_from(&s.part);
-            Ok(spec)
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let options = LoadOptions { tool_style, ..load_options(r) };
+    let mut options = LoadOptions { tool_style, ..load_options(r) };
+    // the trainer knows sources by their place in the recipe
+    let (mut specs, mut order, mut asking) = (Vec::new(), Vec::new(), Vec::new());
+    for (at, s) in r.data.train.iter().enumerate() {
+        if s.kind == Some(recipe::SourceKind::Questions) {
+            asking.push(at);
+            let spec =
+                SourceSpec { encoding: s.encoding.and_then(|e| word(e.word())), ..SourceSpec::new(&s.path) };
+            let rules = r.data.questions.rules.iter().filter_map(|rule| word(rule.word())).collect();
+            options.questions.push(QuestionSource { spec, rules, passage: r.data.questions.passage });
+            continue;
+        }
+        order.push(at);
+        let columns = Columns {
+            kind: s.kind.and_then(|k| word(k.word())),
+            user: &s.user,
+            answer: &s.answer,
+            rejected: &s.rejected,
+            good: &s.good,
+            options: &s.options,
+            context: &s.context,
+            system: &s.system,
+            tools: s.tools.as_ref(),
+            encoding: s.encoding,
+            group: &s.group,
+        };
+        let mut spec = spec(&s.path, columns)?;
+        spec.part.clone_from(&s.part);
+        specs.push(spec);
+    }
+    order.extend(asking);
     let mut loaded = load_training(&specs, &options)?;
+    for source in &mut loaded.sources {
+        source.spec = order.get(source.spec).copied().unwrap_or(source.spec);
+    }
     for s in &loaded.sources {
         watch.event(Event::Source(s));
     }

@@ -384,6 +384,7 @@ fn source(s: &SourceLedger, role: &str, tokens: (u64, u64)) -> LedgerSource {
 /// What a reason of the ledger means.
 pub fn reason_text(reason: &str) -> Said {
     match reason {
+        "no_questions" => said!("a document that no rule finds a question in", "文档中没有规则能找到的问题"),
         "language" => said!("in a language that was not asked for", "不是所要的语言"),
         "personal_data" => said!("holds personal data", "含有个人信息"),
         "secret" => said!("holds a key, token or password", "含有密钥、令牌或口令"),

@@ -136,6 +136,9 @@ section! { Data ["The textbooks: what the model learns from.", "教材：模型�
          "样本超过 `train.max_len` 个词元时怎么办。"];
     on_bad_row: OnBadRow = OnBadRow::Error, Kind::Choice(OnBadRow::CHOICES), Absent::Default, "\"drop\"",
         ["What to do with a row that cannot be read or has no answer.", "读不懂或没有答案的行怎么办。"];
+    questions: Questions = Questions::default(), Kind::Table(&Questions::SECTION), Absent::Default, "{ passage = true }",
+        ["How questions are made of documents: of sources with `kind = \"questions\"`.",
+         "怎样从文档得出问题：针对 `kind = \"questions\"` 的来源。"];
     hold_out: Option<HoldOut> = None, Kind::Table(&HoldOut::SECTION),
         Absent::Means(Text::new("nothing is held out", "不留出")), "{ share = 0.1 }",
         ["Rows kept back from training; they become an exam of the recipe, and what they belong to is not trained on.",
@@ -143,6 +146,16 @@ section! { Data ["The textbooks: what the model learns from.", "教材：模型�
     clean: Clean = Clean::default(), Kind::Table(&Clean::SECTION), Absent::Default, "{ near_duplicates = \"drop\" }",
         ["Cleaning of the training rows. Each part can be switched on and off, and the ledger counts what it does.",
          "训练数据的清洗。每一部分都可单独开关，账本记下它做了什么。"];
+} }
+
+section! { Questions ["Questions made of documents by rules. An answer is taken from its passage word by word, and the passage is kept beside it (`questions.jsonl`).",
+    "由规则从文档得出的问题。答案逐字取自原文段落，段落保存在旁（`questions.jsonl`）。"] {
+    rules: Vec<QuestionRule> = QuestionRule::ALL.to_vec(), Kind::List(&Kind::Choice(QuestionRule::CHOICES)), Absent::Default,
+        "[\"article\", \"definition\"]",
+        ["The rules that ask.", "用哪些规则提问。"];
+    passage: bool = false, Kind::Bool, Absent::Default, "true",
+        ["Show the model the passage before the question: it then learns to find answers, not to know them.",
+         "把段落放在问题之前给模型看：那样学的是查找答案，而不是记住答案。"];
 } }
 
 section! { HoldOut ["Rows kept back from training, as an exam.", "从训练中留出、用作考试的行。"] {
@@ -593,6 +606,14 @@ OnBadRow {
     Drop = "drop" ["Leave them out; the ledger counts each with its reason.", "舍弃；账本里逐行记下原因。"];
 } }
 
+choices! { /// A rule that asks.
+QuestionRule {
+    Article = "article" ["Articles of law: 第…条.", "法律条文：第……条。"];
+    Definition = "definition" ["Sentences that say what a word means.", "说明词语含义的句子。"];
+    Heading = "heading" ["A heading and the text below it.", "标题及其下的文字。"];
+    Table = "table" ["Cells of tables.", "表格的单元格。"];
+} }
+
 choices! { /// What is never parted between training and exam.
 HoldOutBy {
     Question = "question" ["Rows that ask the same.", "问题相同的行。"];
@@ -652,6 +673,8 @@ SourceKind {
     Choice = "choice" ["A question, its options, and which one is right.", "问题、选项和正确的那一项。"];
     Preference = "preference" ["A prompt, a better answer (`answer`) and a worse one (`rejected`).", "提示、较好的答案（`answer`）和较差的答案（`rejected`）。"];
     Judged = "judged" ["A prompt and an answer that `good` marks true or false.", "提示和答案，由 `good` 标真（好）或假（坏）。"];
+    Questions = "questions" ["Documents (md, txt, html, pdf, docx, folders, archives) of which questions are made by rules: see `data.questions`.",
+        "文档（md、txt、html、pdf、docx、文件夹、压缩包），由规则从中得出问题：见 `data.questions`。"];
     Text = "text" ["Plain text, for `train.method = \"pretrain\"`.", "纯文本，用于 `train.method = \"pretrain\"`。"];
 } }
 
@@ -878,6 +901,12 @@ impl Adapter {
             .filter(|name| all || self.targets.iter().any(|target| target.word() == *name))
             .collect()
     }
+}
+
+impl QuestionRule {
+    /// All of them.
+    pub const ALL: [QuestionRule; 4] =
+        [QuestionRule::Article, QuestionRule::Definition, QuestionRule::Heading, QuestionRule::Table];
 }
 
 impl HoldOut {

@@ -32,8 +32,9 @@ pub use fields::{
     Adapter, AdapterInit, AdapterKind, Ask, Clean, Data, DpoLoss, Effort, Encoding, Eval, Exam, ExamKind,
     Export, ExportFormat, Gate, HoldOut, HoldOutBy, Judge, Keep, Labels, Language, Method, Model,
     NearDuplicates, Newborn, OnBadRow, OnDivergence, Optimiser, OptionsAs, OverLong, Overlap, Overlong,
-    PersonalKind, Pick, PolicyLoss, Practice, Preference, Recipe, Reward, RewardKind, Run, Samples, Schedule,
-    Score, Sensitive, Source, SourceKind, Target, Train, VerseForm, VerseTones,
+    PersonalKind, Pick, PolicyLoss, Practice, Preference, QuestionRule, Questions, Recipe, Reward,
+    RewardKind, Run, Samples, Schedule, Score, Sensitive, Source, SourceKind, Target, Train, VerseForm,
+    VerseTones,
 };
 pub use lock::{InputHash, Lock, TAKEN, lock};
 pub use overrides::Override;
