@@ -1,6 +1,6 @@
 //! What happens to every request before and after its route: one door for all routes and all forms of keys.
 
-use crate::error::{ApiError, Code};
+use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::service::Service;
 use axum::body::{Body, to_bytes};
@@ -52,6 +52,13 @@ pub(crate) async fn door(State(service): State<Service>, mut request: Request, n
             next.run(request).await
         }
     };
+    if route.starts_with("/v1/messages")
+        && let Some(error) = response.extensions().get::<ApiError>()
+    {
+        let body = error.anthropic().to_string();
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+        *response.body_mut() = Body::from(body);
+    }
     let status = response.status();
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
@@ -62,7 +69,7 @@ pub(crate) async fn door(State(service): State<Service>, mut request: Request, n
     service.metrics().responded(&route, status.as_u16());
     // health checks would drown everything else
     if !(route.starts_with("/health/") && status.is_success()) {
-        let code = response.extensions().get::<Code>().map(|c| c.0).unwrap_or_default();
+        let code = response.extensions().get::<ApiError>().and_then(|e| e.code).unwrap_or_default();
         service.log(&json!({
             "event": "request", "id": id, "peer": peer, "method": method.as_str(), "route": route,
             "status": status.as_u16(), "code": code, "ms": begin.elapsed().as_secs_f64() * 1e3,
