@@ -81,12 +81,33 @@ pub(crate) enum Said {
 struct Choice<'t> {
     decoder: StreamDecoder<'t>,
     stops: StopTexts,
+    /// the end of its text, as long as a stop text may be, and the stop text that ended it
+    tail: String,
+    stopped_by: Option<String>,
     /// characters decoded so far
     characters: usize,
     ended: bool,
     tokens: usize,
     usage: Usage,
     last: Option<Instant>,
+}
+
+impl Choice<'_> {
+    /// Notes which stop text ended the text.
+    fn note(&mut self, text: &str, stops: &[String], stopped: bool) {
+        if stops.is_empty() {
+            return;
+        }
+        self.tail.push_str(text);
+        if stopped {
+            let first = |s: &&String| self.tail.find(s.as_str()).map(|at| at + s.len());
+            self.stopped_by = stops.iter().filter(|s| first(s).is_some()).min_by_key(first).cloned();
+        }
+        let longest = stops.iter().map(String::len).max().unwrap_or(0);
+        let from = self.tail.len().saturating_sub(longest);
+        let from = (from..self.tail.len()).find(|&i| self.tail.is_char_boundary(i)).unwrap_or(0);
+        self.tail.drain(..from);
+    }
 }
 
 /// All choices of a request.
@@ -96,6 +117,7 @@ pub(crate) struct Answers<'t> {
     model: String,
     choices: Vec<Choice<'t>>,
     pauses: Vec<Duration>,
+    stops: Vec<String>,
 }
 
 impl<'t> Answers<'t> {
@@ -109,6 +131,8 @@ impl<'t> Answers<'t> {
         let choice = |_| Choice {
             decoder: StreamDecoder::plain(tokenizer),
             stops: StopTexts::new(stops),
+            tail: String::new(),
+            stopped_by: None,
             characters: 0,
             ended: false,
             tokens: 0,
@@ -116,7 +140,14 @@ impl<'t> Answers<'t> {
             last: None,
         };
         let choices = (0..job.cancels.len()).map(choice).collect();
-        Answers { job, service: service.clone(), model: model.to_string(), choices, pauses: Vec::new() }
+        Answers {
+            job,
+            service: service.clone(),
+            model: model.to_string(),
+            choices,
+            pauses: Vec::new(),
+            stops: stops.to_vec(),
+        }
     }
 
     /// What came since the last call, at least one thing; empty when all is said.
@@ -155,6 +186,7 @@ impl<'t> Answers<'t> {
                 // whole characters went in, and stop texts begin with whole ones
                 let piece = String::from_utf8_lossy(&released.bytes).into_owned();
                 said.push((i, Said::Piece(piece, vec![token])));
+                choice.note(&text, &self.stops, released.stopped);
                 if released.stopped {
                     choice.ended = true;
                     self.job.cancels[i].cancel();
@@ -182,8 +214,10 @@ impl<'t> Answers<'t> {
                     Finish::Failed(why) => return Err(ApiError::internal(why)),
                     Finish::Stop | Finish::Length | Finish::Context => {}
                 }
-                let released = choice.stops.push(choice.decoder.finish().as_bytes());
+                let text = choice.decoder.finish();
+                let released = choice.stops.push(text.as_bytes());
                 let stopped = released.stopped;
+                choice.note(&text, &self.stops, stopped);
                 let rest =
                     [released.bytes, if stopped { Vec::new() } else { choice.stops.finish() }].concat();
                 if !rest.is_empty() {
@@ -193,6 +227,11 @@ impl<'t> Answers<'t> {
             }
         }
         Ok(())
+    }
+
+    /// The stop text that ended a choice, if one did.
+    pub(crate) fn stopped_by(&self, choice: usize) -> Option<&str> {
+        self.choices.get(choice)?.stopped_by.as_deref()
     }
 
     /// Tokens of prompts (each counted once for its `n` choices), of these kept from before, and generated ones.

@@ -1,12 +1,15 @@
 //! What chat and completion requests have in common: how tokens are chosen, how many, how the answer comes.
 
+use crate::answers::Job;
 use crate::error::ApiError;
 use crate::fields::Fields;
+use crate::http::{Caller, aside};
 use crate::models::Served;
 use crate::picker::TellsAll;
 use crate::service::Service;
+use crate::tools::{Choice, Tools, Turn};
 use nurture_infer::engine::{Picker, Request};
-use nurture_infer::{Ruled, Sampler, Sampling};
+use nurture_infer::{Drafts, Ruled, Sampler, Sampling};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Instant;
@@ -30,6 +33,15 @@ const HARMLESS: &[&str] = &[
     "prompt_cache_retention",
 ];
 
+/// What an answer must be.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Rule {
+    /// JSON that satisfies this schema
+    Schema(String),
+    /// a text of this grammar
+    Lark(String),
+}
+
 /// Settings of an answer.
 #[derive(Debug)]
 pub(crate) struct Ask {
@@ -38,8 +50,12 @@ pub(crate) struct Ask {
     pub(crate) stops: Vec<String>,
     pub(crate) choices: usize,
     pub(crate) most: Option<usize>,
-    /// JSON schema of the answer
-    pub(crate) rule: Option<String>,
+    /// tokens of the prompt, once it is known
+    pub(crate) prompt_tokens: usize,
+    /// what the answer must be
+    pub(crate) rule: Option<Rule>,
+    /// what the answer may call
+    pub(crate) tools: Option<Arc<Tools>>,
     pub(crate) stream: bool,
     pub(crate) include_usage: bool,
     /// end-of-turn tokens do not end the text (benchmarks)
@@ -91,15 +107,58 @@ impl Ask {
         Ok(Ask {
             model,
             sampling,
-            stops: stops(fields)?,
+            stops: stops(fields, "stop")?,
             choices: fields.count("n", 1, service.config().choices as u64)?.unwrap_or(1),
             most,
+            prompt_tokens: 0,
             rule: None,
+            tools: None,
             stream,
             include_usage,
             ignore_eos: fields.switch("ignore_eos")?.unwrap_or(false),
             deadline: Instant::now() + service.config().timeout,
         })
+    }
+
+    /// Of APIs that know one answer a request.
+    pub(crate) fn single(&self) -> Result<()> {
+        match self.choices {
+            1 => Ok(()),
+            _ => Err(ApiError::invalid("n", "\"n\" can only be 1 here")),
+        }
+    }
+
+    /// What the answer may call and what it must be: a schema, or calls, or either.
+    pub(crate) fn bind(&mut self, tools: Option<Tools>, schema: Option<String>) {
+        self.rule = match &tools {
+            Some(tools) => tools.rule(self.model.style(), schema.as_deref()),
+            None => schema.map(Rule::Schema),
+        };
+        self.tools = tools.filter(|t| t.choice != Choice::None).map(Arc::new);
+    }
+
+    /// Renders a conversation and hands the requests in.
+    pub(crate) async fn begin(
+        mut self,
+        service: &Service,
+        caller: Caller,
+        turns: Vec<Turn>,
+        param: &'static str,
+    ) -> Result<(Ask, Job)> {
+        let (model, tools) = (self.model.clone(), self.tools.clone());
+        let size = turns.iter().map(|t| t.content.len()).sum::<usize>();
+        let prompt = aside(size, move || model.prompt(turns, tools.as_deref())).await??;
+        self.prompt_tokens = prompt.len();
+        // rules are made beside the threads that serve connections: a large schema takes its time
+        let size = if self.rule.is_some() { usize::MAX } else { 0 };
+        let maker = service.clone();
+        let (ask, requests) = aside(size, move || {
+            let requests = self.requests(&maker, caller.tenant, &[prompt], param, None);
+            (self, requests)
+        })
+        .await?;
+        let job = Job::start(service, requests?, param)?;
+        Ok((ask, job))
     }
 
     /// Checks prompts against the context and makes the engine's requests: choices of the first prompt, of the second…
@@ -131,8 +190,9 @@ impl Ask {
                 let picker: Box<dyn Picker> = match (&self.rule, scores) {
                     (None, Some(_)) => Box::new(TellsAll { sampler, stops }),
                     (rule, _) => {
-                        let rule = rule.as_deref().map(|schema| service.rule(schema)).transpose()?;
-                        Box::new(Ruled::new(sampler, stops, most, rule, None))
+                        let rule = rule.as_ref().map(|rule| service.rule(rule)).transpose()?;
+                        let drafts = service.config().drafts.then(|| Drafts::new(None));
+                        Box::new(Ruled::new(sampler, stops, most, rule, drafts))
                     }
                 };
                 requests.push(Request {
@@ -157,23 +217,24 @@ fn seed(fields: &mut Fields) -> Result<Option<u64>> {
     seed.map(Some).ok_or_else(|| ApiError::invalid("seed", "\"seed\" must be a whole number"))
 }
 
-fn stops(fields: &mut Fields) -> Result<Vec<String>> {
-    let stops = match fields.take("stop") {
+/// Texts that end an answer.
+pub(crate) fn stops(fields: &mut Fields, field: &str) -> Result<Vec<String>> {
+    let stops = match fields.take(field) {
         None => Vec::new(),
         Some(Value::Array(list)) => list,
         Some(one) => vec![one],
     };
     if stops.len() > STOPS {
         return Err(ApiError::invalid(
-            "stop",
-            format!("\"stop\" takes at most {STOPS} texts, not {}", stops.len()),
+            field,
+            format!("\"{field}\" takes at most {STOPS} texts, not {}", stops.len()),
         ));
     }
     let text = |v: Value| match v {
         Value::String(s) if !s.is_empty() && s.len() <= STOP_BYTES => Ok(s),
         _ => {
-            let message = format!("each text of \"stop\" must be a string of 1 to {STOP_BYTES} bytes");
-            Err(ApiError::invalid("stop", message))
+            let message = format!("each text of \"{field}\" must be a string of 1 to {STOP_BYTES} bytes");
+            Err(ApiError::invalid(field, message))
         }
     };
     stops.into_iter().map(text).collect()

@@ -1,22 +1,25 @@
 //! `POST /v1/chat/completions`.
 
-use crate::answers::Job;
 use crate::ask::{Ask, TOP};
 use crate::error::ApiError;
 use crate::fields::Fields;
-use crate::http::{Caller, Json, aside};
+use crate::http::{Caller, Json};
 use crate::reply::{Reply, Shape};
 use crate::service::Service;
+use crate::tools::{self, Call, Tools, Turn};
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::Response;
-use nurture_text::Message;
 use serde_json::Value;
 
 type Result<T> = std::result::Result<T, ApiError>;
 
 const MESSAGES: usize = 2048;
+/// A schema for JSON without one.
+pub(crate) const ANY_OBJECT: &str = r#"{"type": "object"}"#;
+/// Most calls in one message.
+const CALLS: usize = 128;
 const ROLES: [&str; 5] = ["system", "developer", "user", "assistant", "tool"];
 
 pub(crate) async fn completions(
@@ -39,20 +42,14 @@ pub(crate) async fn completions(
         return Err(ApiError::invalid("top_logprobs", "\"top_logprobs\" needs \"logprobs\": true"));
     }
     ask.sampling.logprobs = logprobs.then_some(top.unwrap_or(0));
-    let messages = messages(&mut fields)?;
-    ask.rule = response_format(&mut fields)?;
+    let turns = messages(&mut fields)?;
+    let tools = Tools::chat(&mut fields)?;
+    let schema = response_format(&mut fields)?;
+    ask.bind(tools, schema);
     text_only(&mut fields)?;
-    // a speed hint, and what only concerns tools, which are refused
-    fields.harmless(&["prediction", "parallel_tool_calls"]);
-    match fields.take("tool_choice") {
-        None => {}
-        Some(Value::String(s)) if s == "none" || s == "auto" => {}
-        Some(_) => {
-            return Err(ApiError::unsupported("tool_choice", "tools are not supported by this server"));
-        }
-    }
+    // a speed hint
+    fields.harmless(&["prediction"]);
     fields.refuse(&[
-        "tools",
         "functions",
         "function_call",
         "audio",
@@ -61,19 +58,7 @@ pub(crate) async fn completions(
         "verbosity",
     ])?;
     fields.done()?;
-    let model = ask.model.clone();
-    let size = messages.iter().map(|m| m.content.len()).sum();
-    let prompt = aside(size, move || model.prompt(messages)).await??;
-    // rules are made beside the threads that serve connections: a large schema takes its time
-    let size = if ask.rule.is_some() { usize::MAX } else { 0 };
-    let maker = service.clone();
-    let (ask, requests) = aside(size, move || {
-        let requests = ask.requests(&maker, caller.tenant, &[prompt], "messages", None);
-        (ask, requests)
-    })
-    .await?;
-    let requests = requests?;
-    let job = Job::start(&service, requests, "messages")?;
+    let (ask, job) = ask.begin(&service, caller, turns, "messages").await?;
     Reply::new(&service, Shape::Chat, ask, logprobs, None).send(service, job).await
 }
 
@@ -83,18 +68,10 @@ fn response_format(fields: &mut Fields) -> Result<Option<String>> {
     let mut format = Fields::inner(value, "response_format")?;
     let schema = match format.text("type")?.as_deref() {
         Some("text") => None,
-        Some("json_object") => Some(r#"{"type": "object"}"#.to_string()),
+        Some("json_object") => Some(ANY_OBJECT.to_string()),
         Some("json_schema") => {
             let place = "response_format.json_schema";
-            let mut inner = Fields::inner(format.needed("json_schema")?, place)?;
-            // the rule always holds, strict or not; names and descriptions are for people
-            inner.harmless(&["name", "description", "strict"]);
-            let schema = inner.needed("schema")?;
-            inner.done()?;
-            if !schema.is_object() {
-                return Err(ApiError::invalid(format!("{place}.schema"), "the schema must be an object"));
-            }
-            Some(schema.to_string())
+            Some(schema(Fields::inner(format.needed("json_schema")?, place)?)?)
         }
         _ => {
             let message = "\"response_format.type\" can be text, json_object or json_schema";
@@ -103,6 +80,19 @@ fn response_format(fields: &mut Fields) -> Result<Option<String>> {
     };
     format.done()?;
     Ok(schema)
+}
+
+/// The schema among the fields of a format.
+pub(crate) fn schema(mut fields: Fields) -> Result<String> {
+    // the rule always holds, strict or not; names and descriptions are for people
+    fields.harmless(&["name", "description", "strict"]);
+    let place = fields.name("schema");
+    let schema = fields.needed("schema")?;
+    fields.done()?;
+    match schema.is_object() {
+        true => Ok(schema.to_string()),
+        false => Err(ApiError::invalid(place, "the schema must be an object")),
+    }
 }
 
 fn text_only(fields: &mut Fields) -> Result<()> {
@@ -114,15 +104,18 @@ fn text_only(fields: &mut Fields) -> Result<()> {
 }
 
 /// The conversation.
-pub(crate) fn messages(fields: &mut Fields) -> Result<Vec<Message>> {
+pub(crate) fn messages(fields: &mut Fields) -> Result<Vec<Turn>> {
     let list = fields.list("messages", MESSAGES)?.ok_or_else(|| ApiError::missing("messages"))?;
     if list.is_empty() {
         return Err(ApiError::invalid("messages", "\"messages\" is empty: at least one is needed"));
     }
-    list.into_iter().enumerate().map(|(i, value)| message(value, &format!("messages[{i}]"))).collect()
+    let turns = list.into_iter().enumerate().map(|(i, value)| message(value, &format!("messages[{i}]")));
+    let turns = turns.collect::<Result<Vec<_>>>()?;
+    tools::check(&turns, "messages")?;
+    Ok(turns)
 }
 
-fn message(value: Value, place: &str) -> Result<Message> {
+fn message(value: Value, place: &str) -> Result<Turn> {
     let mut fields = Fields::inner(value, place)?;
     let role = fields.text("role")?.ok_or_else(|| ApiError::missing(&fields.name("role")))?;
     let Some(role) = ROLES.iter().find(|r| **r == role) else {
@@ -130,9 +123,22 @@ fn message(value: Value, place: &str) -> Result<Message> {
         let message = format!("\"{name}\" is \"{role}\"; it can be {}", ROLES.join(", "));
         return Err(ApiError::invalid(name, message));
     };
-    let content = match fields.needed("content")? {
-        Value::String(text) => text,
-        Value::Array(parts) => {
+    let calls = match *role {
+        "assistant" => calls(&mut fields)?,
+        _ => Vec::new(),
+    };
+    let answers = match *role {
+        "tool" => {
+            let id = fields.text("tool_call_id")?;
+            Some(id.ok_or_else(|| ApiError::missing(&fields.name("tool_call_id")))?)
+        }
+        _ => None,
+    };
+    let content = match fields.take("content") {
+        None if !calls.is_empty() => String::new(),
+        None => return Err(ApiError::missing(&fields.name("content"))),
+        Some(Value::String(text)) => text,
+        Some(Value::Array(parts)) => {
             let parts = parts.into_iter().enumerate();
             let texts = parts.map(|(i, part)| text_part(part, &format!("{}[{i}]", fields.name("content"))));
             texts.collect::<Result<Vec<_>>>()?.concat()
@@ -149,7 +155,28 @@ fn message(value: Value, place: &str) -> Result<Message> {
     fields.refuse(&["name", "tool_calls", "tool_call_id", "function_call", "audio"])?;
     fields.done()?;
     // templates know the older word
-    Ok(Message::new(if *role == "developer" { "system" } else { role }, content))
+    let role = if *role == "developer" { "system" } else { role };
+    Ok(Turn { calls, answers, ..Turn::new(role, content) })
+}
+
+/// The calls of an assistant's message.
+fn calls(fields: &mut Fields) -> Result<Vec<Call>> {
+    let place = fields.name("tool_calls");
+    let list = fields.list("tool_calls", CALLS)?.unwrap_or_default();
+    let one = |(i, value): (usize, Value)| {
+        let place = format!("{place}[{i}]");
+        let mut call = Fields::inner(value, &place)?;
+        let id = call.text("id")?.ok_or_else(|| ApiError::missing(&call.name("id")))?;
+        // some clients keep the place in the stream
+        call.harmless(&["index", "type"]);
+        let mut function = Fields::inner(call.needed("function")?, &format!("{place}.function"))?;
+        call.done()?;
+        let name = function.text("name")?.ok_or_else(|| ApiError::missing(&function.name("name")))?;
+        let arguments = function.text("arguments")?.unwrap_or_else(|| "{}".into());
+        function.done()?;
+        Ok(Call { id, name, arguments })
+    };
+    list.into_iter().enumerate().map(one).collect()
 }
 
 fn text_part(value: Value, place: &str) -> Result<String> {

@@ -11,6 +11,7 @@ use crate::error::{ApiError, json_response};
 use crate::http::{Caller, Json, aside};
 use crate::models::Served;
 use crate::service::Service;
+use crate::tools::Turn;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
@@ -36,16 +37,16 @@ pub(crate) async fn classify(
     let model = model(&service, &mut fields)?;
     let labels = labels(fields.list("labels", LABELS)?.ok_or_else(|| ApiError::missing("labels"))?)?;
     let system = fields.text("system")?;
-    let conversations: Vec<Vec<Message>> = match fields.take("input") {
+    let conversations: Vec<Vec<Turn>> = match fields.take("input") {
         None => {
             let mut conversation = messages(&mut fields)?;
-            conversation.splice(0..0, system.map(|s| Message::new("system", s)));
+            conversation.splice(0..0, system.map(|s| Turn::new("system", s)));
             vec![conversation]
         }
         Some(input) => inputs(input, service.config().prompts)?
             .into_iter()
             .map(|text| {
-                system.iter().map(|s| Message::new("system", s)).chain([Message::new("user", text)]).collect()
+                system.iter().map(|s| Turn::new("system", s)).chain([Turn::new("user", text)]).collect()
             })
             .collect(),
     };
@@ -54,7 +55,8 @@ pub(crate) async fn classify(
     let (mut data, mut tokens) = (Vec::new(), 0);
     for (index, conversation) in conversations.into_iter().enumerate() {
         let (asked, own) = (model.clone(), labels.clone());
-        let (prompt, answers) = aside(usize::MAX, move || tree_of(&asked, conversation, &own)).await??;
+        let (prompt, answers) =
+            aside(usize::MAX, move || tree_of(&asked, conversation, &own, "labels")).await??;
         let most = prompt.len() + answers.iter().map(Vec::len).max().unwrap_or(0);
         if most > service.context() {
             return Err(ApiError::too_long(
@@ -108,12 +110,13 @@ fn inputs(value: Value, most: usize) -> Result<Vec<String>> {
 }
 
 /// The prompt's tokens and each label's tokens behind it.
-fn tree_of(
+pub(crate) fn tree_of(
     model: &Served,
-    mut conversation: Vec<Message>,
+    conversation: Vec<Turn>,
     labels: &[String],
+    param: &str,
 ) -> Result<(Vec<u32>, Vec<Vec<u32>>)> {
-    model.as_trained(&mut conversation);
+    let conversation = model.spelled(conversation, None);
     let text = |e: nurture_text::TextError| ApiError::invalid("input", e.to_string());
     let prompt = model.renderer.prompt(&conversation).map_err(text)?.tokens;
     let whole = |label: &str| -> Result<Vec<u32>> {
@@ -124,8 +127,8 @@ fn tree_of(
             Some(tokens) if !tokens.is_empty() => Ok(tokens.to_vec()),
             _ => {
                 let message =
-                    format!("with this chat template the label \"{label}\" changes the prompt's own tokens");
-                Err(ApiError::invalid("labels", message))
+                    format!("with this chat template the answer \"{label}\" changes the prompt's own tokens");
+                Err(ApiError::invalid(param, message))
             }
         }
     };

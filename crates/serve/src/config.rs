@@ -2,6 +2,7 @@
 
 use crate::keys::Keys;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How a service listens and what it bears.
@@ -15,6 +16,8 @@ pub struct ServeConfig {
     pub admin: Keys,
     /// names under which browsers may reach it, beside those of this machine (`Host` header, without port)
     pub hosts: Vec<String>,
+    /// certificate chain and private key (PEM files): then only HTTPS is spoken
+    pub tls: Option<(PathBuf, PathBuf)>,
     /// longest time of a request
     pub timeout: Duration,
     /// time that requests get to end when the service goes down
@@ -33,6 +36,8 @@ pub struct ServeConfig {
     pub choices: usize,
     /// most prompts in one request
     pub prompts: usize,
+    /// whether guesses of the next tokens may save steps; answers are the same with them and without
+    pub drafts: bool,
 }
 
 impl ServeConfig {
@@ -44,6 +49,7 @@ impl ServeConfig {
             keys: Keys::default(),
             admin: Keys::default(),
             hosts: Vec::new(),
+            tls: None,
             timeout: seconds(600),
             drain: seconds(30),
             body: 8 << 20,
@@ -53,6 +59,7 @@ impl ServeConfig {
             connections: (256, 32),
             choices: 8,
             prompts: 128,
+            drafts: true,
         }
     }
 }

@@ -151,6 +151,21 @@ impl ApiError {
         }
     }
 
+    /// The same in Anthropic's shape.
+    pub(crate) fn anthropic(&self) -> Value {
+        let kind = match self.status.as_u16() {
+            401 => "authentication_error",
+            403 => "permission_error",
+            404 => "not_found_error",
+            413 => "request_too_large",
+            429 => "rate_limit_error",
+            503 => "overloaded_error",
+            500.. => "api_error",
+            _ => "invalid_request_error",
+        };
+        json!({ "type": "error", "error": { "type": kind, "message": self.message } })
+    }
+
     /// The object under `error`.
     pub fn object(&self) -> Value {
         json!({ "message": self.message, "type": self.kind, "param": self.param, "code": self.code })
@@ -185,15 +200,11 @@ impl IntoResponse for ApiError {
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        // for the log line
-        response.extensions_mut().insert(Code(self.code.unwrap_or("")));
+        // for the log line, and for routes with a shape of their own
+        response.extensions_mut().insert(self);
         response
     }
 }
-
-/// The error's code, for the log.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Code(pub(crate) &'static str);
 
 /// A response with a JSON body.
 pub(crate) fn json_response(value: &Value) -> Response<Body> {

@@ -69,6 +69,11 @@ impl Fields {
         self.map.remove(field).filter(|v| !v.is_null())
     }
 
+    /// The field, left where it is.
+    pub(crate) fn peek(&self, field: &str) -> Option<&Value> {
+        self.map.get(field).filter(|v| !v.is_null())
+    }
+
     pub(crate) fn needed(&mut self, field: &str) -> Result<Value> {
         self.take(field).ok_or_else(|| ApiError::missing(&self.name(field)))
     }

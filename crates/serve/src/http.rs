@@ -57,6 +57,13 @@ pub(crate) async fn door(State(service): State<Service>, mut request: Request, n
             next.run(request).await
         }
     };
+    if route.starts_with("/v1/messages")
+        && let Some(error) = response.extensions().get::<ApiError>()
+    {
+        let body = error.anthropic().to_string();
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+        *response.body_mut() = Body::from(body);
+    }
     let status = response.status();
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
@@ -67,7 +74,7 @@ pub(crate) async fn door(State(service): State<Service>, mut request: Request, n
     service.metrics().responded(&route, status.as_u16());
     // health checks would drown everything else
     if !(route.starts_with("/health/") && status.is_success()) {
-        let code = response.extensions().get::<Code>().map(|c| c.0).unwrap_or_default();
+        let code = response.extensions().get::<ApiError>().and_then(|e| e.code).unwrap_or_default();
         service.log(&json!({
             "event": "request", "id": id, "peer": peer, "method": method.as_str(), "route": route,
             "status": status.as_u16(), "code": code, "ms": begin.elapsed().as_secs_f64() * 1e3,

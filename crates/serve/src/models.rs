@@ -1,6 +1,7 @@
 //! The models by name: the base, and each adapter beside it.
 
 use crate::error::ApiError;
+use crate::tools::{self, Style, Tools, Turn};
 use nurture_infer::engine::{EngineHandle, Loaded};
 use nurture_model::{Adapter, Cpu};
 use nurture_text::{ChatTemplate, Message, Renderer};
@@ -55,25 +56,30 @@ impl Served {
         self.adapter.as_ref().map_or(0, |a| a.generation())
     }
 
-    /// The tokens of a conversation up to the answer.
-    pub(crate) fn prompt(&self, mut messages: Vec<Message>) -> Result<Vec<u32>, ApiError> {
-        self.as_trained(&mut messages);
-        let rendered = self.renderer.prompt(&messages);
+    /// The tokens of a conversation up to the answer, with the tools that are offered.
+    pub(crate) fn prompt(&self, turns: Vec<Turn>, tools: Option<&Tools>) -> Result<Vec<u32>, ApiError> {
+        let rendered = self.renderer.prompt(&self.spelled(turns, tools));
         Ok(rendered.map_err(|e| ApiError::invalid("messages", e.to_string()))?.tokens)
     }
 
-    /// Puts in what the adapter was trained with.
-    pub(crate) fn as_trained(&self, messages: &mut Vec<Message>) {
+    /// How this model's family writes calls of tools.
+    pub(crate) fn style(&self) -> Style {
+        Style::of(self.renderer.template().source())
+    }
+
+    /// A conversation as the template takes it, with what the adapter was trained with.
+    pub(crate) fn spelled(&self, mut turns: Vec<Turn>, tools: Option<&Tools>) -> Vec<Message> {
         if let Some(around) = &self.manner.user {
-            for m in messages.iter_mut().filter(|m| m.role == "user") {
-                m.content = around.replace("{text}", &m.content);
+            for turn in turns.iter_mut().filter(|t| t.role == "user") {
+                turn.content = around.replace("{text}", &turn.content);
             }
         }
         if let Some(system) = &self.manner.system
-            && !messages.iter().any(|m| m.role == "system")
+            && !turns.iter().any(|t| t.role == "system")
         {
-            messages.insert(0, Message::new("system", system));
+            turns.insert(0, Turn::new("system", system));
         }
+        tools::spell(turns, self.style(), tools)
     }
 }
 

@@ -5,6 +5,7 @@ use crate::ask::Ask;
 use crate::error::{ApiError, json_response};
 use crate::models::now;
 use crate::service::Service;
+use crate::tools::{Call, Calls, Heard};
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, header};
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{Sender, channel};
 
 /// A silent stream says so often that it lives.
-const PING: Duration = Duration::from_secs(15);
+pub(crate) const PING: Duration = Duration::from_secs(15);
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,7 @@ pub(crate) struct Reply {
 #[derive(Debug, Default)]
 struct Part {
     text: String,
+    calls: Vec<Call>,
     tokens: Vec<Token>,
     scores: Option<Vec<Pick>>,
     finish: Option<&'static str>,
@@ -64,6 +66,35 @@ impl Reply {
         if self.ask.stream { Ok(self.stream(service, job)) } else { self.whole(service, job).await }
     }
 
+    fn hearer(&self) -> Option<Calls> {
+        self.ask.tools.as_ref().map(|tools| Calls::new(tools.clone(), self.ask.model.style()))
+    }
+
+    /// Tells calls from text.
+    fn heard(&self, service: &Service, hearer: &mut Option<Calls>, said: Said) -> Vec<Out> {
+        let Some(calls) = hearer else { return vec![Out::Said(said)] };
+        let (heard, mut tokens, end) = match said {
+            Said::Piece(text, tokens) => (calls.push(&text), tokens, None),
+            Said::End(finish) => (calls.finish(), Vec::new(), Some(finish)),
+            scores @ Said::Scores(_) => return vec![Out::Said(scores)],
+        };
+        let mut out = Vec::new();
+        for heard in heard {
+            out.push(match heard {
+                Heard::Text(text) => Out::Said(Said::Piece(text, std::mem::take(&mut tokens))),
+                Heard::Call(call) => Out::Call(Call { id: new_call_id(service), ..call }),
+            });
+        }
+        if !tokens.is_empty() {
+            out.push(Out::Said(Said::Piece(String::new(), tokens)));
+        }
+        out.extend(end.map(|finish| {
+            let called = calls.any() && finish == "stop";
+            Out::Said(Said::End(if called { "tool_calls" } else { finish }))
+        }));
+        out
+    }
+
     fn tokenizer(&self) -> &Tokenizer {
         self.ask.model.renderer.tokenizer()
     }
@@ -71,7 +102,7 @@ impl Reply {
     async fn whole(self, service: Service, job: Job) -> Result<Response<Body>, ApiError> {
         let mut answers =
             Answers::new(&service, &self.ask.model.name, job, self.tokenizer(), &self.ask.stops);
-        let mut parts: Vec<Part> = Vec::new();
+        let (mut parts, mut hearers): (Vec<Part>, Vec<Option<Calls>>) = Default::default();
         loop {
             let said = answers.next().await?;
             if said.is_empty() {
@@ -80,8 +111,11 @@ impl Reply {
             for (i, said) in said {
                 while parts.len() <= i {
                     parts.push(Part::default());
+                    hearers.push(self.hearer());
                 }
-                parts[i].add(said);
+                for heard in self.heard(&service, &mut hearers[i], said) {
+                    parts[i].add(heard);
+                }
             }
         }
         let choices: Vec<Value> = parts
@@ -92,7 +126,14 @@ impl Reply {
                 choice.insert("index".into(), i.into());
                 match self.shape {
                     Shape::Chat => {
-                        let message = json!({ "role": "assistant", "content": part.text, "refusal": null });
+                        let mut message =
+                            json!({ "role": "assistant", "content": part.text, "refusal": null });
+                        if !part.calls.is_empty() {
+                            message["tool_calls"] = part.calls.iter().map(call).collect();
+                            if part.text.is_empty() {
+                                message["content"] = Value::Null;
+                            }
+                        }
                         choice.insert("message".into(), message);
                         choice.insert("logprobs".into(), self.chat_logprobs(part));
                     }
@@ -111,32 +152,15 @@ impl Reply {
     }
 
     fn stream(self, service: Service, job: Job) -> Response<Body> {
-        let (sender, receiver) = channel::<Bytes>(8);
-        tokio::spawn(async move {
-            // a client that goes away drops the receiver: then the job is dropped too, whatever it is doing
-            let gone = sender.clone();
-            tokio::select! {
-                () = self.run_stream(service, job, sender) => {}
-                () = gone.closed() => {}
-            }
-        });
-        let pieces = futures_util::stream::unfold(receiver, |mut receiver| async {
-            let piece = receiver.recv().await?;
-            Some((Ok::<Bytes, Infallible>(piece), receiver))
-        });
-        let mut response = Response::new(Body::from_stream(pieces));
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        // proxies that collect answers would spoil it
-        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-        response
+        event_stream(|sender| self.run_stream(service, job, sender))
     }
 
     async fn run_stream(self, service: Service, job: Job, sender: Sender<Bytes>) {
         let mut answers =
             Answers::new(&service, &self.ask.model.name, job, self.tokenizer(), &self.ask.stops);
         let mut begun: Vec<bool> = Vec::new();
+        // of each choice what hears its calls, and how many there were
+        let mut hearers: Vec<(Option<Calls>, usize)> = Vec::new();
         loop {
             let mut out = String::new();
             match tokio::time::timeout(PING, answers.next()).await {
@@ -151,9 +175,13 @@ impl Reply {
                     for (i, said) in said {
                         while begun.len() <= i {
                             begun.push(false);
+                            hearers.push((self.hearer(), 0));
                         }
-                        let first = !std::mem::replace(&mut begun[i], true);
-                        self.chunks(&mut out, i, said, first);
+                        let (hearer, calls) = &mut hearers[i];
+                        for heard in self.heard(&service, hearer, said) {
+                            let first = !std::mem::replace(&mut begun[i], true);
+                            self.chunks(&mut out, i, heard, first, calls);
+                        }
                     }
                 }
             }
@@ -172,7 +200,7 @@ impl Reply {
     }
 
     /// Writes the events of one thing that was said.
-    fn chunks(&self, out: &mut String, i: usize, said: Said, first: bool) {
+    fn chunks(&self, out: &mut String, i: usize, said: Out, first: bool, calls: &mut usize) {
         let mut put = |choice: Value| {
             let mut object = self.object(true, vec![choice]);
             if self.ask.include_usage {
@@ -189,10 +217,20 @@ impl Reply {
                     let delta = json!({ "role": "assistant", "content": "", "refusal": null });
                     put(json!({ "index": i, "delta": delta, "logprobs": null, "finish_reason": null }));
                 }
-                if part.text.is_empty() && part.finish.is_none() && !self.logprobs {
+                let figures = self.logprobs && !part.tokens.is_empty();
+                if part.text.is_empty() && part.calls.is_empty() && part.finish.is_none() && !figures {
                     return; // half a character, or what may become a stop text
                 }
-                let delta = if part.finish.is_some() { json!({}) } else { json!({ "content": part.text }) };
+                let delta = match part.calls.first() {
+                    Some(one) => {
+                        let mut entry = call(one);
+                        entry["index"] = (*calls).into();
+                        *calls += 1;
+                        json!({ "tool_calls": [entry] })
+                    }
+                    None if part.finish.is_some() => json!({}),
+                    None => json!({ "content": part.text }),
+                };
                 let logprobs = if part.tokens.is_empty() { Value::Null } else { self.chat_logprobs(&part) };
                 put(json!({ "index": i, "delta": delta, "logprobs": logprobs, "finish_reason": finish }));
             }
@@ -287,15 +325,30 @@ impl Reply {
     }
 }
 
+/// What was said, calls told apart.
+#[derive(Debug)]
+enum Out {
+    Said(Said),
+    Call(Call),
+}
+
+/// A call in OpenAI's shape.
+fn call(call: &Call) -> Value {
+    json!({
+        "id": call.id, "type": "function", "function": { "name": call.name, "arguments": call.arguments },
+    })
+}
+
 impl Part {
-    fn add(&mut self, said: Said) {
+    fn add(&mut self, said: Out) {
         match said {
-            Said::Scores(scores) => self.scores = Some(scores),
-            Said::Piece(text, tokens) => {
+            Out::Said(Said::Scores(scores)) => self.scores = Some(scores),
+            Out::Said(Said::Piece(text, tokens)) => {
                 self.text.push_str(&text);
                 self.tokens.extend(tokens);
             }
-            Said::End(finish) => self.finish = Some(finish),
+            Out::Said(Said::End(finish)) => self.finish = Some(finish),
+            Out::Call(call) => self.calls.push(call),
         }
     }
 }
@@ -346,6 +399,38 @@ fn spelled(tokenizer: &Tokenizer, id: u32) -> String {
     let bytes = tokenizer.token_bytes(id).unwrap_or_default();
     String::from_utf8(bytes)
         .unwrap_or_else(|e| e.as_bytes().iter().fold("bytes:".to_string(), |s, b| s + &format!("\\x{b:02x}")))
+}
+
+/// A response that is written while the answer comes. A client that goes away ends the work, whatever it is doing.
+pub(crate) fn event_stream<F: Future<Output = ()> + Send + 'static>(
+    work: impl FnOnce(Sender<Bytes>) -> F,
+) -> Response<Body> {
+    let (sender, receiver) = channel::<Bytes>(8);
+    let gone = sender.clone();
+    let work = work(sender);
+    tokio::spawn(async move {
+        // the client drops the receiver: then the job is dropped too
+        tokio::select! {
+            () = work => {}
+            () = gone.closed() => {}
+        }
+    });
+    let pieces = futures_util::stream::unfold(receiver, |mut receiver| async {
+        let piece = receiver.recv().await?;
+        Some((Ok::<Bytes, Infallible>(piece), receiver))
+    });
+    let mut response = Response::new(Body::from_stream(pieces));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // proxies that collect answers would spoil it
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+/// An id for a call.
+pub(crate) fn new_call_id(service: &Service) -> String {
+    format!("call_{:016x}{:08x}", service.random(), service.random() as u32)
 }
 
 /// What changes when answers to the same seed may change.

@@ -2,7 +2,10 @@
 
 use crate::error::ApiError;
 use crate::service::Service;
-use crate::{admin, chat, classify, completions, embeddings, health, http, page, tokens};
+use crate::{
+    admin, anthropic, chat, classify, completions, embeddings, feedback, health, http, openapi, page,
+    responses, score, tokens,
+};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
@@ -15,6 +18,15 @@ pub fn router(service: Service) -> Router {
         .route("/v1/completions", post(completions::completions))
         .route("/v1/embeddings", post(embeddings::embeddings))
         .route("/v1/classify", post(classify::classify))
+        .route("/v1/score", post(score::score))
+        .route("/v1/feedback", post(feedback::give))
+        .route("/openapi.json", get(openapi::openapi))
+        .route("/admin/keys", get(admin::keys).post(admin::add_key))
+        .route("/admin/keys/{id}", delete(admin::revoke_key))
+        .route("/v1/responses", post(responses::create))
+        .route("/v1/responses/{id}", get(responses::get).delete(responses::delete))
+        .route("/v1/messages", post(anthropic::messages))
+        .route("/v1/messages/count_tokens", post(anthropic::count_tokens))
         .route("/v1/models", get(health::models))
         .route("/v1/models/{name}", get(health::model))
         .route("/tokenize", post(tokens::tokenize))

@@ -7,6 +7,7 @@ use crate::routes::router;
 use crate::service::Service;
 use crate::slow::WriteLimit;
 use crate::store::StoreError;
+use crate::tls;
 use axum::body::Body;
 use axum::http::Request;
 use axum::response::IntoResponse;
@@ -16,9 +17,11 @@ use hyper_util::server::graceful::GracefulShutdown;
 use serde_json::json;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 use tower_service::Service as _;
 
 /// Most headers and bytes of a request's head.
@@ -42,16 +45,30 @@ pub enum ServeError {
     /// The store's keys cannot be read.
     #[error(transparent)]
     Store(StoreError),
+    /// The certificate or its key cannot be used.
+    #[error("{}: {why}", path.display())]
+    Tls {
+        /// the file
+        path: PathBuf,
+        /// why
+        why: String,
+    },
     /// No threads.
     #[error("cannot start: {0}")]
     Start(std::io::Error),
 }
 
 /// A service that listens and is not yet at work.
-#[derive(Debug)]
 pub struct Server {
     service: Service,
     listener: std::net::TcpListener,
+    tls: Option<TlsAcceptor>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Server({:?}, tls: {})", self.listener, self.tls.is_some())
+    }
 }
 
 impl Server {
@@ -66,10 +83,11 @@ impl Server {
         if !address.ip().is_loopback() && !service.is_closed() {
             return Err(ServeError::OpenWithoutKey(address));
         }
+        let tls = config.tls.as_ref().map(|(chain, key)| tls::acceptor(chain, key)).transpose()?;
         let failed = |source| ServeError::Listen { address, source };
         let listener = std::net::TcpListener::bind(address).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
-        Ok(Server { service, listener })
+        Ok(Server { service, listener, tls })
     }
 
     /// Where it listens.
@@ -108,7 +126,7 @@ impl Server {
     }
 
     async fn serve(self, stop: impl Fn() -> bool) -> Result<(), ServeError> {
-        let Server { service, listener } = self;
+        let Server { service, listener, tls } = self;
         let listener = TcpListener::from_std(listener).map_err(ServeError::Start)?;
         let app = router(service.clone());
         let graceful = GracefulShutdown::new();
@@ -126,7 +144,7 @@ impl Server {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => connect(&service, &app, &graceful, &open, stream, peer.ip()),
+                Ok((stream, peer)) => connect(&service, &app, &graceful, &open, &tls, stream, peer.ip()),
                 // too many open files: others must end first
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
@@ -146,6 +164,7 @@ fn connect(
     app: &axum::Router,
     graceful: &GracefulShutdown,
     open: &Arc<PerAddress>,
+    tls: &Option<TlsAcceptor>,
     stream: TcpStream,
     peer: IpAddr,
 ) {
@@ -158,7 +177,7 @@ fn connect(
     };
     let counted = service.connected();
     _ = stream.set_nodelay(true);
-    let io = TokioIo::new(WriteLimit::new(stream, config.write_time));
+    let stream = WriteLimit::new(stream, config.write_time);
     let (app, guard) = (app.clone(), (place, counted));
     let handler = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer));
@@ -174,16 +193,23 @@ fn connect(
             }
         }
     });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new())
         .header_read_timeout(config.head_time)
         .max_headers(HEADERS)
-        .max_buf_size(HEAD_BYTES)
-        .serve_connection(io, handler);
-    let connection = graceful.watch(connection);
+        .max_buf_size(HEAD_BYTES);
+    let (watcher, tls, head_time) = (graceful.watcher(), tls.clone(), config.head_time);
     tokio::spawn(async move {
         // what a client does wrong here ends its own connection
-        _ = connection.await;
+        match tls {
+            None => _ = watcher.watch(http.serve_connection(TokioIo::new(stream), handler)).await,
+            Some(tls) => {
+                // a handshake that stands still is a head that does not come
+                if let Ok(Ok(stream)) = tokio::time::timeout(head_time, tls.accept(stream)).await {
+                    _ = watcher.watch(http.serve_connection(TokioIo::new(stream), handler)).await;
+                }
+            }
+        }
         drop(guard);
     });
 }

@@ -1,6 +1,7 @@
 //! What all routes share: the engine, the models, the counters.
 
 use crate::access::Access;
+use crate::ask::Rule;
 use crate::config::ServeConfig;
 use crate::error::ApiError;
 use crate::http::Caller;
@@ -9,7 +10,7 @@ use crate::models::{Manner, Models};
 use crate::page::{Pages, Workshop};
 use crate::store::{Store, StoreError};
 use nurture_infer::engine::EngineHandle;
-use nurture_infer::{Constraint, Grammars, Rule};
+use nurture_infer::{Constraint, Grammars};
 use nurture_model::Cpu;
 use nurture_text::Renderer;
 use serde_json::Value;
@@ -140,15 +141,19 @@ impl Service {
     }
 
     /// A rule for one answer.
-    pub(crate) fn rule(&self, schema: &str) -> Result<Box<dyn Constraint + Send>, ApiError> {
+    pub(crate) fn rule(&self, rule: &Rule) -> Result<Box<dyn Constraint + Send>, ApiError> {
+        let (rule, param) = match rule {
+            Rule::Schema(schema) => (nurture_infer::Rule::JsonSchema(schema), "response_format"),
+            Rule::Lark(lark) => (nurture_infer::Rule::Lark(lark), "tools"),
+        };
         let Some(grammars) = &self.0.grammars else {
             let message =
                 "this model's vocabulary knows no end of a text, so answers cannot be bound to a schema";
-            return Err(ApiError::unsupported("response_format", message));
+            return Err(ApiError::unsupported(param, message));
         };
-        match grammars.rule(Rule::JsonSchema(schema)) {
+        match grammars.rule(rule) {
             Ok(rule) => Ok(Box::new(rule)),
-            Err(e) => Err(ApiError::invalid("response_format", e.to_string())),
+            Err(e) => Err(ApiError::invalid(param, e.to_string())),
         }
     }
 
@@ -190,6 +195,13 @@ impl Service {
             Some(store) => self.0.access.sync(store),
             None => Ok(()),
         }
+    }
+
+    /// [`Service::sync`] in a request.
+    pub(crate) async fn sync_aside(&self) -> Result<(), ApiError> {
+        let own = self.clone();
+        let done = tokio::task::spawn_blocking(move || own.sync()).await;
+        Ok(done.map_err(|_| ApiError::internal("a fault of ours in the store"))??)
     }
 
     /// Notes what an administrator did, where there is a store.

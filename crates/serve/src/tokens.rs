@@ -6,6 +6,7 @@ use crate::error::{ApiError, json_response};
 use crate::fields::token_ids;
 use crate::http::{Json, aside};
 use crate::service::Service;
+use crate::tools::Tools;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::Response;
@@ -33,9 +34,10 @@ pub(crate) async fn tokenize(
             aside(usize::MAX, work).await?.map_err(|e| ApiError::invalid("prompt", e.to_string()))?
         }
         None => {
-            let messages = messages(&mut fields)?;
+            let turns = messages(&mut fields)?;
+            let tools = Tools::chat(&mut fields)?;
             fields.done()?;
-            aside(usize::MAX, move || asked.prompt(messages)).await??
+            aside(usize::MAX, move || asked.prompt(turns, tools.as_ref())).await??
         }
     };
     let mut object = json!({ "count": tokens.len(), "max_model_len": service.context(), "tokens": tokens });

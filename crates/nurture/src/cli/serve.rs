@@ -137,6 +137,16 @@ pub(crate) const COMMAND: Command = Command {
             0,
             Text::new("Seconds that requests get to end on Ctrl-C (30)", "Ctrl-C 后留给请求结束的秒数（30）"),
         ),
+        Arg::text(
+            "tls-cert",
+            "FILE",
+            Text::new(
+                "Certificate chain in PEM: speaks HTTPS; needs --tls-key",
+                "PEM 证书链：以 HTTPS 提供服务；须同时给 --tls-key",
+            ),
+        ),
+        Arg::text("tls-key", "FILE", Text::new("The certificate's private key in PEM", "证书的 PEM 私钥")),
+        chat::NO_DRAFTS,
         STORE,
         Arg::switch(
             "no-store",
@@ -240,10 +250,11 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
     };
     let server = Server::bind(service.clone())?;
     let (address, names) = (server.address()?, service.model_names().join(", "));
+    let scheme = if service.config().tls.is_some() { "https" } else { "http" };
     cli.out.note(&say!(
         lang,
-        "serving {names} at http://{address} (pages: there; API: http://{address}/v1; Ctrl-C ends it)",
-        "正在提供 {names}：http://{address}（网页即此地址；接口：http://{address}/v1；Ctrl-C 结束）"
+        "serving {names} at {scheme}://{address} (pages: there; API: {scheme}://{address}/v1; Ctrl-C ends it)",
+        "正在提供 {names}：{scheme}://{address}（网页即此地址；接口：{scheme}://{address}/v1；Ctrl-C 结束）"
     ));
     let _working = cli.interrupt.working();
     let served = server.run(|| cli.interrupt.raised());
@@ -336,7 +347,18 @@ fn config(cli: &Cli, args: Args<'_>) -> anyhow::Result<ServeConfig> {
         }
     };
     let seconds = |name: &str, or: u64| Duration::from_secs(args.count(name).map_or(or, |n| n as u64));
+    let tls = match (args.text("tls-cert"), args.text("tls-key")) {
+        (Some(chain), Some(key)) => Some((PathBuf::from(chain), PathBuf::from(key))),
+        (None, None) => None,
+        _ => {
+            let text =
+                cli.lang.pick("--tls-cert and --tls-key go together", "--tls-cert 与 --tls-key 须同时给出");
+            return Err(WrongUse(text.to_string()).into());
+        }
+    };
     Ok(ServeConfig {
+        tls,
+        drafts: !args.switch("no-drafts"),
         keys: keys("api-key", "NURTURE_API_KEY")?,
         admin: keys("admin-key", "NURTURE_ADMIN_KEY")?,
         hosts: args.texts("allow-host"),

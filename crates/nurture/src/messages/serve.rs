@@ -16,6 +16,7 @@ pub(super) fn zh(error: &(dyn Error + 'static)) -> Option<String> {
         }
         ServeError::Listen { address, source } => format!("无法监听 {address}：{}", system(source)),
         ServeError::Store(e) => store(e),
+        ServeError::Tls { path, why } => format!("{}：证书或密钥不可用：{why}", path.display()),
         ServeError::Start(e) => format!("无法启动：{}", system(e)),
     })
 }

@@ -45,7 +45,7 @@ impl Server {
         let mut first = Vec::new();
         let address = loop {
             let line = lines.next().unwrap_or_else(|| panic!("no server: {first:?}")).unwrap();
-            if let Some((_, rest)) = line.split_once(" at http://") {
+            if let Some((_, rest)) = line.split_once(" at http").and_then(|(_, r)| r.split_once("://")) {
                 break rest.split(' ').next().unwrap().parse().unwrap();
             }
             first.push(line);
