@@ -11,7 +11,8 @@ use crate::error::RowProblem;
 use crate::example::{Answer, TEXT_ROLE};
 use crate::mapping::{Fields, Mapping, SchemaKind};
 use crate::template::{ChoiceStyle, UserTemplate};
-use crate::turns;
+use crate::tools::ToolStyle;
+use crate::turns::{self, Turns};
 
 type Row = Map<String, Value>;
 
@@ -27,6 +28,7 @@ pub(crate) fn convert(
     mapping: &Mapping,
     user_template: Option<&UserTemplate>,
     choices: ChoiceStyle,
+    style: ToolStyle,
 ) -> Result<Draft, RowProblem> {
     let mut messages = Vec::new();
     if let Some(field) = &mapping.system
@@ -40,7 +42,8 @@ pub(crate) fn convert(
     };
     let answer = match mapping.kind {
         SchemaKind::Messages | SchemaKind::Sharegpt => {
-            turns::read(row, part(&mapping.messages), mapping.kind, &mut messages)?;
+            let (field, kind, tags) = (part(&mapping.messages), mapping.kind, mapping.tags.as_ref());
+            Turns { field, kind, tags, style }.read(row, &mut messages)?;
             Answer::Chat
         }
         SchemaKind::Text => {
@@ -88,6 +91,9 @@ pub(crate) fn convert(
             Answer::Free(right_answers(row, part(&mapping.answer))?)
         }
     };
+    if let Some(field) = &mapping.tools {
+        style.offer(row, field, &mut messages).map_err(|problem| bad_field(field, problem))?;
+    }
     Ok(Draft { messages, answer, group })
 }
 

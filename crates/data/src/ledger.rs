@@ -43,6 +43,9 @@ pub struct SourceLedger {
     /// part of the sum.
     #[serde(default)]
     pub redacted: u64,
+    /// How often rows are seen again in a pass, because the source's weight is above 1; no part of the sum.
+    #[serde(default)]
+    pub repeated: u64,
     /// Rows left out, by reason.
     pub dropped: BTreeMap<String, u64>,
     /// Ids of the first rows of each fate but `used`.
@@ -137,6 +140,7 @@ impl Ledger {
             total.redacted += source.redacted;
             total.cut += source.cut;
             total.held_out += source.held_out;
+            total.repeated += source.repeated;
             for (reason, n) in &source.dropped {
                 *total.dropped.entry(reason.clone()).or_default() += n;
             }

@@ -44,8 +44,10 @@ mod tables;
 mod template;
 mod text_reader;
 mod tokens;
+mod tools;
 mod turns;
 mod units;
+mod weight;
 mod why;
 
 pub use clean::{
@@ -78,4 +80,6 @@ pub use template::{ChoiceStyle, PromptTemplate};
 pub use tokens::{
     LengthPolicy, NO_TRAINED_TOKENS, OverLong, TOO_LONG, TokenError, TokenExample, fit_lengths,
 };
+pub use tools::ToolStyle;
+pub use weight::{repeat_by_weight, sample_by_weight};
 pub use why::Why;

@@ -20,6 +20,7 @@ use crate::parts::{Member, PartKind, parts};
 use crate::rows::{BadRow, FileFormat, FileFound, ReadLimits, Row, RowReader, SourceSpec};
 use crate::schema::{SAMPLE_ROWS, SchemaFound, find_schema};
 use crate::template::{PromptTemplate, UserTemplate, system_text};
+use crate::tools::ToolStyle;
 use crate::why::Why;
 
 /// Sampling for the schema also stops at this many bytes.
@@ -51,6 +52,8 @@ pub struct LoadOptions {
     pub drop_duplicates: Option<bool>,
     /// What is cleaned. Of an exam only Unicode and white space are.
     pub clean: CleanOptions,
+    /// How calls of tools are written: as the model's family does.
+    pub tool_style: ToolStyle,
     /// Limits of reading.
     pub limits: ReadLimits,
     /// How many ids the ledger keeps for each reason and source.
@@ -66,6 +69,7 @@ impl Default for LoadOptions {
             template: PromptTemplate::default(),
             drop_duplicates: None,
             clean: CleanOptions::default(),
+            tool_style: ToolStyle::default(),
             limits: ReadLimits::default(),
             examples_per_reason: 10,
         }
@@ -322,6 +326,7 @@ impl Loader<'_> {
             &schema.mapping,
             self.user_template.as_ref(),
             self.options.template.choices,
+            self.options.tool_style,
         ) {
             Ok(draft) => {
                 self.keep(source, file, line, draft);

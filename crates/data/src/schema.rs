@@ -107,6 +107,7 @@ const CONTEXT: &[&str] = &["context", "passage", "contexts", "body", "上下文"
 const SYSTEM: &[&str] = &["system", "system_prompt"];
 const INPUT: &[&str] = &["input", "输入"];
 const HISTORY: &[&str] = &["history"];
+const TOOLS: &[&str] = &["tools", "functions"];
 const PREFERENCE: &[&str] = &["chosen", "rejected", "kto_tag", "rejected_response"];
 
 /// Whether a header cell is a name that schemas are found by.
@@ -369,6 +370,7 @@ fn conversation(file: &str, columns: &Columns) -> Result<Option<(Mapping, Why)>,
         let mut mapping = Mapping::new(kind);
         mapping.messages = Some(column.name.clone());
         mapping.system = columns.optional(SYSTEM, Column::may_be_scalar);
+        mapping.tools = columns.optional(TOOLS, |c| c.objects == 0);
         let why = Why::Turns { column: column.name.clone(), keys };
         return Ok(Some((mapping, why)));
     }

@@ -29,9 +29,15 @@ fn conversations() {
     );
     check(
         "s.json",
-        r#"[{"conversations": [{"from": "human", "value": "查天气"}, {"from": "function_call", "value": "{}"}, {"from": "observation", "value": "晴"}, {"from": "gpt", "value": "晴天"}], "system": "你是助手", "tools": "[]"}]"#,
+        r#"[{"conversations": [{"from": "human", "value": "查天气"}, {"from": "function_call", "value": "{\"name\": \"weather\", \"arguments\": {}}"}, {"from": "observation", "value": "晴"}, {"from": "gpt", "value": "晴天"}], "system": "你是助手", "tools": "[]"}]"#,
         SchemaKind::Sharegpt,
-        &["system: 你是助手", "user: 查天气", "assistant: {}", "tool: 晴", "assistant: 晴天"],
+        &[
+            "system: 你是助手",
+            "user: 查天气",
+            "assistant: <tool_call>\n{\"name\":\"weather\",\"arguments\":{}}\n</tool_call>",
+            "user: <tool_response>\n晴\n</tool_response>",
+            "assistant: 晴天",
+        ],
     );
 }
 

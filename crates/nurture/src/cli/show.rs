@@ -25,12 +25,12 @@ pub(crate) const COMMAND: Command = Command {
     ),
     more: Text::new(
         "`show example FILE` prints each token of the first examples: its place, + if the model is trained to\n\
-         produce it, its id and its text. FILE is data (jsonl, csv, json), or a recipe: then the examples are\n\
+         produce it, its id and its text. FILE is data (rows, a document, a folder), or a recipe: then the examples are\n\
          those of each of its training files, just as the trainer will see them.\n\
          Examples:\n  nurture show smollm2-135m-instruct\n  nurture show example train.jsonl --n 1\n  \
          nurture show example recipes/quickstart.toml --n 1",
         "`show example 文件` 逐个打印前几条样例的词元：位置、是否参与训练（+）、编号与文本。\n\
-         文件可以是数据（jsonl、csv、json），也可以是配方：这时显示配方里每个训练文件的样例，\n\
+         文件可以是数据（数据行、文档、文件夹），也可以是配方：这时显示配方里每个训练文件的样例，\n\
          与训练时所见完全相同。\n\
          例：\n  nurture show smollm2-135m-instruct\n  nurture show example train.jsonl --n 1\n  \
          nurture show example recipes/quickstart.toml --n 1",
@@ -242,7 +242,9 @@ fn gguf_facts(file: &GgufFile) -> anyhow::Result<Facts> {
 
 /// Rows as the trainer sees them: those of a data file with the model's own template, or those of a recipe.
 fn example(cli: &Cli, args: Args<'_>, file: &Path) -> anyhow::Result<Exit> {
-    let file = if file.is_dir() { file.join("recipe.lock.toml") } else { file.to_path_buf() };
+    // the folder of a run, or a folder of textbooks
+    let lock = file.join("recipe.lock.toml");
+    let file = if lock.exists() { lock } else { file.to_path_buf() };
     if file.extension().is_some_and(|e| e == "toml") {
         of_recipe(cli, args, &file)
     } else {
@@ -290,7 +292,8 @@ fn of_recipe(cli: &Cli, args: Args<'_>, file: &Path) -> anyhow::Result<Exit> {
             tell(cli, args, &prepared.model, tokens);
         }
     }
-    let (used, rows) = (training.tokens.len(), training.loaded.ledger.total().rows);
+    let total = training.loaded.ledger.total();
+    let (used, rows) = (total.used + total.cut, total.rows);
     let template = prepared.model.renderer().template().name();
     cli.out.note(&say!(
         lang,

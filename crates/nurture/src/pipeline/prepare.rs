@@ -7,8 +7,8 @@ use crate::said;
 use anyhow::{Context, Result, bail};
 use nurture_data::{
     Answer, ChoiceStyle, Example, Fields, LabelForm, LengthPolicy, LoadOptions, Loaded, Mapping, OnBadRow,
-    OverLong, PromptTemplate, SchemaKind, SourceSpec, TokenExample, document_sequences, fit_lengths,
-    load_exam, load_training,
+    OverLong, PromptTemplate, SchemaKind, SourceSpec, TokenExample, ToolStyle, document_sequences,
+    fit_lengths, load_exam, load_training, repeat_by_weight, sample_by_weight,
 };
 use nurture_eval::{ExamKind, Item, Manner, score::Scorer};
 use std::path::Path;
@@ -72,6 +72,7 @@ struct Columns<'a> {
     options: &'a [String],
     context: &'a [String],
     system: &'a Option<String>,
+    tools: Option<&'a String>,
     encoding: Option<recipe::Encoding>,
     group: &'a Option<String>,
 }
@@ -97,8 +98,10 @@ fn spec(path: &Path, c: Columns<'_>) -> Result<SourceSpec> {
         || c.answer.is_some()
         || !c.options.is_empty()
         || !c.context.is_empty()
+        || c.system.is_some()
+        || c.tools.is_some()
         || c.group.is_some();
-    if named || c.system.is_some() || c.kind.is_some() {
+    if named || c.kind.is_some() {
         let kind = match c.kind {
             Some(kind) => kind,
             None if !c.options.is_empty() => SchemaKind::Choice,
@@ -119,6 +122,7 @@ fn spec(path: &Path, c: Columns<'_>) -> Result<SourceSpec> {
         }
         m.system = c.system.clone();
         m.group = c.group.clone();
+        m.tools = c.tools.cloned();
         m.options = many(c.options);
         m.context = many(c.context);
         match kind {
@@ -126,7 +130,7 @@ fn spec(path: &Path, c: Columns<'_>) -> Result<SourceSpec> {
             _ => m.answer = c.answer.clone(),
         }
         // a kind alone says how to look, not where: the columns are then still found by looking
-        if named || c.system.is_some() {
+        if named {
             spec.mapping = Some(m);
         }
     }
@@ -138,30 +142,38 @@ fn spec(path: &Path, c: Columns<'_>) -> Result<SourceSpec> {
 /// # Errors
 /// Whatever a file or a row says; see the recipe's policies.
 pub fn textbooks(r: &Recipe, watch: &mut dyn Watch) -> Result<Textbooks> {
+    read(r, ToolStyle::default(), watch)
+}
+
+fn read(r: &Recipe, tool_style: ToolStyle, watch: &mut dyn Watch) -> Result<Textbooks> {
     let specs = r
         .data
         .train
         .iter()
         .map(|s| {
-            spec(
-                &s.path,
-                Columns {
-                    kind: s.kind.and_then(|k| word(k.word())),
-                    user: &s.user,
-                    answer: &s.answer,
-                    options: &s.options,
-                    context: &s.context,
-                    system: &s.system,
-                    encoding: s.encoding,
-                    group: &s.group,
-                },
-            )
+            let columns = Columns {
+                kind: s.kind.and_then(|k| word(k.word())),
+                user: &s.user,
+                answer: &s.answer,
+                options: &s.options,
+                context: &s.context,
+                system: &s.system,
+                tools: s.tools.as_ref(),
+                encoding: s.encoding,
+                group: &s.group,
+            };
+            let mut spec = spec(&s.path, columns)?;
+            spec.part.clone_from(&s.part);
+            Ok(spec)
         })
         .collect::<Result<Vec<_>>>()?;
-    let mut loaded = load_training(&specs, &load_options(r))?;
+    let options = LoadOptions { tool_style, ..load_options(r) };
+    let mut loaded = load_training(&specs, &options)?;
     for s in &loaded.sources {
         watch.event(Event::Source(s));
     }
+    documents_are_read(r, &loaded)?;
+    sample_by_weight(&mut loaded, &weights(r), r.train.seed);
     for warning in super::clean::warnings(r, &loaded.cleaning) {
         watch.event(Event::Warning(&warning));
     }
@@ -174,7 +186,8 @@ pub fn textbooks(r: &Recipe, watch: &mut dyn Watch) -> Result<Textbooks> {
 /// # Errors
 /// Whatever a file, a row or the template says; see the recipe's policies.
 pub(super) fn training(r: &Recipe, model: &Model, max_len: usize, watch: &mut dyn Watch) -> Result<Training> {
-    let Textbooks { mut loaded, held } = textbooks(r, watch)?;
+    let style = ToolStyle::of_template(model.renderer().template().source());
+    let Textbooks { mut loaded, held } = read(r, style, watch)?;
     let mut tokens = Vec::with_capacity(loaded.examples.len());
     for e in &loaded.examples {
         match r.train.method {
@@ -188,6 +201,7 @@ pub(super) fn training(r: &Recipe, model: &Model, max_len: usize, watch: &mut dy
         allow_untrained: false,
     };
     let tokens = fit_lengths(tokens, policy, &mut loaded.ledger)?;
+    let tokens = repeat_by_weight(tokens, &mut loaded, &weights(r), r.train.seed);
     if tokens.is_empty() {
         let reasons = reasons(&loaded);
         bail!(said!(
@@ -203,6 +217,23 @@ pub(super) fn training(r: &Recipe, model: &Model, max_len: usize, watch: &mut dy
         }
     }
     Ok(Training { loaded, held, tokens, per_source })
+}
+
+fn weights(r: &Recipe) -> Vec<f64> {
+    r.data.train.iter().map(|s| s.weight).collect()
+}
+
+/// Documents have no answers: only pre-training learns from them as they are.
+fn documents_are_read(r: &Recipe, loaded: &Loaded) -> Result<()> {
+    let documents = loaded.sources.iter().find(|s| s.found.documents.is_some_and(|n| n > 0));
+    if let (Some(source), false) = (documents, r.train.method == Method::Pretrain) {
+        let (file, method) = (&source.file, r.train.method.word());
+        bail!(said!(
+            "{file}: documents hold no questions and answers, which train.method = \"{method}\" learns from; set train.method = \"pretrain\" to learn their text, or make questions of them with data.questions",
+            "{file}：文档里没有问答，而 train.method = \"{method}\" 要从问答学；请设 train.method = \"pretrain\" 学习其文本，或用 data.questions 从文档出题"
+        ));
+    }
+    Ok(())
 }
 
 fn reasons(loaded: &Loaded) -> String {
@@ -292,6 +323,7 @@ pub(super) fn exams(
             options: &exam.options,
             context: &exam.context,
             system: &exam.system,
+            tools: None,
             encoding: exam.encoding,
             group: &None,
         };

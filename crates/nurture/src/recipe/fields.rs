@@ -86,7 +86,7 @@ section! { Newborn ["A model from birth: a network of the Llama form with random
 section! { Data ["The textbooks: what the model learns from.", "教材：模型从什么学。"] {
     train: Vec<Source> = Vec::new(), Kind::List(&Kind::Table(&Source::SECTION)), Absent::Required,
         "[{ path = \"data/train.jsonl\" }]",
-        ["The training files. A bare path stands for `{ path = … }`.", "训练文件。单写路径等于 `{ path = … }`。"];
+        ["The training files, folders and archives. A bare path stands for `{ path = … }`.", "训练文件、文件夹和压缩包。单写路径等于 `{ path = … }`。"];
     labels: Labels = Labels::AsIs, Kind::Choice(Labels::CHOICES), Absent::Default, "\"words\"",
         ["How a label of a classification set becomes the answer the model writes.",
          "分类数据的标签怎样变成模型要写的答案。"];
@@ -156,10 +156,16 @@ section! { Clean ["Cleaning of the training rows.", "训练数据的清洗。"] 
          "密钥、令牌和口令怎么办：形式已知的、私钥，以及“密码”之类的词后面的值。"];
 } }
 
-section! { Source ["One training file.", "一个训练文件。"] {
+section! { Source ["One training file, folder or archive.", "一个训练文件、文件夹或压缩包。"] {
     path: PathBuf = PathBuf::new(), Kind::Path, Absent::Required, "\"data/train.jsonl\"",
-        ["The file (jsonl, json, csv, tsv). A relative path starts at the recipe's folder.",
-         "文件（jsonl、json、csv、tsv）。相对路径从配方所在目录算起。"];
+        ["Rows (jsonl, json, csv, tsv, parquet, xlsx), a document (pdf, docx, html, md, txt), a folder or zip archive of these, or LLaMA-Factory's `dataset_info.json`. A relative path starts at the recipe's folder.",
+         "数据行（jsonl、json、csv、tsv、parquet、xlsx）、文档（pdf、docx、html、md、txt）、装有它们的文件夹或 zip 压缩包，或 LLaMA-Factory 的 `dataset_info.json`。相对路径从配方所在目录算起。"];
+    part: Option<String> = None, Kind::Text,
+        Absent::Means(Text::new("the first sheet that has cells; the only data set", "第一个有内容的工作表；唯一的数据集")), "\"Sheet1\"",
+        ["Of a workbook the sheet, of a `dataset_info.json` the data set.", "工作簿里的工作表，或 `dataset_info.json` 里的数据集。"];
+    weight: f64 = 1.0, Kind::Number { min: 0.0, max: 1000.0, positive: true }, Absent::Default, "0.5",
+        ["How often a pass sees its rows: 2 twice as often, 0.5 half of the rows (the same half in each pass). The ledger says so.",
+         "每一遍看它的行多少次：2 表示两次，0.5 表示只看一半的行（每一遍都是同一半）。账本会写明。"];
     kind: Option<SourceKind> = None, Kind::Choice(SourceKind::CHOICES), COLUMN, "\"label\"",
         ["What a row is.", "一行是什么。"];
     user: Option<String> = None, Kind::Text, COLUMN, "\"question\"",
@@ -177,6 +183,9 @@ section! { Source ["One training file.", "一个训练文件。"] {
     group: Option<String> = None, Kind::Text, Absent::Means(Text::new("no groups", "不分组")), "\"document\"",
         ["Column or key whose value keeps rows together in `data.hold_out`. It needs `kind` beside it.",
          "存放分组的列名或键名：`data.hold_out` 不会拆开取值相同的行。须同时写明 `kind`。"];
+    tools: Option<String> = None, Kind::Text, COLUMN, "\"tools\"",
+        ["Column or key that holds the tools that the assistant of a conversation may call: a list, or its JSON as a text.",
+         "存放对话中助手可调用的工具的列名或键名：列表，或列表的 JSON 文本。"];
     encoding: Option<Encoding> = None, Kind::Choice(Encoding::CHOICES), COLUMN, "\"gb18030\"",
         ["Character encoding of the file.", "文件的字符编码。"];
 } }
