@@ -24,6 +24,8 @@ pub struct Training {
     pub tokens: Vec<TokenExample>,
     /// tokens and trained tokens of each source
     pub per_source: Vec<(u64, u64)>,
+    /// how calls of tools are written
+    pub tool_style: ToolStyle,
 }
 
 /// An exam, before its items are drawn.
@@ -216,7 +218,7 @@ pub(super) fn training(r: &Recipe, model: &Model, max_len: usize, watch: &mut dy
             s.1 += t.trained_tokens() as u64;
         }
     }
-    Ok(Training { loaded, held, tokens, per_source })
+    Ok(Training { loaded, held, tokens, per_source, tool_style: style })
 }
 
 fn weights(r: &Recipe) -> Vec<f64> {
@@ -229,8 +231,8 @@ fn documents_are_read(r: &Recipe, loaded: &Loaded) -> Result<()> {
     if let (Some(source), false) = (documents, r.train.method == Method::Pretrain) {
         let (file, method) = (&source.file, r.train.method.word());
         bail!(said!(
-            "{file}: documents hold no questions and answers, which train.method = \"{method}\" learns from; set train.method = \"pretrain\" to learn their text, or make questions of them with data.questions",
-            "{file}：文档里没有问答，而 train.method = \"{method}\" 要从问答学；请设 train.method = \"pretrain\" 学习其文本，或用 data.questions 从文档出题"
+            "{file}: documents hold no questions and answers, which train.method = \"{method}\" learns from; set train.method = \"pretrain\" to learn their text, or give questions and answers made from them",
+            "{file}：文档里没有问答，而 train.method = \"{method}\" 要从问答学；请设 train.method = \"pretrain\" 学习其文本，或另给由文档写出的问答"
         ));
     }
     Ok(())
@@ -329,6 +331,7 @@ pub(super) fn exams(
         };
         let mut options = load_options(r);
         options.template.choices = word(exam.options_as.word()).unwrap_or_default();
+        options.tool_style = training.map(|t| t.tool_style).unwrap_or_default();
         let loaded = load_exam(&[spec(&exam.path, columns())?], &options, labels)?;
         let shots = match &exam.shots_from {
             Some(path) if exam.shots > 0 => load_exam(&[spec(path, columns())?], &options, labels)?.examples,

@@ -149,8 +149,9 @@ fn one(
             // in one region: by distance, by indent against the rows before, by the room that was left
             Some(gap) => {
                 let close_by = gap <= (1.45 * pitch).clamp(1.3 * row.size, 2.6 * row.size);
-                let as_before =
-                    if o.rows > 1 { (row.x().0 - o.x).abs() < 0.8 * row.size } else { o.item || !indented };
+                // the second row begins where the first did or further left; under an item also further right
+                let second = o.item || row.x().0 - o.x < 0.8 * row.size;
+                let as_before = if o.rows > 1 { (row.x().0 - o.x).abs() < 0.8 * row.size } else { second };
                 close_by && as_before && o.full
             }
             // on the next page or column: where the sentence has not ended
