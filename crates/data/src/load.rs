@@ -115,6 +115,8 @@ pub struct Loaded {
     pub ledger: Ledger,
     /// Same question, different answers.
     pub conflicts: Conflicts,
+    /// How calls of tools are written in them.
+    pub tool_style: ToolStyle,
     /// What cleaning found and did; of an exam nothing.
     pub cleaning: CleanReport,
 }
@@ -180,7 +182,15 @@ fn load(
         });
     }
     let Loader { examples, ledger, conflicts, .. } = loader;
-    Ok(Loaded { examples, sources: found, labels, ledger, conflicts, cleaning })
+    Ok(Loaded {
+        tool_style: options.tool_style,
+        examples,
+        sources: found,
+        labels,
+        ledger,
+        conflicts,
+        cleaning,
+    })
 }
 
 /// File names, or whole paths (with `/`) where two sources share a name.

@@ -61,6 +61,7 @@ pub(super) fn paper(r: &Recipe, books: &Loaded, held: &[Example]) -> Result<Opti
         ledger,
         conflicts: Default::default(),
         cleaning: Default::default(),
+        tool_style: books.tool_style,
     };
     super::prepare::paper(&h.exam(), "data.hold_out".as_ref(), loaded, Vec::new()).map(Some)
 }

@@ -24,8 +24,6 @@ pub struct Training {
     pub tokens: Vec<TokenExample>,
     /// tokens and trained tokens of each source
     pub per_source: Vec<(u64, u64)>,
-    /// how calls of tools are written
-    pub tool_style: ToolStyle,
 }
 
 /// An exam, before its items are drawn.
@@ -218,7 +216,7 @@ pub(super) fn training(r: &Recipe, model: &Model, max_len: usize, watch: &mut dy
             s.1 += t.trained_tokens() as u64;
         }
     }
-    Ok(Training { loaded, held, tokens, per_source, tool_style: style })
+    Ok(Training { loaded, held, tokens, per_source })
 }
 
 fn weights(r: &Recipe) -> Vec<f64> {
@@ -331,7 +329,7 @@ pub(super) fn exams(
         };
         let mut options = load_options(r);
         options.template.choices = word(exam.options_as.word()).unwrap_or_default();
-        options.tool_style = training.map(|t| t.tool_style).unwrap_or_default();
+        options.tool_style = books.tool_style;
         let loaded = load_exam(&[spec(&exam.path, columns())?], &options, labels)?;
         let shots = match &exam.shots_from {
             Some(path) if exam.shots > 0 => load_exam(&[spec(path, columns())?], &options, labels)?.examples,
