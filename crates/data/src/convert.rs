@@ -10,10 +10,11 @@ use crate::choice;
 use crate::error::RowProblem;
 use crate::example::{Answer, TEXT_ROLE};
 use crate::mapping::{Fields, Mapping, SchemaKind};
+use crate::preference;
 use crate::template::{ChoiceStyle, UserTemplate};
 use crate::turns;
 
-type Row = Map<String, Value>;
+pub(crate) type Row = Map<String, Value>;
 
 /// What a row says, before labels are written in their form and the system text is set.
 pub(crate) struct Draft {
@@ -87,16 +88,18 @@ pub(crate) fn convert(
             messages.push(Message::new("user", user_text(row, mapping, user_template)?));
             Answer::Free(right_answers(row, part(&mapping.answer))?)
         }
+        SchemaKind::Preference => preference::pair(row, mapping, user_template, &mut messages)?,
+        SchemaKind::Judged => preference::judged(row, mapping, user_template, &mut messages)?,
     };
     Ok(Draft { messages, answer, group })
 }
 
 /// The name of a part; `Mapping::check` has made sure that it is there.
-fn part(field: &Option<String>) -> &str {
+pub(crate) fn part(field: &Option<String>) -> &str {
     field.as_deref().unwrap_or_default()
 }
 
-fn missing_input(field: &str) -> RowProblem {
+pub(crate) fn missing_input(field: &str) -> RowProblem {
     RowProblem::MissingInput { field: field.to_string() }
 }
 
@@ -109,7 +112,11 @@ pub(crate) fn bad_field(field: &str, problem: impl Into<String>) -> RowProblem {
 }
 
 /// The user's turn: the template if there is one, or the context fields above the user field.
-fn user_text(row: &Row, mapping: &Mapping, template: Option<&UserTemplate>) -> Result<String, RowProblem> {
+pub(crate) fn user_text(
+    row: &Row,
+    mapping: &Mapping,
+    template: Option<&UserTemplate>,
+) -> Result<String, RowProblem> {
     let field = part(&mapping.user);
     let user = text_of(row, field)?.ok_or_else(|| missing_input(field))?;
     if let Some(template) = template {

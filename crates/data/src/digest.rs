@@ -44,6 +44,12 @@ pub(crate) fn of_answer(answer: &Answer) -> Digest {
         Answer::Free(answers) => answers.iter().fold(parts.add(b"free"), |parts, a| parts.add(a.as_bytes())),
         Answer::Chat => parts.add(b"chat"),
         Answer::Text => parts.add(b"text"),
+        Answer::Pair { chosen, rejected } => {
+            parts.add(b"pair").add(chosen.as_bytes()).add(rejected.as_bytes())
+        }
+        Answer::Judged { answer, good } => {
+            parts.add(b"judged").add(answer.as_bytes()).add(&[u8::from(*good)])
+        }
     }
     .finish()
 }

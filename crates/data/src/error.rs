@@ -200,8 +200,8 @@ pub enum DataError {
     },
     /// Pairs of better and worse answers, which are not examples to imitate.
     #[error(
-        "{file}: column \"{column}\" marks preference data; supervised training would imitate the worse answers too. \
-         Take the good answers alone: {{ path = ..., kind = \"prompt_completion\", user = \"...\", answer = \"...\" }}"
+        "{file}: column \"{column}\" marks preference data; this method would imitate the worse answers too. Learn from \
+         them with train.method = \"dpo\", \"orpo\", \"simpo\" (pairs) or \"kto\" (marks), or take the good answers alone: {{ path = ..., kind = \"prompt_completion\", user = \"...\", answer = \"...\" }}"
     )]
     Preference {
         /// The file as it is named in ids.

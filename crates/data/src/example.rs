@@ -23,6 +23,20 @@ pub enum Answer {
     Chat,
     /// Plain text, trained on from end to end.
     Text,
+    /// Two answers of which one is better.
+    Pair {
+        /// The better one.
+        chosen: String,
+        /// The other.
+        rejected: String,
+    },
+    /// One answer, marked good or bad.
+    Judged {
+        /// The answer.
+        answer: String,
+        /// Whether it is good.
+        good: bool,
+    },
 }
 
 /// The role of the one message that carries a plain document.
@@ -47,7 +61,7 @@ pub struct Example {
 }
 
 impl Example {
-    /// The right answer as the model should write it; `None` for plain text and for a chat that ends with the user.
+    /// The right answer as the model should write it (of an answer that was judged, the answer, good or bad); `None` for plain text and for a chat that ends with the user.
     pub fn expected(&self) -> Option<&str> {
         match &self.answer {
             Answer::Label(label) => Some(label),
@@ -56,8 +70,18 @@ impl Example {
             Answer::Chat => {
                 self.messages.last().filter(|turn| turn.role == "assistant").map(|turn| turn.content.as_str())
             }
+            Answer::Pair { chosen, .. } => Some(chosen),
+            Answer::Judged { answer, .. } => Some(answer),
             Answer::Text => None,
         }
+    }
+
+    /// The conversation with the worse answer of a pair as the last assistant turn.
+    pub fn with_rejected(&self) -> Option<Vec<Message>> {
+        let Answer::Pair { rejected, .. } = &self.answer else { return None };
+        let mut messages = self.messages.clone();
+        messages.push(Message::new("assistant", rejected.as_str()));
+        Some(messages)
     }
 
     /// The conversation to train on: with the right answer as the last assistant turn. Chats and plain text are
@@ -95,6 +119,8 @@ impl Example {
     pub fn stratum(&self) -> &str {
         match &self.answer {
             Answer::Label(_) | Answer::Choice { .. } => self.expected().unwrap_or_default(),
+            Answer::Judged { good: true, .. } => "good",
+            Answer::Judged { good: false, .. } => "bad",
             _ => "",
         }
     }

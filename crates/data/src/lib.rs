@@ -34,6 +34,7 @@ mod overlap;
 mod parts;
 mod pieces;
 mod plan;
+mod preference;
 mod prefix_tree;
 mod prefixes;
 mod rng;
@@ -76,6 +77,6 @@ pub use sample::{HoldOutBy, HoldOutSize, NOT_SAMPLED, hold_out, keep_sample, str
 pub use schema::SchemaFound;
 pub use template::{ChoiceStyle, PromptTemplate};
 pub use tokens::{
-    LengthPolicy, NO_TRAINED_TOKENS, OverLong, TOO_LONG, TokenError, TokenExample, fit_lengths,
+    LengthPolicy, NO_TRAINED_TOKENS, OverLong, TOO_LONG, TokenError, TokenExample, fit_groups, fit_lengths,
 };
 pub use why::Why;

@@ -55,6 +55,9 @@ pub struct LoadOptions {
     pub limits: ReadLimits,
     /// How many ids the ledger keeps for each reason and source.
     pub examples_per_reason: usize,
+    /// Whether rows may hold worse answers too (pairs, judged answers). In training only where a preference is learnt: any
+    /// other method would imitate them. Exams may always.
+    pub preference: bool,
 }
 
 impl Default for LoadOptions {
@@ -68,6 +71,7 @@ impl Default for LoadOptions {
             clean: CleanOptions::default(),
             limits: ReadLimits::default(),
             examples_per_reason: 10,
+            preference: false,
         }
     }
 }
@@ -126,7 +130,8 @@ pub fn load_exam(
     options: &LoadOptions,
     labels: Option<&LabelSet>,
 ) -> Result<Loaded, DataError> {
-    load(sources, options, labels, options.drop_duplicates.unwrap_or(false), true)
+    let options = LoadOptions { preference: true, ..options.clone() };
+    load(sources, &options, labels, options.drop_duplicates.unwrap_or(false), true)
 }
 
 fn load(
@@ -243,6 +248,9 @@ impl Loader<'_> {
             return Ok(SourceFound { file: file.to_string(), spec: 0, found, schema: None, notes });
         }
         let mut schema = find_schema(file, &sample, spec.mapping.as_ref())?;
+        if let (false, Some(column)) = (self.options.preference, schema.mapping.worse()) {
+            return Err(DataError::Preference { file: file.to_string(), column: column.to_string() });
+        }
         let templated =
             !matches!(schema.kind, SchemaKind::Messages | SchemaKind::Sharegpt | SchemaKind::Text);
         if let Some(template) = self.user_template.as_ref().filter(|_| templated) {
@@ -348,6 +356,8 @@ impl Loader<'_> {
             None => {
                 self.questions.insert(asked, (answered, self.examples.len()));
             }
+            // two pairs after one prompt are no contradiction
+            Some(_) if matches!(draft.answer, Answer::Pair { .. } | Answer::Judged { .. }) => {}
             Some((first, at)) if *first != answered => {
                 self.conflicts.count += 1;
                 if self.conflicts.examples.len() < self.options.examples_per_reason

@@ -24,6 +24,10 @@ pub enum SchemaKind {
     Choice,
     /// Plain text.
     Text,
+    /// A prompt, a better answer and a worse one.
+    Preference,
+    /// A prompt and an answer that is marked good or bad.
+    Judged,
 }
 
 impl fmt::Display for SchemaKind {
@@ -37,6 +41,8 @@ impl fmt::Display for SchemaKind {
             SchemaKind::Label => "label",
             SchemaKind::Choice => "choice",
             SchemaKind::Text => "text",
+            SchemaKind::Preference => "preference",
+            SchemaKind::Judged => "judged",
         })
     }
 }
@@ -78,6 +84,11 @@ impl From<&str> for Fields {
 /// | `label` | `user`, `label` | `context`, `system` |
 /// | `choice` | `user`, `options`, `answer` | `context`, `system` |
 /// | `text` | `text` | |
+/// | `preference` | `answer`, `rejected` | `user`, `context`, `system` |
+/// | `judged` | `user`, `good` | `answer`, `context`, `system` |
+///
+/// `user` of the last two may be a list of turns. Without `user`, both answers of a `preference` are whole conversations that
+/// part at their last turn; without `answer`, the last turn of a `judged` conversation is what is judged.
 ///
 /// Every kind may have `group`: rows with the same value are never parted between training and hold-out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +126,12 @@ pub struct Mapping {
     /// Plain text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// The worse answer, beside the better one in `answer`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<String>,
+    /// Whether the answer is good: true or false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub good: Option<String>,
     /// What keeps rows together when data are split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
@@ -173,6 +190,8 @@ impl Mapping {
             messages: None,
             system: None,
             text: None,
+            rejected: None,
+            good: None,
             group: None,
             tools: None,
             tags: None,
@@ -196,10 +215,17 @@ impl Mapping {
             ("messages", one(&self.messages)),
             ("system", one(&self.system)),
             ("text", one(&self.text)),
+            ("rejected", one(&self.rejected)),
+            ("good", one(&self.good)),
             ("group", one(&self.group)),
             ("tools", one(&self.tools)),
         ];
         parts.into_iter().filter_map(|(part, names)| Some((part, names?))).collect()
+    }
+
+    /// The column that marks preference data.
+    pub(crate) fn worse(&self) -> Option<&str> {
+        self.rejected.as_deref().or(self.good.as_deref())
     }
 
     /// As it is written in a recipe, where `user` is what the model reads (also a list of turns, or plain text) and
@@ -227,6 +253,8 @@ impl Mapping {
             SchemaKind::Label => (&["user", "label"], &["context", "system"]),
             SchemaKind::Choice => (&["user", "options", "answer"], &["context", "system"]),
             SchemaKind::Text => (&["text"], &[]),
+            SchemaKind::Preference => (&["answer", "rejected"], &["user", "context", "system"]),
+            SchemaKind::Judged => (&["user", "good"], &["answer", "context", "system"]),
         };
         let parts = self.parts();
         if let Some(missing) = needs.iter().find(|need| !parts.iter().any(|(part, _)| part == *need)) {

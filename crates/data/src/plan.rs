@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::prefix_tree::PrefixTree;
 use crate::prefixes::{Prefixes, worth_sharing};
 use crate::rng::stream;
 use crate::tokens::TokenExample;
@@ -72,6 +73,9 @@ pub struct BatchPlan {
     lengths: Vec<usize>,
     prefixes: Prefixes,
     config: PlanConfig,
+    /// consecutive examples that are never parted, and the tokens that each such group computes; empty: each example
+    /// is its own
+    groups: (usize, Vec<usize>),
 }
 
 /// Equal sequences of a step.
@@ -100,6 +104,32 @@ impl BatchPlan {
         Ok(BatchPlan { prefixes: Prefixes::new(&sequences), ..BatchPlan::apart(lengths, config)? })
     }
 
+    /// A plan in which each `group` consecutive examples (a pair of answers) stay together: a step learns from `batch`
+    /// groups, and a group stands in one pack. With `sharing`, what the examples of a group begin with alike counts once.
+    ///
+    /// # Errors
+    /// As [`BatchPlan::new`]; a group that no pack holds.
+    pub fn grouped(
+        examples: &[TokenExample],
+        group: usize,
+        sharing: bool,
+        config: PlanConfig,
+    ) -> Result<Self, PlanError> {
+        if group <= 1 {
+            return match sharing {
+                true => BatchPlan::new(examples, config),
+                false => BatchPlan::apart(examples.iter().map(|e| e.tokens.len()).collect(), config),
+            };
+        }
+        let sizes: Vec<usize> = examples
+            .chunks(group)
+            .map(|group| PrefixTree::new(&group.iter().collect::<Vec<_>>(), sharing).rows())
+            .collect();
+        let checked = BatchPlan::apart(sizes, config)?;
+        let lengths = examples.iter().map(|e| e.tokens.len()).collect();
+        Ok(BatchPlan { groups: (group, checked.lengths), lengths, ..checked })
+    }
+
     /// A plan for examples of these lengths in tokens that share nothing. Its steps have the same examples.
     ///
     /// # Errors
@@ -116,13 +146,13 @@ impl BatchPlan {
             Some((index, &tokens)) => {
                 Err(PlanError::TooLong { index, tokens, pack_tokens: config.pack_tokens })
             }
-            None => Ok(BatchPlan { lengths, prefixes: Prefixes::apart(), config }),
+            None => Ok(BatchPlan { lengths, prefixes: Prefixes::apart(), config, groups: (1, Vec::new()) }),
         }
     }
 
     /// Optimiser steps of one epoch.
     pub fn steps_per_epoch(&self) -> u64 {
-        self.lengths.len().div_ceil(self.config.batch) as u64
+        self.units_of_all().div_ceil(self.config.batch) as u64
     }
 
     /// Optimiser steps of the run.
@@ -141,8 +171,13 @@ impl BatchPlan {
         Steps { plan: self, next: first, epoch: None, order: Vec::new() }
     }
 
+    /// Examples, or groups of them.
+    fn units_of_all(&self) -> usize {
+        if self.groups.1.is_empty() { self.lengths.len() } else { self.groups.1.len() }
+    }
+
     fn order(&self, epoch: u64) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.lengths.len()).collect();
+        let mut order: Vec<usize> = (0..self.units_of_all()).collect();
         stream(self.config.seed, "epoch", epoch).shuffle(&mut order);
         order
     }
@@ -150,6 +185,9 @@ impl BatchPlan {
     /// Each tree of shared beginnings is cut where that repeats least, into runs that fit; then first fit, largest
     /// run first: close to the fewest packs, and the same ones every time.
     fn pack(&self, examples: &[usize]) -> Vec<Vec<usize>> {
+        if !self.groups.1.is_empty() {
+            return self.pack_groups(examples);
+        }
         let units = self.units(examples);
         let mut runs: Vec<Run<'_>> = Vec::new();
         for tree in units.chunk_by(|_, next| next.shared > 0) {
@@ -165,6 +203,25 @@ impl BatchPlan {
             }
             packs[at].0 += run.tokens;
             packs[at].1.extend(run.units.iter().flat_map(|unit| &unit.examples));
+        }
+        packs.into_iter().map(|(_, pack)| pack).collect()
+    }
+
+    /// First fit, largest group first.
+    fn pack_groups(&self, groups: &[usize]) -> Vec<Vec<usize>> {
+        let (each, sizes) = &self.groups;
+        let size = |at: usize| sizes.get(at).copied().unwrap_or(0);
+        let mut sorted = groups.to_vec();
+        sorted.sort_by_key(|&at| std::cmp::Reverse(size(at)));
+        let mut packs: Vec<(usize, Vec<usize>)> = Vec::new();
+        for at in sorted {
+            let fits = packs.iter().position(|(used, _)| used + size(at) <= self.config.pack_tokens);
+            let to = fits.unwrap_or(packs.len());
+            if to == packs.len() {
+                packs.push((0, Vec::new()));
+            }
+            packs[to].0 += size(at);
+            packs[to].1.extend((at * each..(at + 1) * each).filter(|&i| i < self.lengths.len()));
         }
         packs.into_iter().map(|(_, pack)| pack).collect()
     }
@@ -366,6 +423,41 @@ mod tests {
                 assert_eq!(computed, once, "one pack holds a step");
             }
         }
+    }
+
+    #[test]
+    fn pairs_stay_together_and_their_prompt_counts_once() {
+        let pair = |n: u32| {
+            let one = |last: u32| {
+                let tokens: Vec<u32> = (0..20 + n % 5).chain([500 + n, 600 + last]).collect();
+                TokenExample { id: n.to_string(), source: 0, trained: vec![true; tokens.len()], tokens }
+            };
+            [one(1), one(2)]
+        };
+        let examples: Vec<TokenExample> = (0..23).flat_map(pair).collect();
+        let config = PlanConfig { epochs: 2, batch: 5, pack_tokens: 60, seed: 3 };
+        let plan = BatchPlan::grouped(&examples, 2, true, config).unwrap();
+        assert_eq!((plan.steps_per_epoch(), plan.total_steps()), (5, 10));
+        let mut seen = Vec::new();
+        for (number, step) in plan.steps(0).enumerate().take(5) {
+            assert_eq!(plan.step(number as u64).as_ref(), Some(&step));
+            for pack in &step.packs {
+                for pair in pack.chunks(2) {
+                    assert!(pair[0] % 2 == 0 && pair[1] == pair[0] + 1, "{pack:?}");
+                }
+                let pack: Vec<&TokenExample> = pack.iter().map(|&at| &examples[at]).collect();
+                assert!(PrefixTree::new(&pack, true).rows() <= 60);
+            }
+            seen.extend(step.examples());
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, (0..46).collect::<Vec<_>>());
+        // a pair that no pack holds, though each of its sequences would fit
+        let small = PlanConfig { pack_tokens: 25, ..config };
+        let error = BatchPlan::grouped(&examples, 2, true, small).unwrap_err();
+        assert!(matches!(error, PlanError::TooLong { tokens: 26, .. }), "{error}");
+        assert!(BatchPlan::grouped(&examples, 2, false, PlanConfig { pack_tokens: 40, ..config }).is_err());
+        assert_eq!(BatchPlan::grouped(&examples, 1, true, config).unwrap().steps_per_epoch(), 10);
     }
 
     #[test]

@@ -107,7 +107,9 @@ const CONTEXT: &[&str] = &["context", "passage", "contexts", "body", "上下文"
 const SYSTEM: &[&str] = &["system", "system_prompt"];
 const INPUT: &[&str] = &["input", "输入"];
 const HISTORY: &[&str] = &["history"];
-const PREFERENCE: &[&str] = &["chosen", "rejected", "kto_tag", "rejected_response"];
+const CHOSEN: &[&str] = &["chosen", "chosen_response", "better"];
+const REJECTED: &[&str] = &["rejected", "rejected_response", "worse"];
+const JUDGED: &[&str] = &["kto_tag", "label", "desirable"];
 
 /// Whether a header cell is a name that schemas are found by.
 pub(crate) fn is_known_column(name: &str) -> bool {
@@ -128,7 +130,9 @@ pub(crate) fn is_known_column(name: &str) -> bool {
         SYSTEM,
         INPUT,
         HISTORY,
-        PREFERENCE,
+        CHOSEN,
+        REJECTED,
+        JUDGED,
     ]
     .iter()
     .any(|names| names.contains(&name.as_str()))
@@ -326,8 +330,8 @@ fn check_given(file: &str, mapping: &Mapping, columns: &Columns) -> Result<(), D
 }
 
 fn look(file: &str, columns: &Columns) -> Result<(Mapping, Why), DataError> {
-    if let Some(column) = columns.pick(PREFERENCE, |_| true) {
-        return Err(DataError::Preference { file: file.to_string(), column: column.name.clone() });
+    if let Some(found) = preference(columns).or_else(|| judged(columns)) {
+        return Ok(found);
     }
     if let Some(found) = conversation(file, columns)? {
         return Ok(found);
@@ -373,6 +377,50 @@ fn conversation(file: &str, columns: &Columns) -> Result<Option<(Mapping, Why)>,
         return Ok(Some((mapping, why)));
     }
     Ok(None)
+}
+
+/// A better and a worse answer, after a prompt or each at the end of a whole conversation.
+fn preference(columns: &Columns) -> Option<(Mapping, Why)> {
+    let rejected = columns.pick(REJECTED, |_| true)?;
+    // some sets call the better answer `response` beside a `rejected_response`
+    let chosen = columns.pick(CHOSEN, |_| true).or_else(|| columns.pick(COMPLETION, |_| true))?;
+    let mut mapping = Mapping::new(SchemaKind::Preference);
+    mapping.answer = Some(chosen.name.clone());
+    mapping.rejected = Some(rejected.name.clone());
+    let prompt = [PROMPT, MESSAGES, INSTRUCTION, QUESTION, INPUT]
+        .iter()
+        .find_map(|names| columns.pick(names, |c| c.objects == 0))
+        .map(|c| c.name.clone());
+    mapping.user = prompt.clone();
+    mapping.system = columns.optional(SYSTEM, Column::may_be_scalar);
+    let why = Why::Preference { prompt, chosen: chosen.name.clone(), rejected: rejected.name.clone() };
+    Some((mapping, why))
+}
+
+/// An answer with a column that says nothing but true and false.
+fn judged(columns: &Columns) -> Option<(Mapping, Why)> {
+    let good = columns.pick(JUDGED, |c| c.bools > 0 && c.bools == c.filled)?;
+    let mut mapping = Mapping::new(SchemaKind::Judged);
+    mapping.good = Some(good.name.clone());
+    mapping.system = columns.optional(SYSTEM, Column::may_be_scalar);
+    let turns =
+        columns.pick(MESSAGES, |c| c.has_inner(["role", "content"]) || c.has_inner(["from", "value"]));
+    let prompt = || [PROMPT, INSTRUCTION].iter().find_map(|names| columns.pick(names, |c| c.objects == 0));
+    let completion = || columns.pick(COMPLETION, |c| c.filled > 0);
+    let answer = match (turns, prompt(), completion()) {
+        (Some(turns), ..) => {
+            mapping.user = Some(turns.name.clone());
+            turns
+        }
+        (None, Some(prompt), Some(completion)) => {
+            mapping.user = Some(prompt.name.clone());
+            mapping.answer = Some(completion.name.clone());
+            completion
+        }
+        _ => return None,
+    };
+    let why = Why::Judged { answer: answer.name.clone(), good: good.name.clone() };
+    Some((mapping, why))
 }
 
 fn choice(columns: &Columns) -> Option<(Mapping, Why)> {

@@ -124,58 +124,62 @@ pub fn fit_lengths(
     policy: LengthPolicy,
     ledger: &mut Ledger,
 ) -> Result<Vec<TokenExample>, TokenError> {
-    let rows = examples.len();
+    fit_groups(examples.into_iter().map(|e| [e]).collect(), policy, ledger)
+}
+
+/// The same for rows of several sequences (a pair of answers): what happens to one of them happens to its row, which the
+/// ledger counts once. The sequences follow each other in the result.
+pub fn fit_groups<const N: usize>(
+    rows: Vec<[TokenExample; N]>,
+    policy: LengthPolicy,
+    ledger: &mut Ledger,
+) -> Result<Vec<TokenExample>, TokenError> {
+    let count = rows.len();
     let (mut long, mut stuck, mut untrained) = (Vec::new(), Vec::new(), Vec::new());
     let mut longest = 0;
-    let mut kept = Vec::with_capacity(rows);
+    let mut kept = Vec::with_capacity(N * count);
     let mut moves: Vec<(usize, Fate, String)> = Vec::new();
-    for mut example in examples {
-        let (tokens, flags) = (example.tokens.len(), example.trained.len());
-        if tokens != flags {
-            return Err(TokenError::Mask { id: example.id, tokens, flags });
+    for mut row in rows {
+        let Some((id, source)) = row.first().map(|e| (e.id.clone(), e.source)) else { continue };
+        if let Some(e) = row.iter().find(|e| e.tokens.len() != e.trained.len()) {
+            return Err(TokenError::Mask { id, tokens: e.tokens.len(), flags: e.trained.len() });
         }
-        if example.trained_tokens() == 0 {
-            moves.push((example.source, Fate::Dropped(NO_TRAINED_TOKENS.into()), example.id.clone()));
-            untrained.push(example.id);
+        if row.iter().any(|e| e.trained_tokens() == 0) {
+            moves.push((source, Fate::Dropped(NO_TRAINED_TOKENS.into()), id.clone()));
+            untrained.push(id);
             continue;
         }
+        let tokens = row.iter().map(|e| e.tokens.len()).max().unwrap_or(0);
         if tokens > policy.max_tokens {
             longest = longest.max(tokens);
-            long.push(example.id.clone());
+            long.push(id.clone());
             if policy.over_long != OverLong::Cut {
-                moves.push((example.source, Fate::Dropped(TOO_LONG.into()), example.id));
+                moves.push((source, Fate::Dropped(TOO_LONG.into()), id));
                 continue;
             }
-            example.tokens.truncate(policy.max_tokens);
-            example.trained.truncate(policy.max_tokens);
-            if example.trained_tokens() == 0 {
-                stuck.push(example.id);
+            for example in &mut row {
+                example.tokens.truncate(policy.max_tokens);
+                example.trained.truncate(policy.max_tokens);
+            }
+            if row.iter().any(|e| e.trained_tokens() == 0) {
+                stuck.push(id);
                 continue;
             }
-            moves.push((example.source, Fate::Cut, example.id.clone()));
+            moves.push((source, Fate::Cut, id));
         }
-        kept.push(example);
+        kept.extend(row);
     }
-    let max_tokens = policy.max_tokens;
+    let (rows, max_tokens) = (count, policy.max_tokens);
     if !untrained.is_empty() && !policy.allow_untrained {
         return Err(TokenError::Untrained { count: untrained.len(), rows, ids: first_ids(&untrained) });
     }
     if !stuck.is_empty() {
-        return Err(TokenError::PromptTooLong {
-            count: stuck.len(),
-            rows,
-            max_tokens,
-            ids: first_ids(&stuck),
-        });
+        let ids = first_ids(&stuck);
+        return Err(TokenError::PromptTooLong { count: stuck.len(), rows, max_tokens, ids });
     }
     if !long.is_empty() && policy.over_long == OverLong::Error {
-        return Err(TokenError::TooLong {
-            count: long.len(),
-            rows,
-            max_tokens,
-            longest,
-            ids: first_ids(&long),
-        });
+        let ids = first_ids(&long);
+        return Err(TokenError::TooLong { count: long.len(), rows, max_tokens, longest, ids });
     }
     for (source, fate, id) in moves {
         // False only for rows that this ledger never counted: then there is nothing to move.
@@ -232,6 +236,42 @@ mod tests {
         let kept = fit_lengths(examples, policy(OverLong::Cut), &mut ledger).unwrap();
         assert_eq!((kept[1].tokens.len(), kept[1].trained_tokens()), (10, 2));
         assert_eq!((ledger.sources[0].used, ledger.sources[0].cut), (2, 1));
+        assert!(ledger.adds_up());
+    }
+
+    #[test]
+    fn a_pair_is_dropped_or_cut_as_one_row() {
+        // chosen and rejected of three rows; the second row's rejected answer is too long
+        let shapes = [(4, 4), (4, 5), (4, 4), (4, 9), (4, 2), (4, 3)];
+        let pairs = || {
+            let (examples, _) = rows(&shapes);
+            let mut ledger = Ledger::new(["t.csv"], 3);
+            let mut examples = examples.into_iter();
+            let mut pairs = Vec::new();
+            while let (Some(mut a), Some(mut b)) = (examples.next(), examples.next()) {
+                let id = format!("t.csv:{}", pairs.len() + 1);
+                ledger.count(0, &Fate::Used, &id);
+                (a.id, b.id) = (id.clone(), id);
+                pairs.push([a, b]);
+            }
+            (pairs, ledger)
+        };
+        let (all, mut ledger) = pairs();
+        let error = fit_groups(all, policy(OverLong::Error), &mut ledger).unwrap_err();
+        assert!(
+            matches!(&error, TokenError::TooLong { count: 1, rows: 3, longest: 13, ids, .. } if ids == "t.csv:2")
+        );
+        let (all, mut ledger) = pairs();
+        let kept = fit_groups(all, policy(OverLong::Drop), &mut ledger).unwrap();
+        assert_eq!(
+            kept.iter().map(|e| e.id.as_str()).collect::<Vec<_>>(),
+            ["t.csv:1", "t.csv:1", "t.csv:3", "t.csv:3"]
+        );
+        assert_eq!((ledger.sources[0].used, ledger.sources[0].dropped[TOO_LONG]), (2, 1));
+        assert!(ledger.adds_up());
+        let (all, mut ledger) = pairs();
+        let kept = fit_groups(all, policy(OverLong::Cut), &mut ledger).unwrap();
+        assert_eq!((kept.len(), kept[3].tokens.len(), ledger.sources[0].cut), (6, 10, 1));
         assert!(ledger.adds_up());
     }
 

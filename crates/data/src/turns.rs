@@ -61,7 +61,7 @@ pub(crate) fn read(
 }
 
 /// The role in OpenAI's words.
-fn standard_role(role: &str) -> Option<&'static str> {
+pub(crate) fn standard_role(role: &str) -> Option<&'static str> {
     Some(match role.trim().to_ascii_lowercase().as_str() {
         "system" | "developer" => "system",
         "user" | "human" => "user",
@@ -72,7 +72,7 @@ fn standard_role(role: &str) -> Option<&'static str> {
 }
 
 /// A text, or a list of text parts. The error ends a sentence that begins with the name of the field.
-fn content(value: Option<&Value>) -> Result<String, &'static str> {
+pub(crate) fn content(value: Option<&Value>) -> Result<String, &'static str> {
     match value {
         None | Some(Value::Null) => Err("is missing"),
         Some(Value::String(text)) => Ok(text.clone()),

@@ -66,6 +66,22 @@ pub enum Why {
         /// Their formats.
         formats: Vec<String>,
     },
+    /// A better answer and a worse one.
+    Preference {
+        /// The column of the prompt; `None`: both answers are whole conversations.
+        prompt: Option<String>,
+        /// The column of the better answer.
+        chosen: String,
+        /// The column of the worse answer.
+        rejected: String,
+    },
+    /// An answer that is marked good or bad.
+    Judged {
+        /// The column of the answer, or of the conversation that ends with it.
+        answer: String,
+        /// The column of the mark.
+        good: String,
+    },
     /// Two columns without names, told apart by their values.
     Nameless {
         /// The column with few values.
@@ -111,6 +127,16 @@ impl fmt::Display for Why {
             Why::Documents { count, formats } => {
                 let s = if *count == 1 { "" } else { "s" };
                 write!(f, "{count} document{s} ({}) to learn the text of", formats.join(", "))
+            }
+            Why::Preference { prompt: Some(prompt), chosen, rejected } => {
+                write!(f, "\"{chosen}\" is the better and \"{rejected}\" the worse answer to \"{prompt}\"")
+            }
+            Why::Preference { prompt: None, chosen, rejected } => write!(
+                f,
+                "\"{chosen}\" and \"{rejected}\" are two conversations that part at their last answer, the first the better"
+            ),
+            Why::Judged { answer, good } => {
+                write!(f, "\"{good}\" says true or false of the answer in \"{answer}\"")
             }
             Why::Nameless { category, categories, rows, text, texts } => write!(
                 f,

@@ -4,7 +4,8 @@ mod common;
 
 use common::real;
 use nurture_data::{
-    DataError, LabelForm, LoadOptions, Loaded, SchemaKind, SourceSpec, load_exam, load_training, overlap,
+    Answer, DataError, LabelForm, LoadOptions, Loaded, OnBadRow, SchemaKind, SourceSpec, load_exam,
+    load_training, overlap,
 };
 
 fn train(path: &str) -> Option<Loaded> {
@@ -59,9 +60,24 @@ fn every_shape_is_found() {
 }
 
 #[test]
-fn preference_data_is_refused() {
-    for path in ["pref-dpo-demo/dpo_en_demo.jsonl", "pref-kto-demo/kto_en_demo.jsonl"] {
+fn preference_data_is_read_where_it_is_asked_for_and_else_refused() {
+    for (path, rows) in [
+        ("pref-dpo-demo/dpo_en_demo.jsonl", 270),
+        ("pref-dpo-demo/dpo_zh_demo.jsonl", 266),
+        ("pref-kto-demo/kto_en_demo.jsonl", 270),
+    ] {
         let Some(found) = real(path) else { continue };
+        let options = LoadOptions { preference: true, on_bad_row: OnBadRow::Drop, ..LoadOptions::default() };
+        let loaded = load_training(&[SourceSpec::new(&found)], &options).unwrap();
+        assert!(loaded.ledger.adds_up());
+        assert_eq!(loaded.ledger.total().rows, rows, "{path}");
+        let kept = loaded.examples.len();
+        println!("{path}: {kept} of {rows}: {:?}", loaded.ledger.total().dropped);
+        assert!(kept as u64 >= rows * 9 / 10, "{path}: {kept}");
+        for e in &loaded.examples {
+            assert!(matches!(e.answer, Answer::Pair { .. } | Answer::Judged { .. }), "{path}");
+            assert!(e.messages.last().is_some_and(|m| m.role == "user"), "{}", e.id);
+        }
         let error = load_training(&[SourceSpec::new(found)], &LoadOptions::default()).err();
         assert!(matches!(error, Some(DataError::Preference { .. })), "{path}: {error:?}");
     }

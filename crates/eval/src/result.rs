@@ -60,6 +60,8 @@ pub enum ExamKind {
     Choice,
     /// Free text, compared by the exam's [`Scorer`].
     Free,
+    /// Nothing is written: the better of the item's two answers must be the likelier one per token.
+    Preference,
 }
 
 /// What an exam is, before anybody sits it.
@@ -103,6 +105,10 @@ pub struct ItemResult {
     /// product of its tokens' probabilities among those that an answer could go on with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probability: Option<f64>,
+    /// Preferences: log-probability of the better answer less that of the worse one, nats: of the whole answers, and per
+    /// token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub margins: Option<[f64; 2]>,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
     /// Tokens of the answer.
@@ -331,6 +337,7 @@ pub(crate) mod tests {
             score: f64::from(gold == answer),
             logprob: Some(-0.5),
             probability: None,
+            margins: None,
             prompt_tokens: 20,
             answer_tokens: 3,
             cut: false,

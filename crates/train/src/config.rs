@@ -3,6 +3,7 @@
 use crate::divergence::Divergence;
 use crate::error::TrainError;
 use crate::keep::Keep;
+use crate::preference::{Preference, PreferenceMethod};
 use crate::reinforce::Reinforce;
 use crate::schedule::Schedule;
 use serde::{Deserialize, Serialize};
@@ -123,6 +124,9 @@ pub struct TrainConfig {
     /// examples themselves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reinforce: Option<Reinforce>,
+    /// What is preferred, where answers are compared rather than imitated. `batch` then counts pairs, where there are pairs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preference: Option<Preference>,
 }
 
 impl Default for TrainConfig {
@@ -153,6 +157,7 @@ impl Default for TrainConfig {
             divergence: Divergence::default(),
             keep: Keep::default(),
             reinforce: None,
+            preference: None,
         }
     }
 }
@@ -163,9 +168,14 @@ impl TrainConfig {
         self.sharing && self.neftune == 0.0
     }
 
+    /// Examples that are never parted: two where answers come in pairs.
+    pub fn group(&self) -> usize {
+        self.preference.map_or(1, |p| p.group())
+    }
+
     /// Optimiser steps for so many examples.
     pub fn total_steps(&self, examples: usize) -> u64 {
-        let per_epoch = examples.div_ceil(self.batch.max(1)).max(1);
+        let per_epoch = (examples / self.group()).div_ceil(self.batch.max(1)).max(1);
         match self.length {
             RunLength::Steps(steps) => steps,
             RunLength::Epochs(epochs) => ((epochs * per_epoch as f64).round() as u64).max(1),
@@ -225,6 +235,22 @@ impl TrainConfig {
         }
         if let Some(how) = &self.reinforce {
             how.check()?;
+        }
+        if let Some(p) = &self.preference {
+            if let Some((key, problem)) = p.problem() {
+                return refuse(key, problem);
+            }
+            if p.method == PreferenceMethod::Kto && self.batch < 2 {
+                return refuse("batch", "1: kto compares the answers of a step with each other".into());
+            }
+            if self.label_smoothing > 0.0 || self.z_loss > 0.0 {
+                let problem = "a preference has no next token to soften; see preference.label_smoothing";
+                let key = if self.label_smoothing > 0.0 { "label_smoothing" } else { "z_loss" };
+                return refuse(key, problem.into());
+            }
+            if self.neftune > 0.0 {
+                return refuse("neftune", "noise would part an answer from its reference".into());
+            }
         }
         range("divergence.rise", self.divergence.rise, 0.0, f64::MAX)
     }

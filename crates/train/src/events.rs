@@ -72,6 +72,11 @@ fn scalars(m: &StepMetrics) -> Vec<u8> {
     let tags = [
         ("loss", Some(m.loss)),
         ("keep/divergence", m.keep),
+        ("rewards/chosen", m.preferred.map(|r| r.chosen)),
+        ("rewards/rejected", m.preferred.map(|r| r.rejected)),
+        ("rewards/margins", m.preferred.map(|r| r.margins)),
+        ("rewards/accuracies", m.preferred.map(|r| r.accuracies)),
+        ("rewards/kl", m.preferred.and_then(|r| r.kl)),
         ("rate", Some(m.rate)),
         ("grad_norm", Some(m.grad_norm)),
         ("tokens_per_second", Some(m.tok_s)),

@@ -47,6 +47,17 @@ pub(crate) fn check(c: &Config, config: &TrainConfig, lessons: &Lessons) -> Resu
             return Err(TrainError::Untrained { id: id() });
         }
     }
+    if let Some(p) = &config.preference {
+        let (count, marks) = (examples.len(), lessons.judged.len());
+        let problem = match p.pairs() {
+            true if !count.is_multiple_of(2) => Some(format!("{count} examples: pairs are two each")),
+            false if marks != count => Some(format!("{count} answers with {marks} marks of good or bad")),
+            _ => None,
+        };
+        if let Some(problem) = problem {
+            return Err(TrainError::Setting { key: "preference", problem });
+        }
+    }
     if config.keep.is_on() && lessons.keep.is_empty() {
         return Err(TrainError::NoKeepText);
     }
@@ -68,7 +79,7 @@ pub(crate) fn check(c: &Config, config: &TrainConfig, lessons: &Lessons) -> Resu
 
 /// The plan of a run over these examples.
 pub(crate) fn plan(config: &TrainConfig, examples: &[TokenExample]) -> Result<BatchPlan, PlanError> {
-    let per_epoch = examples.len().div_ceil(config.batch.max(1)).max(1) as u64;
+    let per_epoch = (examples.len() / config.group()).div_ceil(config.batch.max(1)).max(1) as u64;
     let epochs = config.total_steps(examples.len()).div_ceil(per_epoch);
     let plan = PlanConfig {
         epochs: u32::try_from(epochs).unwrap_or(u32::MAX),
@@ -76,8 +87,5 @@ pub(crate) fn plan(config: &TrainConfig, examples: &[TokenExample]) -> Result<Ba
         pack_tokens: config.micro_tokens,
         seed: config.seed,
     };
-    match config.shares() {
-        true => BatchPlan::new(examples, plan),
-        false => BatchPlan::apart(examples.iter().map(|e| e.tokens.len()).collect(), plan),
-    }
+    BatchPlan::grouped(examples, config.group(), config.shares(), plan)
 }

@@ -61,6 +61,13 @@ impl FlopsPerToken {
         one.frozen * tree.rows() as f64 + segments.sum::<f64>() + one.head * tree.losses.len() as f64
     }
 
+    /// The same without the way back: half of each weight's work, a third of attention's.
+    pub(crate) fn tree_forward(c: &Config, tree: &PrefixTree<'_>) -> f64 {
+        let one = FlopsPerToken::new(c, 1);
+        let weights = one.frozen * tree.rows() as f64 + one.head * tree.losses.len() as f64;
+        weights / 2.0 + (FlopsPerToken::tree(c, tree) - weights) / 3.0
+    }
+
     /// Useful operations of a window of general text on which breadth is kept: the vocabulary projection at each of
     /// its tokens, and the base's beside it (forward alone, half of forward and backward).
     pub(crate) fn kept(c: &Config, tokens: usize) -> f64 {

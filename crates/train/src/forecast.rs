@@ -3,8 +3,9 @@
 use crate::config::TrainConfig;
 use crate::error::TrainError;
 use crate::examples::plan;
-use crate::flops::FlopsPerToken;
+use crate::flops::{FlopsPerToken, useful_flop};
 use crate::keep::windows_of;
+use crate::preference::moved_on;
 use crate::reinforce::{Reinforce, rollout_tokens};
 use crate::subject::Subject;
 use nurture_data::{PrefixTree, TokenExample};
@@ -97,10 +98,17 @@ pub fn forecast(
     let mut shape = TrainingShape { tokens: 0, loss_rows: 0, longest: 0, threads, base_bytes };
     let (mut micro_batches, mut tokens, mut trained_tokens, mut computed_tokens) = (0u64, 0u64, 0u64, 0u64);
     let (mut loss_rows, mut flop) = (0u64, 0f64);
+    let mut referenced = vec![!config.preference.is_some_and(|p| p.referenced()); examples.len()];
     for step in plan.steps(0).take(usize::try_from(steps).unwrap_or(usize::MAX)) {
-        for pack in &step.packs {
-            let pack: Vec<&TokenExample> = pack.iter().filter_map(|&i| examples.get(i)).collect();
+        flop += divergence_flop(c, config, examples, &step.packs);
+        for numbers in &step.packs {
+            let pack: Vec<&TokenExample> = numbers.iter().filter_map(|&i| examples.get(i)).collect();
             let tree = PrefixTree::new(&pack, config.shares());
+            // what the base says of an example is asked once
+            if numbers.iter().any(|&i| !referenced[i]) {
+                flop += FlopsPerToken::tree_forward(c, &tree);
+                numbers.iter().for_each(|&i| referenced[i] = true);
+            }
             shape.tokens = shape.tokens.max(tree.rows());
             shape.loss_rows = shape.loss_rows.max(tree.losses.len());
             loss_rows += tree.losses.len() as u64;
@@ -199,6 +207,38 @@ fn of_practice(
         ceiling: None,
         shape: Some(shape),
     })
+}
+
+/// Operations of KTO's estimate of the divergence in a step: tuned network and base read the moved answers.
+fn divergence_flop(c: &Config, config: &TrainConfig, examples: &[TokenExample], packs: &[Vec<usize>]) -> f64 {
+    if config.preference.is_none_or(|p| p.pairs()) {
+        return 0.0;
+    }
+    let all: Vec<usize> = packs.iter().flatten().copied().collect();
+    let runs = moved_on(examples, &all, config.micro_tokens, c.context);
+    let one = |run: &Vec<TokenExample>| {
+        let run: Vec<&TokenExample> = run.iter().collect();
+        2.0 * FlopsPerToken::tree_forward(c, &PrefixTree::new(&run, config.shares()))
+    };
+    runs.iter().map(one).sum()
+}
+
+/// Useful operations of a step over the examples with these numbers, as [`crate::useful_flop`], with what KTO reads beside
+/// them; what the base says of the examples is known already.
+///
+/// # Errors
+/// Parts to freeze that are not there.
+pub fn preference_flop(
+    c: &Config,
+    subject: &Subject,
+    config: &TrainConfig,
+    examples: &[TokenExample],
+    packs: &[Vec<usize>],
+) -> Result<f64, TrainError> {
+    let given: Vec<Vec<&TokenExample>> =
+        packs.iter().map(|p| p.iter().filter_map(|&i| examples.get(i)).collect()).collect();
+    let packs_of: Vec<&[&TokenExample]> = given.iter().map(Vec::as_slice).collect();
+    Ok(useful_flop(c, subject, &packs_of, config.shares())? + divergence_flop(c, config, examples, packs))
 }
 
 impl Forecast {

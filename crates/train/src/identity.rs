@@ -43,6 +43,9 @@ impl Identity {
             digest.words(&example.tokens, u32::to_le_bytes);
             digest.words(&example.trained, |flag| [u8::from(flag)]);
         }
+        if !lessons.judged.is_empty() {
+            digest.words(&lessons.judged, |flag| [u8::from(flag)]);
+        }
         for window in &lessons.keep {
             digest.words(window, u32::to_le_bytes);
         }

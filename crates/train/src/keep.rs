@@ -30,11 +30,13 @@ pub struct Lessons {
     pub examples: Vec<TokenExample>,
     /// Windows of general text for [`Keep`].
     pub keep: Vec<Vec<u32>>,
+    /// Of each example whether it is a good answer, where answers are judged one by one; else empty.
+    pub judged: Vec<bool>,
 }
 
 impl From<Vec<TokenExample>> for Lessons {
     fn from(examples: Vec<TokenExample>) -> Self {
-        Lessons { examples, keep: Vec::new() }
+        Lessons { examples, ..Lessons::default() }
     }
 }
 

@@ -5,6 +5,7 @@ use crate::deferred::{Found, Objective, by_sequence, fold};
 use crate::error::TrainError;
 use crate::layout::lay_out;
 use crate::optimiser::Memory;
+use crate::preference::Rewards;
 use crate::pupil::Pupil;
 use crate::subject::Subject;
 use nurture_data::{PrefixTree, TokenExample};
@@ -25,6 +26,8 @@ pub struct Update {
     pub keep: Option<f64>,
     /// Norm of all gradients together, before clipping.
     pub grad_norm: f64,
+    /// How the answers were rewarded, of a preference.
+    pub preferred: Option<Rewards>,
     /// Tokens of the sequences.
     pub tokens: u64,
     /// Those of them that carry loss.
@@ -47,6 +50,8 @@ pub struct Learner<'a> {
     model: &'a Decoder,
     /// the base's outputs on windows of general text, made when first needed
     kept: HashMap<usize, Vec<f32>>,
+    /// the base's log-probabilities of examples by their number, made when first needed
+    pub(crate) references: HashMap<usize, f64>,
 }
 
 impl<'a> Learner<'a> {
@@ -99,12 +104,18 @@ impl<'a> Learner<'a> {
             }),
             none: (none.clone(), AdapterGrads::zeros(&none)),
             kept: HashMap::new(),
+            references: HashMap::new(),
         }
     }
 
     /// Puts the average of the weights (`ema`) in the place of the last ones, to be saved. Training cannot go on after it.
     pub(crate) fn settle(&mut self) {
         self.memory.settle(self.cpu, &mut self.pupil);
+    }
+
+    /// Tokens that the base was made for.
+    pub(crate) fn context(&self) -> usize {
+        self.model.config().context
     }
 
     /// The processor.
@@ -303,6 +314,7 @@ impl<'a> Learner<'a> {
         Ok(Update {
             loss: if objective.is_some() { value } else { sum / trained as f64 },
             keep: None,
+            preferred: None,
             grad_norm: 0.0,
             tokens: tokens as u64,
             trained_tokens: trained as u64,

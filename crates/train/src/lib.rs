@@ -25,6 +25,7 @@ mod learner;
 mod metrics;
 mod muon;
 mod optimiser;
+mod preference;
 mod process;
 mod pupil;
 pub mod reinforce;
@@ -41,11 +42,14 @@ pub use divergence::{Divergence, OnDivergence};
 pub use error::{TrainError, Warning};
 pub use events::EVENTS;
 pub use flops::{FlopsPerToken, useful_flop, useful_gflop_per_token};
-pub use forecast::{FORECAST, Forecast, ForecastRow, forecast};
+pub use forecast::{FORECAST, Forecast, ForecastRow, forecast, preference_flop};
 pub use keep::{Keep, Lessons};
 pub use layout::lay_out;
 pub use learner::{Learner, Update};
 pub use metrics::{METRICS, RewardMetrics, StepMetrics, read_metrics};
+pub use preference::{
+    Answer, DpoLoss, PairLoss, Preference, PreferenceMethod, Rewards, judged_loss, pair_loss,
+};
 pub use process::{peak_rss, rss};
 pub use schedule::Schedule;
 pub use subject::Subject;

@@ -2,6 +2,7 @@
 
 use crate::error::TrainError;
 use crate::events::{EventFile, beside};
+use crate::preference::Rewards;
 use nurture_formats::write_atomic;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
@@ -20,11 +21,14 @@ pub struct StepMetrics {
     pub total_steps: u64,
     /// Pass over the examples, from 1.
     pub epoch: u32,
-    /// Mean loss per trained token, nats, before the step's update.
+    /// Mean loss per trained token, nats, before the step's update; of a preference, mean loss of a pair or judged answer.
     pub loss: f64,
     /// Mean divergence from the base on the step's general text, nats, where breadth is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep: Option<f64>,
+    /// How the answers were rewarded before the update, of a preference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preferred: Option<Rewards>,
     /// Learning rate.
     pub rate: f64,
     /// Norm of all gradients together, before clipping.
@@ -160,6 +164,7 @@ mod tests {
             epoch: 1,
             loss: 1.5,
             keep: None,
+            preferred: None,
             rate: 1e-3,
             grad_norm: 2.0,
             tokens: 10,

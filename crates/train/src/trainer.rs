@@ -252,6 +252,9 @@ impl<'a> Trainer<'a> {
             windows_of(self.done, self.config.keep.windows, self.lessons.keep.len(), self.config.seed);
         let keep: Vec<(usize, &[u32])> = windows.iter().map(|&i| (i, &self.lessons.keep[i][..])).collect();
         let (update, rewards) = match (&self.config.reinforce, &mut self.rounds) {
+            (None, _) if self.config.preference.is_some() => {
+                (self.learner.prefer(&self.config, step, rate, &plan.packs, &self.lessons, &keep)?, None)
+            }
             (None, _) => (self.learner.update_keeping(&self.config, step, rate, &packs, &keep)?, None),
             (Some(how), Some(rounds)) => {
                 let prompts: Vec<(usize, &TokenExample)> =
@@ -277,6 +280,7 @@ impl<'a> Trainer<'a> {
             epoch: plan.epoch + 1,
             loss: update.loss,
             keep: update.keep,
+            preferred: update.preferred,
             rate,
             grad_norm: update.grad_norm,
             tokens: update.tokens,

@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 fn lessons() -> Lessons {
     let mut rng = Rng::new(23);
     let keep = (0..11).map(|n| (0..6 + n).map(|_| rng.below(150) as u32).collect()).collect();
-    Lessons { examples: examples(37), keep }
+    Lessons { examples: examples(37), keep, ..Lessons::default() }
 }
 
 fn keeping(strength: f64) -> TrainConfig {

@@ -386,18 +386,27 @@ fn same_lesson(a: &Answer, b: &Answer) -> bool {
     match (a, b) {
         (Answer::Label(a), Answer::Label(b)) => a == b,
         (Answer::Choice { .. }, Answer::Choice { .. }) => a == b,
+        // turned round, a pair has the same words and teaches the opposite
+        (Answer::Pair { .. }, Answer::Pair { .. }) => a == b,
+        (Answer::Judged { good: a, .. }, Answer::Judged { good: b, .. }) => a == b,
         _ => true,
     }
 }
 
 /// All texts of an example but its label.
 fn texts(example: &Example) -> impl Iterator<Item = &str> {
+    let two: [&str; 2] = match &example.answer {
+        Answer::Pair { chosen, rejected } => [chosen, rejected],
+        Answer::Judged { answer, .. } => [answer, ""],
+        _ => [""; 2],
+    };
     let answers: &[String] = match &example.answer {
         Answer::Free(all) => all,
         Answer::Choice { options, .. } => options,
-        Answer::Label(_) | Answer::Chat | Answer::Text => &[],
+        _ => &[],
     };
-    example.messages.iter().map(|m| m.content.as_str()).chain(answers.iter().map(String::as_str))
+    let messages = example.messages.iter().map(|m| m.content.as_str());
+    messages.chain(answers.iter().map(String::as_str)).chain(two.into_iter().filter(|t| !t.is_empty()))
 }
 
 /// Changes all texts of an example but its label. Options stay where two of them would become the same.
@@ -421,6 +430,15 @@ fn change(example: &mut Example, mut with: impl FnMut(&str) -> Option<String>) -
                 *options = new;
             }
         }
+        Answer::Pair { chosen, rejected } => {
+            let (mut better, mut worse) = (chosen.clone(), rejected.clone());
+            one(&mut better);
+            one(&mut worse);
+            if better != worse {
+                (*chosen, *rejected) = (better, worse);
+            }
+        }
+        Answer::Judged { answer, .. } => one(answer),
         Answer::Label(_) | Answer::Chat | Answer::Text => {}
     }
     changed

@@ -143,6 +143,7 @@ impl Examinee<'_> {
                         score: f64::from(u8::from(correct)),
                         logprob: c.logprob,
                         probability: Some(c.probability),
+                        margins: None,
                         prompt_tokens: prompt.len(),
                         answer_tokens: lengths(i)[c.answer],
                         cut: false,

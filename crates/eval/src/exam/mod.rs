@@ -11,6 +11,7 @@
 //! are missing and ends with the same answers.
 
 mod choose;
+mod prefer;
 mod read;
 mod write;
 
@@ -198,6 +199,7 @@ impl Examinee<'_> {
             if go_on || done == all { Ok(()) } else { Err(SitError::Interrupted) }
         };
         match info.kind {
+            ExamKind::Preference => self.prefer(&info, &todo, &prompts, &mut keep)?,
             ExamKind::Free => self.write(&info, &todo, &prompts, paper.max_tokens, &mut keep)?,
             _ => self.choose(&info, &todo, &prompts, paper.labels, &mut keep)?,
         }

@@ -225,6 +225,7 @@ impl Examinee<'_> {
                 score: scored.score,
                 logprob: None,
                 probability: None,
+                margins: None,
                 prompt_tokens: prompts[i].len(),
                 answer_tokens: written.tokens.len(),
                 cut: written.cut,

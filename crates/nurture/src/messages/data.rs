@@ -34,6 +34,13 @@ fn why_zh(why: &Why) -> String {
         Why::Documents { count, formats } => {
             format!("{count} 份文档（{}），学习其文本", formats.join("、"))
         }
+        Why::Preference { prompt: Some(prompt), chosen, rejected } => {
+            format!("对“{prompt}”，“{chosen}”是较好的答案，“{rejected}”是较差的")
+        }
+        Why::Preference { prompt: None, chosen, rejected } => {
+            format!("“{chosen}”和“{rejected}”是两段只在最后的答案上不同的对话，前者较好")
+        }
+        Why::Judged { answer, good } => format!("“{good}”用真假说明“{answer}”里的答案好不好"),
         Why::Nameless { category, categories, rows, text, texts } => format!(
             "没有表头；前 {rows} 行里“{category}”有 {categories} 个不同的值，像是类别，“{text}”有 {texts} 个"
         ),
@@ -105,7 +112,7 @@ fn file(e: &DataError) -> Option<String> {
             format!("{file}：`{part}` 指的列“{name}”不存在，各列是 {columns}{hint}")
         }
         DataError::Preference { file, column } => format!(
-            "{file}：“{column}”列说明这是偏好数据；监督训练会把差的答案也学进去。请只取好的答案：kind = \"prompt_completion\", user = \"…\", answer = \"…\""
+            "{file}：“{column}”列说明这是偏好数据；这种方法会把差的答案也学进去。请用 train.method = \"dpo\"、\"orpo\"、\"simpo\"（成对）或 \"kto\"（标好坏），或只取好的答案：kind = \"prompt_completion\", user = \"…\", answer = \"…\""
         ),
         DataError::LabelClash { first, second, words } => {
             format!("标签“{first}”和“{second}”写成词语后都是“{words}”；请设 labels = \"as_is\"")

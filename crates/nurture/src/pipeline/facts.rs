@@ -3,7 +3,7 @@
 use crate::engine::Model;
 use anyhow::Result;
 use nurture_data::{PrefixTree, TokenExample};
-use nurture_train::{Learner, Subject, TrainConfig, useful_flop};
+use nurture_train::{Learner, Lessons, Subject, TrainConfig, preference_flop, useful_flop};
 use std::time::Instant;
 
 /// Most tokens of the piece that is timed.
@@ -16,7 +16,11 @@ pub(super) fn training_speed(
     subject: &Subject,
     config: &TrainConfig,
     tokens: &[TokenExample],
+    judged: &[bool],
 ) -> Result<(f64, f64)> {
+    if config.preference.is_some() {
+        return preference_speed(model, subject, config, tokens, judged);
+    }
     // spread over the data, so that lengths are mixed as they will be
     let step = (tokens.len() / config.batch.max(1)).max(1);
     let mut pack: Vec<&TokenExample> = Vec::new();
@@ -52,6 +56,51 @@ pub(super) fn training_speed(
         }
     };
     Ok((flop * 1e-9 / pass.max(1e-9), beside))
+}
+
+/// The same for a preference: a step over a few pairs, whose references are known after the first pass.
+fn preference_speed(
+    model: &Model,
+    subject: &Subject,
+    config: &TrainConfig,
+    tokens: &[TokenExample],
+    judged: &[bool],
+) -> Result<(f64, f64)> {
+    let group = config.group();
+    let units = tokens.len() / group;
+    let step = (units / config.batch.max(1)).max(1);
+    let mut pack: Vec<usize> = Vec::new();
+    for unit in (0..units).step_by(step) {
+        let before = pack.len();
+        pack.extend(unit * group..(unit + 1) * group);
+        let given: Vec<&TokenExample> = pack.iter().filter_map(|&i| tokens.get(i)).collect();
+        let rows = PrefixTree::new(&given, config.shares()).rows();
+        if before > 1 && rows > config.micro_tokens.min(PIECE) {
+            pack.truncate(before);
+            break;
+        }
+    }
+    let c = model.decoder().config();
+    let lessons = Lessons {
+        examples: pack.iter().filter_map(|&i| tokens.get(i)).cloned().collect(),
+        judged: pack.iter().filter_map(|&i| judged.get(i)).copied().collect(),
+        keep: Vec::new(),
+    };
+    let packs = vec![(0..pack.len()).collect::<Vec<usize>>()];
+    let mut learner = Learner::begin(model.cpu(), model.decoder(), subject, config)?;
+    let flop = preference_flop(c, subject, config, &lessons.examples, &packs)?;
+    let mut step = 0;
+    let mut time = || -> Result<f64> {
+        let began = Instant::now();
+        step += 1;
+        learner.prefer(config, step, 1e-12, &packs, &lessons, &[])?;
+        Ok(began.elapsed().as_secs_f64())
+    };
+    // the first pass takes its memory from the system, and asks the base
+    time()?;
+    let pass = (time()? + time()?) / 2.0;
+    // of a whole network the optimiser's step is in the speed: a little too slow rather than too fast
+    Ok((flop * 1e-9 / pass.max(1e-9), 0.0))
 }
 
 /// The machine's rate of float32 multiply-adds, GFLOP/s: what a speed is held against.

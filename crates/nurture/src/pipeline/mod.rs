@@ -253,7 +253,8 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
         // the first forecast is the one that counts: what came later knows more
         Some(first) if first.tokens == plan.tokens => first,
         _ => {
-            let (speed, beside) = facts::training_speed(&model, &subject, &config, &training.tokens)?;
+            let (speed, beside) =
+                facts::training_speed(&model, &subject, &config, &training.tokens, &training.judged)?;
             plan.at_speed(speed).with_steps_of(beside).under(facts::ceiling(&model))
         }
     };
@@ -270,7 +271,11 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
         read_json(&dir.join(OUTCOME))
     } else {
         watch.event(Event::Stage(said!("Training", "训练")));
-        let lessons = Lessons { examples: training.tokens.clone(), keep: keep.clone() };
+        let lessons = Lessons {
+            examples: training.tokens.clone(),
+            keep: keep.clone(),
+            judged: training.judged.clone(),
+        };
         let files = RunFiles { folder: dir.clone(), base_sha256: pulled.sha256.clone() };
         let system = system_text(r, &training);
         let ask = |done| samples::Samples::open(&dir, &model, &r.train.samples, system.as_deref(), done);
@@ -447,10 +452,38 @@ fn train_config(recipe: &Recipe, r: &Resolved) -> TrainConfig {
             windows: r.keep_windows.0,
             strength: if r.keep_windows.0 > 0 { r.keep_strength } else { 0.0 },
         },
+        preference: preference(recipe),
         seed: r.seed,
         checkpoint_every: r.checkpoint_every as u64,
         ..TrainConfig::default()
     }
+}
+
+/// What answers are compared by, where they are.
+fn preference(r: &Recipe) -> Option<nurture_train::Preference> {
+    use nurture_train::{DpoLoss, PreferenceMethod};
+    let p = &r.train.preference;
+    Some(nurture_train::Preference {
+        method: match r.train.method {
+            recipe::Method::Dpo => PreferenceMethod::Dpo,
+            recipe::Method::Kto => PreferenceMethod::Kto,
+            recipe::Method::Orpo => PreferenceMethod::Orpo,
+            recipe::Method::Simpo => PreferenceMethod::Simpo,
+            _ => return None,
+        },
+        loss: match p.loss {
+            recipe::DpoLoss::Sigmoid => DpoLoss::Sigmoid,
+            recipe::DpoLoss::Hinge => DpoLoss::Hinge,
+            recipe::DpoLoss::Ipo => DpoLoss::Ipo,
+            recipe::DpoLoss::Robust => DpoLoss::Robust,
+        },
+        beta: r.train.beta(),
+        label_smoothing: p.label_smoothing,
+        gamma: p.gamma,
+        sft: p.sft,
+        desirable: p.desirable,
+        undesirable: p.undesirable,
+    })
 }
 
 /// The system prompt of the recipe with its labels.

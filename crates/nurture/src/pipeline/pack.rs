@@ -25,7 +25,7 @@ pub(super) fn more_at_once(
         return Ok(None);
     }
     // a pass over the data shows what the others will do
-    let pass = examples.len().div_ceil(config.batch.max(1)) as u64;
+    let pass = (examples.len() / config.group()).div_ceil(config.batch.max(1)) as u64;
     let length = RunLength::Steps(config.total_steps(examples.len()).min(pass));
     let at = |micro_tokens: usize| {
         let config = TrainConfig { micro_tokens, length, ..config.clone() };

@@ -7,10 +7,12 @@ use crate::said;
 use anyhow::{Context, Result, bail};
 use nurture_data::{
     Answer, ChoiceStyle, Example, Fields, LabelForm, LengthPolicy, LoadOptions, Loaded, Mapping, OnBadRow,
-    OverLong, PromptTemplate, SchemaKind, SourceSpec, TokenExample, document_sequences, fit_lengths,
-    load_exam, load_training,
+    OverLong, PrefixTree, PromptTemplate, SchemaKind, SourceSpec, TokenExample, document_sequences,
+    fit_groups, fit_lengths, load_exam, load_training,
 };
 use nurture_eval::{ExamKind, Item, Manner, score::Scorer};
+use nurture_text::Message;
+use std::collections::HashMap;
 use std::path::Path;
 
 /// Training data, ready for the network.
@@ -20,8 +22,10 @@ pub struct Training {
     pub loaded: Loaded,
     /// rows kept back for an exam
     pub held: Vec<Example>,
-    /// token sequences with their loss masks
+    /// token sequences with their loss masks; of pairs two for each, the better answer first
     pub tokens: Vec<TokenExample>,
+    /// of each sequence whether it is a good answer, where answers are judged one by one
+    pub judged: Vec<bool>,
     /// tokens and trained tokens of each source
     pub per_source: Vec<(u64, u64)>,
 }
@@ -61,6 +65,7 @@ pub(super) fn load_options(r: &Recipe) -> LoadOptions {
             choices: ChoiceStyle::default(),
         },
         clean: super::clean::options(r),
+        preference: r.train.method.compares(),
         ..LoadOptions::default()
     }
 }
@@ -69,6 +74,8 @@ struct Columns<'a> {
     kind: Option<SchemaKind>,
     user: &'a Option<String>,
     answer: &'a Option<String>,
+    rejected: &'a Option<String>,
+    good: &'a Option<String>,
     options: &'a [String],
     context: &'a [String],
     system: &'a Option<String>,
@@ -93,7 +100,9 @@ fn spec(path: &Path, c: Columns<'_>) -> Result<SourceSpec> {
         [one] => Some(Fields::One(one.clone())),
         more => Some(Fields::Many(more.to_vec())),
     };
-    let named = c.user.is_some()
+    let worse = c.rejected.is_some() || c.good.is_some();
+    let named = worse
+        || c.user.is_some()
         || c.answer.is_some()
         || !c.options.is_empty()
         || !c.context.is_empty()
@@ -102,6 +111,8 @@ fn spec(path: &Path, c: Columns<'_>) -> Result<SourceSpec> {
         let kind = match c.kind {
             Some(kind) => kind,
             None if !c.options.is_empty() => SchemaKind::Choice,
+            None if c.rejected.is_some() => SchemaKind::Preference,
+            None if c.good.is_some() => SchemaKind::Judged,
             None => {
                 let path = path.display();
                 bail!(said!(
@@ -117,6 +128,8 @@ fn spec(path: &Path, c: Columns<'_>) -> Result<SourceSpec> {
             SchemaKind::Messages | SchemaKind::Sharegpt => m.messages = c.user.clone(),
             _ => m.user = c.user.clone(),
         }
+        m.rejected = c.rejected.clone();
+        m.good = c.good.clone();
         m.system = c.system.clone();
         m.group = c.group.clone();
         m.options = many(c.options);
@@ -149,6 +162,8 @@ pub fn textbooks(r: &Recipe, watch: &mut dyn Watch) -> Result<Textbooks> {
                     kind: s.kind.and_then(|k| word(k.word())),
                     user: &s.user,
                     answer: &s.answer,
+                    rejected: &s.rejected,
+                    good: &s.good,
                     options: &s.options,
                     context: &s.context,
                     system: &s.system,
@@ -175,19 +190,54 @@ pub fn textbooks(r: &Recipe, watch: &mut dyn Watch) -> Result<Textbooks> {
 /// Whatever a file, a row or the template says; see the recipe's policies.
 pub(super) fn training(r: &Recipe, model: &Model, max_len: usize, watch: &mut dyn Watch) -> Result<Training> {
     let Textbooks { mut loaded, held } = textbooks(r, watch)?;
-    let mut tokens = Vec::with_capacity(loaded.examples.len());
-    for e in &loaded.examples {
-        match r.train.method {
-            Method::Sft => tokens.push(render(model, e)?),
-            Method::Pretrain => tokens.extend(documents(model, e, max_len)?),
-        }
-    }
     let policy = LengthPolicy {
         max_tokens: max_len,
         over_long: word(r.data.over_long.word()).unwrap_or(OverLong::Error),
         allow_untrained: false,
     };
-    let tokens = fit_lengths(tokens, policy, &mut loaded.ledger)?;
+    let mut judged = Vec::new();
+    let examples = &loaded.examples;
+    let tokens = match r.train.method {
+        Method::Sft => {
+            let rows = examples.iter().map(|e| render(model, e)).collect::<Result<_>>()?;
+            fit_lengths(rows, policy, &mut loaded.ledger)?
+        }
+        Method::Pretrain => {
+            let mut rows = Vec::with_capacity(examples.len());
+            for e in examples {
+                rows.extend(documents(model, e, max_len)?);
+            }
+            fit_lengths(rows, policy, &mut loaded.ledger)?
+        }
+        Method::Dpo | Method::Orpo | Method::Simpo => {
+            let rows = examples.iter().map(|e| pair(model, e)).collect::<Result<_>>()?;
+            fit_groups(rows, policy, &mut loaded.ledger)?
+        }
+        Method::Kto => {
+            // a pair is a good and a bad answer; together they stay one row of the ledger
+            let (mut pairs, mut ones, mut good) = (Vec::new(), Vec::new(), HashMap::new());
+            for e in examples {
+                match &e.answer {
+                    Answer::Judged { good: mark, .. } => {
+                        good.insert(e.id.clone(), *mark);
+                        ones.push(answered(model, e, &e.with_answer())?);
+                    }
+                    _ => pairs.push(pair(model, e)?),
+                }
+            }
+            let pairs = match pairs.is_empty() {
+                true => Vec::new(),
+                false => fit_groups(pairs, policy, &mut loaded.ledger)?,
+            };
+            let ones = match ones.is_empty() {
+                true => Vec::new(),
+                false => fit_lengths(ones, policy, &mut loaded.ledger)?,
+            };
+            judged = (0..pairs.len()).map(|i| i % 2 == 0).collect();
+            judged.extend(ones.iter().map(|e| good.get(&e.id) == Some(&true)));
+            [pairs, ones].concat()
+        }
+    };
     if tokens.is_empty() {
         let reasons = reasons(&loaded);
         bail!(said!(
@@ -202,7 +252,7 @@ pub(super) fn training(r: &Recipe, model: &Model, max_len: usize, watch: &mut dy
             s.1 += t.trained_tokens() as u64;
         }
     }
-    Ok(Training { loaded, held, tokens, per_source })
+    Ok(Training { loaded, held, tokens, judged, per_source })
 }
 
 fn reasons(loaded: &Loaded) -> String {
@@ -228,6 +278,31 @@ pub fn render(model: &Model, e: &Example) -> Result<TokenExample> {
     })
 }
 
+/// A conversation of which the last answer alone is learnt from.
+fn answered(model: &Model, e: &Example, messages: &[Message]) -> Result<TokenExample> {
+    let mut rendered = model.renderer().example(messages).with_context(|| e.id.clone())?;
+    let begin = rendered.turns.last().map_or(0, |turn| turn.tokens.start);
+    rendered.trained.iter_mut().take(begin).for_each(|t| *t = false);
+    Ok(TokenExample {
+        id: e.id.clone(),
+        source: e.source,
+        tokens: rendered.tokens,
+        trained: rendered.trained,
+    })
+}
+
+/// Better and worse answer of a row.
+fn pair(model: &Model, e: &Example) -> Result<[TokenExample; 2]> {
+    let Some(rejected) = e.with_rejected() else {
+        let id = &e.id;
+        bail!(said!(
+            "{id}: this method learns from pairs of a better and a worse answer (chosen, rejected), this row is something else; answers that are marked good or bad are learnt from with train.method = \"kto\", plain answers with \"sft\"",
+            "{id}：这种方法从一好一坏的答案对（chosen、rejected）学习，这一行不是；标了好坏的答案用 train.method = \"kto\"，普通答案用 \"sft\""
+        ))
+    };
+    Ok([answered(model, e, &e.with_answer())?, answered(model, e, &rejected)?])
+}
+
 /// The documents of a text as sequences in which every token is learnt.
 fn documents(model: &Model, e: &Example, max_len: usize) -> Result<Vec<TokenExample>> {
     let Some(text) = e.text() else {
@@ -247,8 +322,15 @@ fn documents(model: &Model, e: &Example, max_len: usize) -> Result<Vec<TokenExam
     Ok(out)
 }
 
+/// Sequences of a row that are never parted.
+pub(super) fn group(r: &Recipe) -> usize {
+    if r.train.method.compares() && r.train.method != Method::Kto { 2 } else { 1 }
+}
+
 /// What the dial needs to know of the data.
 pub(super) fn facts(r: &Recipe, t: &Training, exams: &[ExamPaper]) -> DataFacts {
+    let group = group(r);
+    let widest = |pair: &[TokenExample]| PrefixTree::new(&pair.iter().collect::<Vec<_>>(), true).rows();
     // texts that are read for their perplexity are no papers
     let mut items = exams.iter().map(|e| e.loaded.examples.len());
     let of = |e: &recipe::Exam| match e.kind {
@@ -257,7 +339,8 @@ pub(super) fn facts(r: &Recipe, t: &Training, exams: &[ExamPaper]) -> DataFacts 
     };
     let exam_items = r.exams().iter().map(of).collect();
     DataFacts {
-        train_examples: t.tokens.len(),
+        train_examples: t.tokens.len() / group,
+        widest_tokens: if group > 1 { t.tokens.chunks(group).map(widest).max().unwrap_or(0) } else { 0 },
         train_tokens: t.tokens.iter().map(|e| e.tokens.len()).sum(),
         trained_tokens: t.tokens.iter().map(TokenExample::trained_tokens).sum(),
         longest_tokens: t.tokens.iter().map(|e| e.tokens.len()).max().unwrap_or(0),
@@ -281,6 +364,7 @@ pub(super) fn exams(
     for exam in r.eval.depth.iter().filter(|e| e.kind != Some(recipe::ExamKind::Perplexity)) {
         let kind = match exam.kind {
             Some(recipe::ExamKind::Label) => Some(SchemaKind::Label),
+            Some(recipe::ExamKind::Preference) => Some(SchemaKind::Preference),
             Some(recipe::ExamKind::Choice) if !exam.options.is_empty() => Some(SchemaKind::Choice),
             Some(recipe::ExamKind::Free) if exam.user.is_some() => Some(SchemaKind::QuestionAnswer),
             _ => None,
@@ -289,6 +373,8 @@ pub(super) fn exams(
             kind,
             user: &exam.user,
             answer: &exam.answer,
+            rejected: &exam.rejected,
+            good: &None,
             options: &exam.options,
             context: &exam.context,
             system: &exam.system,
@@ -332,6 +418,14 @@ pub(super) fn paper(
     let found = kind_of(path, &loaded.examples)?;
     let wanted = match exam.kind {
         None => found,
+        Some(recipe::ExamKind::Preference) if found != ExamKind::Preference => {
+            let path = path.display();
+            bail!(said!(
+                "{path}: the recipe calls it a preference exam, but its rows have no better and worse answer; name the columns (answer, rejected) or another kind",
+                "{path}：配方说它是 preference 考试，但各行没有一好一坏两个答案；请写明列名（answer、rejected），或改用别的 kind"
+            ))
+        }
+        // the better answers of pairs are free answers too
         Some(recipe::ExamKind::Free) => ExamKind::Free,
         // a set of labels is a choice whose options are the same for all
         Some(kind) if found == ExamKind::Free => {
@@ -374,6 +468,7 @@ fn kind_of(path: &Path, examples: &[Example]) -> Result<ExamKind> {
         Answer::Label(_) => Ok(ExamKind::Label),
         Answer::Choice { .. } => Ok(ExamKind::Choice),
         Answer::Free(_) => Ok(ExamKind::Free),
+        Answer::Pair { .. } => Ok(ExamKind::Preference),
         Answer::Chat if e.expected().is_some() => Ok(ExamKind::Free),
         _ => {
             let id = &e.id;
@@ -409,6 +504,9 @@ pub fn items(examples: &[Example], kind: ExamKind) -> Vec<Item> {
             };
             let options = match &e.answer {
                 Answer::Choice { options, .. } if kind == ExamKind::Choice => options.clone(),
+                Answer::Pair { chosen, rejected } if kind == ExamKind::Preference => {
+                    vec![chosen.clone(), rejected.clone()]
+                }
                 _ => Vec::new(),
             };
             Item { id: e.id.clone(), question: question.unwrap_or_default(), messages, gold, options }

@@ -119,6 +119,7 @@ pub(super) fn put_together(p: &Parts<'_>) -> Result<ReportData> {
                 rate: m.rate,
                 grad_norm: m.grad_norm,
                 tok_s: m.tok_s,
+                preferred: m.preferred,
             })
             .collect(),
         forecast: Cost {
@@ -132,7 +133,7 @@ pub(super) fn put_together(p: &Parts<'_>) -> Result<ReportData> {
             total_seconds: p.seconds,
         },
         trained_tokens: p.outcome.map_or(0, |o| o.tokens),
-        train_examples: p.training.tokens.len() as u64,
+        train_examples: (p.training.tokens.len() / super::prepare::group(&p.loaded.recipe)) as u64,
         exams: exams.iter().map(|(e, c)| exam(e, c)).collect(),
         depth_texts: own.iter().map(text).collect(),
         breadth: general.iter().map(text).collect(),
@@ -186,6 +187,24 @@ fn commands(p: &Parts<'_>) -> Vec<Command> {
     ]
 }
 
+/// How far apart the answers of a preference exam stand, before and after.
+fn preferred(e: &Exam) -> Option<crate::report::data::Preferred> {
+    let [Some(base), Some(tuned)] = &e.results else { return None };
+    let margins = |r: &nurture_eval::ExamResult| -> Option<Vec<[f64; 2]>> {
+        r.items.iter().map(|i| i.margins).collect()
+    };
+    let (base, tuned) = (margins(base)?, margins(tuned)?);
+    let n = base.len().max(1) as f64;
+    let mean = |all: &[[f64; 2]]| all.iter().map(|m| m[1]).sum::<f64>() / n;
+    let moved: Vec<f64> = base.iter().zip(&tuned).map(|(b, t)| t[0] - b[0]).collect();
+    Some(crate::report::data::Preferred {
+        base: mean(&base),
+        tuned: mean(&tuned),
+        towards: moved.iter().filter(|m| **m > 0.0).count() as u64,
+        moved: moved.iter().sum::<f64>() / n,
+    })
+}
+
 fn exam(e: &Exam, c: &Comparison) -> ExamReport {
     let graded = c.info.scorer.is_some_and(|s| s.is_graded());
     let mark = |s: &nurture_eval::Side, macro_f1: Option<f64>| Mark {
@@ -216,11 +235,13 @@ fn exam(e: &Exam, c: &Comparison) -> ExamReport {
             .collect()
     };
     ExamReport {
+        preference: preferred(e),
         name: c.info.name.clone(),
         kind: match c.info.kind {
             ExamKind::Label => "label",
             ExamKind::Choice => "choice",
             ExamKind::Free => "free",
+            ExamKind::Preference => "preference",
         }
         .into(),
         mode: "exact".into(),

@@ -36,6 +36,8 @@ const RATES: [(f64, f64); 3] = [(0.6e9, 1e-3), (2e9, 5e-4), (f64::INFINITY, 2e-4
 /// The same for full training, whose every weight moves by about the rate in each step. The first is for newborns: they have
 /// little to forget.
 const FULL_RATES: [(f64, f64); 4] = [(0.02e9, 1e-3), (0.6e9, 5e-5), (2e9, 2e-5), (f64::INFINITY, 1e-5)];
+/// Rate of a preference as a share of that of supervised fine-tuning.
+const PREFERENCE_RATE: f64 = 0.2;
 const BATCH: usize = 16;
 /// Below this many steps the batch is halved: too few steps learn nothing, however good each is.
 const FEW_STEPS: f64 = 32.0;
@@ -67,6 +69,8 @@ pub struct DataFacts {
     pub trained_tokens: usize,
     /// Tokens of the longest example.
     pub longest_tokens: usize,
+    /// Tokens that must be worked on at once: of pairs, those of the widest pair.
+    pub widest_tokens: usize,
     /// Different labels; 0 where the data is not labelled.
     pub labels: usize,
     /// Items of each exam of the recipe ([`Recipe::exams`]), in its order.
@@ -175,6 +179,9 @@ impl Resolved {
         full.train.clip = Some(self.clip);
         full.train.weight_decay = Some(self.weight_decay);
         full.train.checkpoint_every = Some(self.checkpoint_every);
+        if recipe.train.method.compares() {
+            full.train.preference.beta = Some(recipe.train.beta());
+        }
         if let Some(adapter) = &mut full.train.adapter {
             adapter.alpha = Some(self.alpha);
         }
@@ -251,10 +258,18 @@ pub fn derive(recipe: &Recipe, data: &DataFacts, base: &BaseFacts) -> Resolved {
     let params = base.params as f64;
     let full = train.adapter.is_none();
     let rates = if full { &FULL_RATES[..] } else { &RATES[..] };
-    let derived_rate = rates.iter().find(|(up_to, _)| params <= *up_to).map_or(1e-5, |(_, rate)| *rate);
+    let usual = rates.iter().find(|(up_to, _)| params <= *up_to).map_or(1e-5, |(_, rate)| *rate);
+    let compares = train.method.compares();
+    let derived_rate = if compares { usual * PREFERENCE_RATE } else { usual };
     let rate = notes.choose("train.rate", train.rate, derived_rate, |_| {
         let millions = (params / 1e6).round();
-        if full {
+        if compares {
+            let share = (1.0 / PREFERENCE_RATE).round();
+            said!(
+                "a preference pushes answers apart without end: 1/{share} of the rate of supervised fine-tuning",
+                "偏好会不停地把答案推开：用监督微调学习率的 1/{share}"
+            )
+        } else if full {
             said!(
                 "all {millions} million weights move by about the rate in each step",
                 "{millions} 百万个权重每步都移动约一个学习率"
@@ -290,6 +305,13 @@ pub fn derive(recipe: &Recipe, data: &DataFacts, base: &BaseFacts) -> Resolved {
         said!("a short LoRA run has little to decay", "短时间的 LoRA 没什么可衰减")
     });
 
+    if compares {
+        notes.choose("train.preference.beta", train.preference.beta, train.beta(), |_| {
+            let method = train.method.word();
+            said!("the usual value of {method}", "{method} 的常用值")
+        });
+    }
+
     let max_len = max_len(recipe, base);
     notes.add("train.max_len", max_len.to_string(), train.max_len == Some(max_len), || {
         let (longest, context) = (data.longest_tokens, base.context);
@@ -299,7 +321,7 @@ pub fn derive(recipe: &Recipe, data: &DataFacts, base: &BaseFacts) -> Resolved {
         )
     });
     let micro = if full { FULL_MICRO_TOKENS } else { MICRO_TOKENS };
-    let widest = micro.max(data.longest_tokens.min(max_len));
+    let widest = micro.max(data.longest_tokens.min(max_len)).max(data.widest_tokens);
     let micro_tokens = notes.choose("train.micro_tokens", train.micro_tokens, widest, |_| {
         said!("bounds the memory; gradients add up to the whole batch", "限定内存；梯度会累加成整批")
     });

@@ -166,7 +166,11 @@ section! { Source ["One training file.", "一个训练文件。"] {
         ["Column or key that holds what the model reads: the question, the text, or the list of turns.",
          "存放模型所读内容的列名或键名：问题、文本，或对话轮次的列表。"];
     answer: Option<String> = None, Kind::Text, COLUMN, "\"category\"",
-        ["Column or key that holds the answer or label.", "存放答案或标签的列名或键名。"];
+        ["Column or key that holds the answer or label; of a pair, the better answer.", "存放答案或标签的列名或键名；成对时为较好的答案。"];
+    rejected: Option<String> = None, Kind::Text, COLUMN, "\"rejected\"",
+        ["Column or key that holds the worse answer of a pair.", "成对时存放较差答案的列名或键名。"];
+    good: Option<String> = None, Kind::Text, COLUMN, "\"label\"",
+        ["Column or key that says true or false of the answer (kto).", "用真假标注答案好坏的列名或键名（kto）。"];
     options: Vec<String> = Vec::new(), Kind::List(&Kind::Text), Absent::Default, "[\"A\", \"B\", \"C\", \"D\"]",
         ["Columns or keys that hold the options of a choice: one that holds a list, or one for each. None: found by looking.",
          "存放选择题选项的列名或键名：一个装列表的，或每个选项一个。不写则自动判断。"];
@@ -221,6 +225,8 @@ section! { Train ["How to teach.", "怎么教。"] {
          "整个梯度的最大范数；更长的会缩到这个长度。"];
     weight_decay: Option<f64> = None, SHARE, DIAL, "0.01",
         ["Decoupled weight decay of AdamW.", "AdamW 的解耦权重衰减。"];
+    preference: Preference = Preference::default(), Kind::Table(&Preference::SECTION), Absent::Default, "{ beta = 0.1 }",
+        ["What the methods that compare answers (dpo, kto, orpo, simpo) go by.", "比较答案的方法（dpo、kto、orpo、simpo）的设置。"];
     keep: Keep = Keep::default(), Kind::Table(&Keep::SECTION), Absent::Default, "{ strength = 2.0 }",
         ["Breadth that is kept while depth is learnt.", "学深的同时保住的广度。"];
     label_smoothing: f64 = 0.0, Kind::Number { min: 0.0, max: 0.9, positive: false }, Absent::Default, "0.1",
@@ -250,6 +256,28 @@ section! { Train ["How to teach.", "怎么教。"] {
     threads: Option<usize> = None, Kind::Integer { min: 1, max: 4096 },
         Absent::Means(Text::new("all cores of the machine", "机器的全部核心")), "2",
         ["Threads to work with. The result does not depend on it.", "用多少个线程。结果与它无关。"];
+} }
+
+section! { Preference ["What the methods that compare answers go by.", "比较答案的方法的设置。"] {
+    loss: DpoLoss = DpoLoss::Sigmoid, Kind::Choice(DpoLoss::CHOICES), Absent::Default, "\"ipo\"",
+        ["dpo: what is made of the margin between a pair's answers.", "dpo：怎样使用一对答案之间的差距。"];
+    beta: Option<f64> = None, Kind::Number { min: 0.0, max: 1000.0, positive: true },
+        Absent::Means(Text::new("0.1; with simpo 2", "0.1；simpo 为 2")), "0.1",
+        ["dpo, kto: how firmly the model is held to its base (larger: closer). orpo: weight of the odds ratio. simpo: scale of the log-probability per token.",
+         "dpo、kto：模型贴近基座的程度（越大越近）。orpo：优势比的权重。simpo：每词元对数概率的尺度。"];
+    label_smoothing: f64 = 0.0, Kind::Number { min: 0.0, max: 0.49, positive: false }, Absent::Default, "0.1",
+        ["dpo (sigmoid, robust), simpo: share of the pairs that is taken to be turned round by mistake.",
+         "dpo（sigmoid、robust）、simpo：假定有多大比例的答案对标反了。"];
+    gamma: f64 = 1.0, Kind::Number { min: 0.0, max: 100.0, positive: false }, Absent::Default, "1.0",
+        ["simpo: the margin that is asked for.", "simpo：要求达到的差距。"];
+    sft: f64 = 0.0, Kind::Number { min: 0.0, max: 1000.0, positive: false }, Absent::Default, "1.0",
+        ["dpo, simpo: factor on the mean loss of the better answers beside it, so that they do not become unlikely together with the worse ones (orpo always has it, with 1).",
+         "dpo、simpo：同时学习较好答案的平均损失的系数，免得它们和较差的答案一起变得不可能（orpo 总有此项，系数 1）。"];
+    desirable: f64 = 1.0, Kind::Number { min: 0.0, max: 1000.0, positive: false }, Absent::Default, "1.0",
+        ["kto: weight of the good answers. Where good ones are rarer, raise it until both sides weigh about the same.",
+         "kto：好答案的权重。好答案较少时调高，让两边分量相当。"];
+    undesirable: f64 = 1.0, Kind::Number { min: 0.0, max: 1000.0, positive: false }, Absent::Default, "1.0",
+        ["kto: weight of the bad answers.", "kto：坏答案的权重。"];
 } }
 
 section! { Keep ["Breadth that is kept while depth is learnt: each step also holds the model to its base on some general text.",
@@ -340,7 +368,9 @@ section! { Exam ["One exam of the own field.", "一场本领域的考试。"] {
         ["Column or key that holds what the model reads: the question, the text, or the list of turns.",
          "存放模型所读内容的列名或键名：问题、文本，或对话轮次的列表。"];
     answer: Option<String> = None, Kind::Text, COLUMN, "\"category\"",
-        ["Column or key that holds the right answer.", "存放正确答案的列名或键名。"];
+        ["Column or key that holds the right answer; of a pair, the better one.", "存放正确答案的列名或键名；成对时为较好的答案。"];
+    rejected: Option<String> = None, Kind::Text, COLUMN, "\"rejected\"",
+        ["Column or key that holds the worse answer of a pair.", "成对时存放较差答案的列名或键名。"];
     options: Vec<String> = Vec::new(), Kind::List(&Kind::Text), Absent::Default, "[\"A\", \"B\", \"C\", \"D\"]",
         ["Columns or keys that hold the options of a choice: one that holds a list, or one for each. None: found by looking.",
          "存放选择题选项的列名或键名：一个装列表的，或每个选项一个。不写则自动判断。"];
@@ -452,6 +482,8 @@ SourceKind {
     QuestionAnswer = "question_answer" ["A question and its answer, or several right ones.", "问题和答案，正确答案可以有几个。"];
     Label = "label" ["A text and its category.", "一段文字和它的类别。"];
     Choice = "choice" ["A question, its options, and which one is right.", "问题、选项和正确的那一项。"];
+    Preference = "preference" ["A prompt, a better answer (`answer`) and a worse one (`rejected`).", "提示、较好的答案（`answer`）和较差的答案（`rejected`）。"];
+    Judged = "judged" ["A prompt and an answer that `good` marks true or false.", "提示和答案，由 `good` 标真（好）或假（坏）。"];
     Text = "text" ["Plain text, for `train.method = \"pretrain\"`.", "纯文本，用于 `train.method = \"pretrain\"`。"];
 } }
 
@@ -468,11 +500,26 @@ Method {
     Sft = "sft" ["Supervised fine-tuning: learn to give the answers of the examples.", "监督微调：学会给出样本里的答案。"];
     Pretrain = "pretrain" ["Learn on from plain text: every token is learnt, long documents are cut into sequences of `train.max_len`.",
         "在纯文本上继续预训练：每个词元都学，长文档按 `train.max_len` 切成序列。"];
+    Dpo = "dpo" ["Preference: a better and a worse answer in pairs, held to the base. `train.batch` counts pairs.",
+        "偏好：好坏答案成对，贴着基座学。`train.batch` 按对计数。"];
+    Kto = "kto" ["Preference: answers marked good or bad, held to the base. Pairs are taken apart.",
+        "偏好：标了好或坏的答案，贴着基座学。成对的数据会拆开。"];
+    Orpo = "orpo" ["Preference and supervised fine-tuning in one, in pairs, without a base to compare with.",
+        "偏好与监督微调合一，答案成对，不与基座比较。"];
+    Simpo = "simpo" ["Preference in pairs by likelihood per token with a margin, without a base to compare with.",
+        "偏好：答案成对，按每词元似然加差距学，不与基座比较。"];
 } later {
-    "dpo" ["Preference: better and worse answer in pairs.", "偏好：好坏答案成对。"];
-    "kto" ["Preference: answers marked good or bad.", "偏好：答案标好或坏。"];
-    "orpo" ["Preference and supervised fine-tuning in one.", "偏好与监督微调合一。"];
     "grpo" ["Reinforcement learning under rules, in groups.", "按规则分组的强化学习。"];
+} }
+
+choices! { /// What DPO makes of a margin.
+DpoLoss {
+    Sigmoid = "sigmoid" ["-log σ(β · margin) (Rafailov et al. 2023).", "-log σ(β · 差距)（Rafailov 等，2023）。"];
+    Hinge = "hinge" ["max(0, 1 - β · margin): nothing more is asked once the margin is there.", "max(0, 1 - β · 差距)：差距够了就不再要求。"];
+    Ipo = "ipo" ["(margin per token - 1 / 2β)²: a margin to reach, not to pass (Azar et al. 2023).",
+        "（每词元差距 - 1 / 2β）²：差距要达到而不超过（Azar 等，2023）。"];
+    Robust = "robust" ["The sigmoid corrected for the pairs that `label_smoothing` takes to be turned round (Chowdhury et al. 2024).",
+        "按 `label_smoothing` 假定标反的比例校正的 sigmoid（Chowdhury 等，2024）。"];
 } }
 
 choices! { /// How gradients become steps.
@@ -538,6 +585,8 @@ ExamKind {
     Label = "label" ["All items share one set of labels; the model can only answer one of them.",
         "所有题共用一组标签；模型只能答其中之一。"];
     Free = "free" ["The model writes freely; `score` compares.", "模型自由作答；按 `score` 比较。"];
+    Preference = "preference" ["Each item brings a better and a worse answer; right is who finds the better one more likely, per token.",
+        "每题带一好一坏两个答案；按每词元似然，认为好的更可能就算对。"];
     Perplexity = "perplexity" ["Plain text of the field: perplexity and bits per byte.", "本领域的纯文本：困惑度与每字节比特数。"];
 } }
 
@@ -645,6 +694,20 @@ impl PersonalKind {
         PersonalKind::Email,
         PersonalKind::Plate,
     ];
+}
+
+impl Method {
+    /// Whether answers are compared rather than imitated.
+    pub fn compares(self) -> bool {
+        matches!(self, Method::Dpo | Method::Kto | Method::Orpo | Method::Simpo)
+    }
+}
+
+impl Train {
+    /// β of the preference, the given one or the method's own.
+    pub fn beta(&self) -> f64 {
+        self.preference.beta.unwrap_or(if self.method == Method::Simpo { 2.0 } else { 0.1 })
+    }
 }
 
 impl Model {

@@ -29,10 +29,10 @@ pub(crate) use derive::{Notes, thousands};
 pub use docs::{help, json_schema, markdown};
 pub use error::{Fault, Place, RecipeError};
 pub use fields::{
-    Adapter, AdapterInit, AdapterKind, Ask, Clean, Data, Effort, Encoding, Eval, Exam, ExamKind, Export,
-    ExportFormat, Gate, HoldOut, HoldOutBy, Keep, Labels, Language, Method, Model, NearDuplicates, Newborn,
-    OnBadRow, OnDivergence, Optimiser, OptionsAs, OverLong, Overlap, PersonalKind, Pick, Recipe, Run,
-    Samples, Schedule, Score, Sensitive, Source, SourceKind, Target, Train,
+    Adapter, AdapterInit, AdapterKind, Ask, Clean, Data, DpoLoss, Effort, Encoding, Eval, Exam, ExamKind,
+    Export, ExportFormat, Gate, HoldOut, HoldOutBy, Keep, Labels, Language, Method, Model, NearDuplicates,
+    Newborn, OnBadRow, OnDivergence, Optimiser, OptionsAs, OverLong, Overlap, PersonalKind, Pick, Preference,
+    Recipe, Run, Samples, Schedule, Score, Sensitive, Source, SourceKind, Target, Train,
 };
 pub use lock::{InputHash, Lock, TAKEN, lock};
 pub use overrides::Override;

@@ -215,6 +215,9 @@ pub struct CurvePoint {
     pub grad_norm: f64,
     /// Tokens a second.
     pub tok_s: f64,
+    /// How the answers were rewarded, of a preference.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preferred: Option<nurture_train::Rewards>,
 }
 
 /// What a run takes. `None` where it was not predicted or not measured.
@@ -276,6 +279,23 @@ pub struct ExamReport {
     pub changed: Vec<Changed>,
     /// Each label by itself.
     pub per_label: Vec<LabelRow>,
+    /// How far apart better and worse answers stand, of a preference exam.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preference: Option<Preferred>,
+}
+
+/// How far apart the better and the worse answers of an exam stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Preferred {
+    /// Mean margin per token by the base, nats.
+    pub base: f64,
+    /// The same by the tuned model.
+    pub tuned: f64,
+    /// Items in which the better answer gained on the worse one.
+    pub towards: u64,
+    /// By how much on average, nats of the whole answers: DPO's reward margin, but for β.
+    pub moved: f64,
 }
 
 /// How one model did.

@@ -63,9 +63,21 @@ fn one(lang: Lang, exam: &ExamReport, blocks: &mut Vec<Block>) {
     if let (Some(base), Some(tuned)) = (exam.base.macro_f1, exam.tuned.macro_f1) {
         rows.push(row(lang.pick("macro F1", "宏平均 F1"), [base, tuned].map(|f1| fmt::fixed(f1, 3))));
     }
+    if let Some(p) = &exam.preference {
+        let name = lang.pick("margin per token, nats", "每词元差距（奈特）");
+        rows.push(row(name, [p.base, p.tuned].map(|m| fmt::fixed(m, 3))));
+    }
     more_rows(lang, exam, &mut rows);
     blocks.push(Block::Table(Table { head, rows }));
 
+    if let Some(p) = &exam.preference {
+        let (towards, all, moved) = (fmt::count(p.towards), fmt::count(exam.items), fmt::fixed(p.moved, 2));
+        blocks.push(Block::Note(say!(
+            lang,
+            "Right is an item whose better answer is the likelier one per token. In {towards} of {all} items the better answer gained on the worse one; the whole answers moved apart by {moved} nats on average.",
+            "较好答案的每词元似然更高，就算对。{all} 题中有 {towards} 题较好的答案拉开了与较差答案的差距；整段答案平均拉开 {moved} 奈特。"
+        )));
+    }
     if let Some(majority) = exam.majority_accuracy {
         let share = fmt::percent(lang, majority);
         blocks.push(Block::Note(say!(

@@ -17,8 +17,27 @@ fn figure(caption: String, text: String, draw: impl Fn(f64) -> Svg) -> Block {
 
 /// Loss over steps, as it was (pale) and its running mean. `None` without a finite point.
 pub(crate) fn curve(lang: Lang, points: &[CurvePoint]) -> Option<Block> {
-    let points: Vec<[f64; 2]> =
-        points.iter().filter(|p| p.loss.is_finite()).map(|p| [p.step as f64, p.loss]).collect();
+    let points = points.iter().map(|p| [p.step as f64, p.loss]).collect();
+    let caption = lang.pick(
+        "Training loss over steps: nats per trained token; pale as it was, dark its running mean",
+        "训练损失随步数变化：每个受训词元的奈特；浅色为原值，深色为滑动平均",
+    );
+    line(lang, points, caption)
+}
+
+/// Reward margins of a preference over steps. `None` for other methods.
+pub(crate) fn margins(lang: Lang, points: &[CurvePoint]) -> Option<Block> {
+    let points = points.iter().filter_map(|p| Some([p.step as f64, p.preferred?.margins])).collect();
+    let caption = lang.pick(
+        "Reward margin over steps: reward of the better answers less that of the worse ones",
+        "奖励差距随步数变化：较好答案的奖励减去较差答案的奖励",
+    );
+    line(lang, points, caption)
+}
+
+/// A figure over steps, as it was (pale) and its running mean.
+fn line(lang: Lang, mut points: Vec<[f64; 2]>, caption: &str) -> Option<Block> {
+    points.retain(|p| p[1].is_finite());
     let (first, last) = (points.first()?[0], points.last()?[0]);
     let smooth = running_mean(&points, points.len() / 16);
     let low = points.iter().map(|p| p[1]).fold(f64::INFINITY, f64::min);
@@ -27,10 +46,6 @@ pub(crate) fn curve(lang: Lang, points: &[CurvePoint]) -> Option<Block> {
     let low = if low >= 0.0 && low < 0.5 * high { 0.0 } else { low };
     let steps = ticks(low, high.max(low + 1e-6), 4);
 
-    let caption = lang.pick(
-        "Training loss over steps: nats per trained token; pale as it was, dark its running mean",
-        "训练损失随步数变化：每个受训词元的奈特；浅色为原值，深色为滑动平均",
-    );
     let draw = |width: f64| {
         let (height, left, right, top, bottom) = (width.min(460.0) * 0.52, 44.0, width - 12.0, 14.0, 40.0);
         let mut svg = Svg::new(width, height);

@@ -10,6 +10,7 @@ use nurture_eval::{Finding, Gate, Verdict, VerdictKind};
 /// A report of a run as it might be; invented figures, for tests of the form only.
 pub(crate) fn sample() -> ReportData {
     let exam = ExamReport {
+        preference: None,
         overlap: vec![nurture_data::Overlap {
             exam: "exam.jsonl:4".into(),
             training: "train.jsonl:17".into(),
@@ -168,6 +169,7 @@ pub(crate) fn sample() -> ReportData {
         cleaning: cleaned(),
         curve: (1..=152)
             .map(|n| CurvePoint {
+                preferred: None,
                 step: n,
                 loss: 0.12 + 2.9 * (-(n as f64) / 28.0).exp() + 0.25 * noise(n) * (-(n as f64) / 90.0).exp(),
                 rate: 1e-3,

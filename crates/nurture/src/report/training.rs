@@ -8,6 +8,7 @@ use crate::say;
 pub(crate) fn training(lang: Lang, data: &ReportData) -> Vec<Block> {
     let mut blocks = vec![Block::Section("training", lang.pick("Training", "训练过程").into())];
     blocks.extend(plots::curve(lang, &data.curve));
+    blocks.extend(plots::margins(lang, &data.curve));
     if !data.curve.is_empty() {
         blocks.push(Block::Facts(summary(lang, data)));
     }
@@ -45,7 +46,7 @@ fn summary(lang: Lang, data: &ReportData) -> Vec<(String, Cell)> {
     let speed = median(data.curve.iter().map(|p| p.tok_s));
     let steps = data.curve.iter().map(|p| p.step).max().unwrap_or(0);
     let (norm, top) = (fmt::short(norms), fmt::short(largest));
-    [
+    let mut facts: Vec<(&str, String)> = vec![
         (lang.pick("Steps", "步数"), fmt::count(steps)),
         (lang.pick("Loss, first and last tenth", "损失，最初与最后十分之一"), format!("{start} → {end}")),
         (
@@ -57,9 +58,21 @@ fn summary(lang: Lang, data: &ReportData) -> Vec<(String, Cell)> {
             say!(lang, "{} tokens a second (median)", "每秒 {} 个词元（中位数）", fmt::fixed(speed, 0)),
         ),
         (lang.pick("Tokens processed", "处理的词元"), fmt::count(data.trained_tokens)),
-    ]
-    .map(|(name, value)| (name.to_string(), Cell::Text(value)))
-    .into()
+    ];
+    let rewards = |points: &[CurvePoint], of: fn(&nurture_train::Rewards) -> f64| {
+        mean(points.iter().filter_map(|p| p.preferred.as_ref().map(of)))
+    };
+    let (first, last) = (&data.curve[..tenth], &data.curve[data.curve.len() - tenth..]);
+    if data.curve.iter().any(|p| p.preferred.is_some()) {
+        let [a, b] = [first, last].map(|p| fmt::fixed(rewards(p, |r| r.margins), 3));
+        let margins = lang.pick("Reward margin, first and last tenth", "奖励差距，最初与最后十分之一");
+        facts.push((margins, format!("{a} → {b}")));
+        let [a, b] = [first, last].map(|p| fmt::percent(lang, rewards(p, |r| r.accuracies)));
+        let right =
+            lang.pick("Better answer ahead, first and last tenth", "较好答案领先，最初与最后十分之一");
+        facts.push((right, format!("{a} → {b}")));
+    }
+    facts.into_iter().map(|(name, value)| (name.to_string(), Cell::Text(value))).collect()
 }
 
 pub(crate) fn costs(lang: Lang, data: &ReportData) -> Vec<Block> {

@@ -167,7 +167,7 @@ fn raise(r: &Recipe, new: &Newborn, texts: &Texts, dir: &Path, watch: &mut dyn W
     };
     let files =
         RunFiles { folder: dir.to_path_buf(), base_sha256: sha256_of(&first.join(network::WEIGHTS))? };
-    let lessons = Lessons { examples: sequences, keep: Vec::new() };
+    let lessons = Lessons::from(sequences);
     let ask = |done| samples::Samples::open(dir, &model, &Default::default(), None, done);
     // the weights as they stand after the last step, for the measure below
     let mut raised = None;
@@ -209,7 +209,7 @@ fn expected(
     if let Some(room) = room.filter(|&room| plan.memory_bytes > room) {
         return Err(too_large(plan.memory_bytes, room, None).into());
     }
-    let (speed, beside) = facts::training_speed(model, subject, config, sequences)?;
+    let (speed, beside) = facts::training_speed(model, subject, config, sequences, &[])?;
     Ok(plan.at_speed(speed).with_steps_of(beside).under(facts::ceiling(model)))
 }
 
@@ -280,6 +280,7 @@ fn curve(dir: &Path) -> Vec<CurvePoint> {
         rate: m.rate,
         grad_norm: m.grad_norm,
         tok_s: m.tok_s,
+        preferred: None,
     };
     steps.iter().step_by(every).map(point).collect()
 }
