@@ -17,11 +17,17 @@ fn figure(caption: String, text: String, draw: impl Fn(f64) -> Svg) -> Block {
 
 /// Loss over steps, as it was (pale) and its running mean. `None` without a finite point.
 pub(crate) fn curve(lang: Lang, points: &[CurvePoint]) -> Option<Block> {
+    let caption = match points.iter().any(|p| p.preferred.is_some()) {
+        false => lang.pick(
+            "Training loss over steps: nats per trained token; pale as it was, dark its running mean",
+            "训练损失随步数变化：每个受训词元的奈特；浅色为原值，深色为滑动平均",
+        ),
+        true => lang.pick(
+            "Training loss over steps: mean of the answers that are compared; pale as it was, dark its running mean",
+            "训练损失随步数变化：所比较答案的平均；浅色为原值，深色为滑动平均",
+        ),
+    };
     let points = points.iter().map(|p| [p.step as f64, p.loss]).collect();
-    let caption = lang.pick(
-        "Training loss over steps: nats per trained token; pale as it was, dark its running mean",
-        "训练损失随步数变化：每个受训词元的奈特；浅色为原值，深色为滑动平均",
-    );
     line(lang, points, caption)
 }
 
