@@ -265,7 +265,7 @@ fn overrides_win_and_are_recorded() {
     check("data.train[7].path=x", "no such place");
     check("train.seed.x=1", "nothing inside");
     check("data.train=[{paht='x'}]", "`data.train[0].path`");
-    check("train.method=dpo", "not in this version");
+    check("train.method=grpo", "not in this version");
 }
 
 #[test]
