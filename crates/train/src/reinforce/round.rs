@@ -176,6 +176,7 @@ impl<'a> Rounds<'a> {
         }
         let metrics = summary(how, &lines, &rewards, &stats);
         let nothing = Update {
+            preferred: None,
             loss: 0.0,
             keep: None,
             grad_norm: 0.0,
