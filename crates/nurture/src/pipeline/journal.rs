@@ -99,6 +99,7 @@ mod tests {
             score: 0.25,
             logprob: None,
             probability: Some(0.1),
+            margins: None,
             prompt_tokens: 3,
             answer_tokens: 1,
             cut: true,
