@@ -65,14 +65,14 @@ pub use ledger::{Fate, Ledger, SourceLedger};
 pub use load::{Conflicts, LoadOptions, Loaded, OnBadRow, SourceFound, load_exam, load_training};
 pub use mapping::{Fields, Mapping, SchemaKind, Tags};
 pub use near::{NearIndex, Signature, near_windows};
-pub use overlap::{Overlap, overlap};
+pub use overlap::{Overlap, OverlapKind, OverlapOptions, overlap};
 pub use parts::files_below;
 pub use pieces::document_sequences;
 pub use plan::{BatchPlan, PlanConfig, PlanError, Step, Steps};
 pub use prefix_tree::{Paths, PrefixTree, Segment, TreeLoss};
 pub use rng::stream;
 pub use rows::{BadRow, FileFormat, FileFound, ReadLimits, Row, RowReader, SourceSpec};
-pub use sample::{NOT_SAMPLED, hold_out, keep_sample, stratified};
+pub use sample::{HoldOutBy, HoldOutSize, NOT_SAMPLED, hold_out, keep_sample, stratified};
 pub use schema::SchemaFound;
 pub use template::{ChoiceStyle, PromptTemplate};
 pub use tokens::{

@@ -63,26 +63,60 @@ pub fn keep_sample(examples: Vec<Example>, n: usize, seed: u64, ledger: &mut Led
     part(examples, |at, _| kept.contains(&at), &left_out, ledger).0
 }
 
-/// Parts training from hold-out: first what stays, second about `fraction` of the rows, held out.
+/// How much is held out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum HoldOutSize {
+    /// About this share of the rows: rows added later do not move the others.
+    Share(f64),
+    /// At least this many rows, whole groups.
+    Count(usize),
+}
+
+/// What is never parted between training and hold-out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HoldOutBy {
+    /// Rows that ask the same.
+    Question,
+    /// Rows of one group (the mapping's `group` field); rows without one, as `Question`.
+    #[default]
+    Group,
+    /// Rows of one file or document.
+    Document,
+}
+
+/// Parts training from hold-out: first what stays, second what is held out.
 ///
-/// A row's side depends on its group (the mapping's `group` field, or its normalised question) and the seed alone:
-/// rows that ask the same stay together, and rows added later do not move the others.
+/// A row's side depends on its group, document or normalised question, the size and the seed alone (of a count also on the
+/// other rows).
 pub fn hold_out(
     examples: Vec<Example>,
-    fraction: f64,
+    size: HoldOutSize,
+    by: HoldOutBy,
     seed: u64,
     ledger: &mut Ledger,
 ) -> (Vec<Example>, Vec<Example>) {
-    // 2^64 as a float; the cast saturates, so a fraction of 1 or more holds out everything.
-    let threshold = (fraction * 18_446_744_073_709_551_616.0) as u64;
-    let stays = |_, example: &Example| {
-        let group = match &example.group {
-            Some(group) => hash64(seed, &[b"group", group.as_bytes()]),
-            None => hash64(seed, &[b"question", question(example).as_bytes()]),
-        };
-        group >= threshold && fraction < 1.0
+    let key = |example: &Example| match (by, &example.group) {
+        (HoldOutBy::Group, Some(group)) => hash64(seed, &[b"group", group.as_bytes()]),
+        (HoldOutBy::Document, _) => hash64(seed, &[b"document", document(example).as_bytes()]),
+        _ => hash64(seed, &[b"question", question(example).as_bytes()]),
     };
-    part(examples, stays, &Fate::HeldOut, ledger)
+    // a key up to this one is held out
+    let last = match size {
+        // 2^64 as a float; the cast saturates
+        HoldOutSize::Share(share) if share > 0.0 => Some((share * 18_446_744_073_709_551_616.0) as u64),
+        HoldOutSize::Count(count) if count > 0 => {
+            let mut keys: Vec<u64> = examples.iter().map(key).collect();
+            keys.sort_unstable();
+            keys.get(count - 1).or(keys.last()).copied()
+        }
+        _ => None,
+    };
+    part(examples, |_, example| last.is_none_or(|last| key(example) > last), &Fate::HeldOut, ledger)
+}
+
+/// The document that an example comes from: of generated questions their document, else the file.
+fn document(example: &Example) -> &str {
+    example.id.rsplit_once(':').map_or(example.id.as_str(), |(file, _)| file)
 }
 
 fn part(

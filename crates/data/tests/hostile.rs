@@ -122,7 +122,7 @@ fn overlaps_of_exam_and_training_are_listed() {
     let options = LoadOptions::default();
     let train = load_training(&[train], &options).unwrap();
     let exam = load_exam(&[exam], &options, train.labels.as_ref()).unwrap();
-    let found = nurture_data::overlap(&exam.examples, &train.examples);
+    let found = nurture_data::overlap(&exam.examples, &train.examples, &Default::default());
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].exam.as_str(), found[0].training.as_str()), ("exam.csv:2", "train.csv:2"));
 }
@@ -249,14 +249,21 @@ fn hold_out_and_sample_keep_the_ledger_whole() {
         rows.push_str(&format!("question {row},label_{}\nQUESTION  {row},label_{}\n", row % 7, row % 7));
     }
     let mut loaded = load("t.csv", rows).unwrap();
-    let (training, held) = nurture_data::hold_out(loaded.examples.clone(), 0.1, 42, &mut loaded.ledger);
+    use nurture_data::{HoldOutBy, HoldOutSize, hold_out};
+    let (all, by) = (loaded.examples.clone(), HoldOutBy::Group);
+    let (training, held) = hold_out(all, HoldOutSize::Share(0.1), by, 42, &mut loaded.ledger);
     assert!((300..500).contains(&held.len()), "{} of 4000 held out", held.len());
-    assert_eq!(nurture_data::overlap(&held, &training), []);
+    assert_eq!(nurture_data::overlap(&held, &training, &Default::default()), []);
     let kept = nurture_data::keep_sample(training, 700, 42, &mut loaded.ledger);
     assert_eq!(kept.len(), 700);
     let total = loaded.ledger.total();
     assert!(loaded.ledger.adds_up());
     assert_eq!((total.used, total.held_out as usize, total.rows), (700, held.len(), 4000));
-    let (all, none) = nurture_data::hold_out(kept, 0.0, 42, &mut loaded.ledger);
+    let (all, none) = hold_out(kept, HoldOutSize::Share(0.0), by, 42, &mut loaded.ledger);
     assert_eq!((all.len(), none.len()), (700, 0));
+    let (kept, held) = hold_out(all, HoldOutSize::Count(50), HoldOutBy::Question, 7, &mut loaded.ledger);
+    assert!((50..=51).contains(&held.len()) && kept.len() + held.len() == 700, "{}", held.len());
+    let (none, all) = hold_out(kept, HoldOutSize::Count(9), HoldOutBy::Document, 7, &mut loaded.ledger);
+    assert!(none.is_empty() && !all.is_empty(), "one file is one document");
+    assert!(loaded.ledger.adds_up());
 }

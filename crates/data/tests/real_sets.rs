@@ -34,7 +34,7 @@ fn banking77() {
         load_training(&[SourceSpec::new(path)], &options).expect("the labels stay one to one as words");
     let exam = load_exam(&[SourceSpec::new(exam)], &options, words.labels.as_ref()).expect("an exam");
     assert_eq!(exam.examples.len(), 1_540);
-    let shared = overlap(&exam.examples, &words.examples);
+    let shared = overlap(&exam.examples, &words.examples, &Default::default());
     assert!(shared.len() < 20, "{} exam items stand in the training data", shared.len());
 }
 

@@ -90,3 +90,89 @@ fn tokens_are_those_of_the_trainer() {
     assert!(!shown.out.is_empty() && said.out.starts_with(&shown.out), "{}\n{}", said.out, shown.out);
     assert!(said.out.contains("trained") && !said.out.contains('\u{1b}'), "{}", said.out);
 }
+
+/// Thirty questions about three pumps, in groups, and an exam of which one item is known and one is nearly known.
+fn grouped(home: &Home) {
+    let row = |n: usize| {
+        let (pump, part) =
+            (["red", "green", "blue"][n % 3], ["seal", "valve", "shaft", "gauge", "hose"][n / 3 % 5]);
+        format!(
+            "{{\"q\": \"How often is the {part} of the {pump} pump checked in hall {n}?\", \"a\": \"every {n} days\", \"pump\": \"{pump}\"}}\n"
+        )
+    };
+    home.write("train.jsonl", (0..30).map(row).collect::<String>());
+    home.write(
+        "exam.jsonl",
+        "{\"question\": \"HOW often is the seal of the red pump checked in hall 0\", \"answer\": \"every 0 days\"}\n\
+         {\"question\": \"Who owns the yellow pump?\", \"answer\": \"nobody\"}\n",
+    );
+}
+
+const GROUPED: &str = r#"
+data.train = [{ path = "train.jsonl", kind = "question_answer", user = "q", answer = "a", group = "pump" }]
+data.hold_out = { count = 3 }
+eval.depth = ["exam.jsonl"]
+eval.breadth = []
+"#;
+
+#[test]
+fn held_out_rows_are_whole_groups_and_overlap_is_told() {
+    let home = Home::bare();
+    grouped(&home);
+    home.write("small.toml", format!("model.base = \"none\"\n{GROUPED}"));
+    let said = home.nurture("prepare small.toml --no-tokens --out out");
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let pumps = |file: &str| -> Vec<String> {
+        let text = home.text(file);
+        let of =
+            |line: &str| serde_json::from_str::<Value>(line).unwrap()["group"].as_str().unwrap().to_string();
+        let mut all: Vec<String> = text.lines().map(of).collect();
+        assert_eq!(all.len() % 10, 0, "a group was parted: {all:?}");
+        all.sort();
+        all.dedup();
+        all
+    };
+    let (kept, held) = (pumps("out/train.jsonl"), pumps("out/held-out.jsonl"));
+    assert_eq!((kept.len(), held.len()), (2, 1));
+    assert!(!kept.contains(&held[0]));
+    let ledger = home.json("out/ledger.json");
+    assert_eq!(ledger["train"]["sources"][0]["held_out"], 10);
+    let exams = ledger["exams"].as_array().unwrap();
+    assert_eq!(
+        (exams.len(), exams[1]["exam"].as_str(), exams[1]["items"].as_u64()),
+        (2, Some("held-out"), Some(10))
+    );
+    // the question of the exam is in training unless its pump was held out
+    let known = u64::from(held[0] != "red");
+    assert_eq!(exams[0]["overlap"].as_array().unwrap().len() as u64, known, "{exams:#?}");
+    for (set, part) in
+        [("data.hold_out.share=0", "too few"), ("data.hold_out.by=document", "data.hold_out.by")]
+    {
+        let count = if set.contains("share") { "data.hold_out={share=0.0}" } else { "train.seed=1" };
+        home.nurture(&format!("prepare small.toml --no-tokens --set {count} --set {set}")).refused(&[part]);
+    }
+}
+
+#[test]
+fn held_out_rows_are_sat_by_both_models() {
+    let Some(home) = Home::new() else { return };
+    let recipe = home.text("small.toml").replace("[data]", "[data]\nhold_out = { count = 3 }");
+    home.write("small.toml", recipe.split("[eval]").next().unwrap().to_string() + "[eval]\nbreadth = []\n");
+    let said = home.nurture("run small.toml");
+    said.done();
+    let report = home.json("runs/small/report.json");
+    let exam = &report["exams"][0];
+    let held = report["ledger"][0]["rows"].as_u64().unwrap() - report["train_examples"].as_u64().unwrap();
+    assert!(held >= 3, "{report:#}");
+    assert_eq!(
+        (exam["name"].as_str(), exam["kind"].as_str(), exam["of"].as_u64()),
+        (Some("held-out"), Some("label"), Some(held))
+    );
+    let lock = home.text("runs/small/recipe.lock.toml");
+    assert!(lock.contains("[data.hold_out]"), "{lock}");
+    // the lock file is a recipe, and finds everything done
+    let again = home.nurture("run runs/small");
+    again.done();
+    let told = again.out + &again.err;
+    assert!(told.contains("done before"), "{told}");
+}

@@ -84,17 +84,31 @@ impl Access {
         !self.clients.is_empty() || !self.stored().is_empty()
     }
 
+    /// Whether there is a key that somebody could sign in with.
+    pub(crate) fn any(&self) -> bool {
+        self.closed() || !self.admins.is_empty()
+    }
+
     fn stored(&self) -> std::sync::RwLockReadGuard<'_, Vec<KeyRecord>> {
         self.stored.read().unwrap_or_else(|e| e.into_inner())
     }
 
     /// Whose key it is. Takes the same time for every key that is not one.
     pub(crate) fn find(&self, key: &str) -> Option<Caller> {
-        let hash: [u8; 32] = Sha256::digest(key).into();
-        let (client, admin) = (self.clients.find_hash(&hash), self.admins.find_hash(&hash).is_some());
+        self.find_hash(&Access::hash(key))
+    }
+
+    /// What is kept of a key.
+    pub(crate) fn hash(key: &str) -> [u8; 32] {
+        Sha256::digest(key).into()
+    }
+
+    /// Whose key it is that has this hash.
+    pub(crate) fn find_hash(&self, hash: &[u8; 32]) -> Option<Caller> {
+        let (client, admin) = (self.clients.find_hash(hash), self.admins.find_hash(hash).is_some());
         let mut found = None;
         for record in self.stored().iter() {
-            if same(&record.hash, &hash) {
+            if same(&record.hash, hash) {
                 found = Some(record.clone());
             }
         }

@@ -1,7 +1,9 @@
 //! What happens to every request before and after its route: one door for all routes and all forms of keys.
 
+use crate::access::Access;
 use crate::error::{ApiError, Code};
 use crate::fields::Fields;
+use crate::page;
 use crate::service::Service;
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, MatchedPath, Request, State};
@@ -34,8 +36,8 @@ pub(crate) struct Caller {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
-/// Routes that need no key: whether it lives, and the page itself, which holds no data.
-const PUBLIC: &[&str] = &["/", "/health/live", "/health/ready", "/page/style.css", "/page/app.mjs"];
+/// Routes that need no key: whether it lives. Of the pages: [`page::is_public`].
+const PUBLIC: &[&str] = &["/health/live", "/health/ready"];
 
 /// The door.
 pub(crate) async fn door(State(service): State<Service>, mut request: Request, next: Next) -> Response<Body> {
@@ -46,6 +48,9 @@ pub(crate) async fn door(State(service): State<Service>, mut request: Request, n
     let route = matched.unwrap_or_else(|| "unknown".into());
     let peer = request.extensions().get::<Peer>().map(|p| p.0.to_string());
     let mut response = match admit(&service, &request) {
+        Err(error) if error.status == StatusCode::UNAUTHORIZED => {
+            page::to_login(&request).unwrap_or_else(|| error.into_response())
+        }
         Err(error) => error.into_response(),
         Ok(caller) => {
             request.extensions_mut().insert(caller);
@@ -80,6 +85,10 @@ fn request_id(service: &Service, headers: &HeaderMap) -> String {
     own.map_or_else(|| format!("req-{:016x}", service.random()), String::from)
 }
 
+fn is_public(path: &str) -> bool {
+    PUBLIC.contains(&path) || page::is_public(path)
+}
+
 fn admit(service: &Service, request: &Request) -> Result<Caller, ApiError> {
     let uri = request.uri();
     if uri.to_string().len() > URI_BYTES {
@@ -97,7 +106,15 @@ fn admit(service: &Service, request: &Request) -> Result<Caller, ApiError> {
         ));
     }
     check_host(service, request)?;
-    let caller = key(request.headers()).and_then(|k| service.access().find(k));
+    let of_page = page::is_page(uri.path());
+    if of_page && page::from_elsewhere(request) {
+        let message = "another site's page may not change anything here";
+        return Err(ApiError::forbidden("cross_site_request", message));
+    }
+    let key = key(request.headers()).map(Access::hash);
+    // a session stands for the key that it was begun with, on the pages alone
+    let key = key.or_else(|| service.pages().sessions.key(request.headers()).filter(|_| of_page));
+    let caller = key.and_then(|k| service.access().find_hash(&k));
     match caller {
         Some(caller) => {
             if request.method() == Method::POST {
@@ -105,7 +122,7 @@ fn admit(service: &Service, request: &Request) -> Result<Caller, ApiError> {
             }
             Ok(caller)
         }
-        None if !service.is_closed() || PUBLIC.contains(&uri.path()) => Ok(Caller::default()),
+        None if !service.is_closed() || is_public(uri.path()) => Ok(Caller::default()),
         None => Err(ApiError::unauthorized()),
     }
 }

@@ -41,6 +41,9 @@ pub use config::ServeConfig;
 pub use error::ApiError;
 pub use keys::Keys;
 pub use models::Manner;
+pub use page::{
+    Answered, Expected, Live, Masked, PageLang, Point, Refusal, RunLine, RunState, SourceRows, Told, Workshop,
+};
 pub use routes::router;
 pub use server::{ServeError, Server};
 pub use service::{LogSink, Parts, Service};

@@ -24,7 +24,7 @@ pub fn router(service: Service) -> Router {
         .route("/metrics", get(health::metrics))
         .route("/admin/adapters", get(admin::list).post(admin::load))
         .route("/admin/adapters/{name}", delete(admin::unload))
-        .merge(page::routes())
+        .merge(page::routes(&service))
         .fallback(|| async { ApiError::not_found("unknown_route", "there is nothing at this address") })
         .method_not_allowed_fallback(|| async {
             let message = "this address does not take this method";

@@ -6,6 +6,7 @@ use crate::error::ApiError;
 use crate::http::Caller;
 use crate::metrics::Metrics;
 use crate::models::{Manner, Models};
+use crate::page::{Pages, Workshop};
 use crate::store::{Store, StoreError};
 use nurture_infer::engine::EngineHandle;
 use nurture_infer::{Constraint, Grammars, Rule};
@@ -66,6 +67,7 @@ struct Inner {
     connections: AtomicUsize,
     ids: AtomicU64,
     random: RandomState,
+    pages: Pages,
 }
 
 impl std::fmt::Debug for Service {
@@ -95,6 +97,7 @@ impl Service {
             connections: AtomicUsize::new(0),
             ids: AtomicU64::new(0),
             random: RandomState::new(),
+            pages: Pages::default(),
         }))
     }
 
@@ -106,6 +109,11 @@ impl Service {
         self.0.models.load(name, dir).map(|_| ())
     }
 
+    /// Opens the pages of runs and data; only the first call counts.
+    pub fn open_workshop(&self, workshop: Arc<dyn Workshop>) {
+        self.0.pages.open(workshop);
+    }
+
     /// Its bounds.
     pub fn config(&self) -> &ServeConfig {
         &self.0.config
@@ -114,6 +122,21 @@ impl Service {
     /// The names of all models, the base first.
     pub fn model_names(&self) -> Vec<String> {
         self.0.models.list().iter().map(|m| m.name.clone()).collect()
+    }
+
+    pub(crate) fn pages(&self) -> &Pages {
+        &self.0.pages
+    }
+
+    /// Whether a caller may start runs and load adapters on the pages: with an admin key, or where nobody has any key
+    /// and only this machine is listened to.
+    pub(crate) fn may_manage(&self, caller: Caller) -> bool {
+        caller.admin || (!self.access().any() && self.config().address.ip().is_loopback())
+    }
+
+    /// Whether browsers come by TLS, so that cookies are for it alone.
+    pub(crate) fn secure(&self) -> bool {
+        false
     }
 
     /// A rule for one answer.

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use nurture::data::{Example, Ledger};
 use nurture::formats::write_atomic;
 use nurture::lang::{Lang, Text};
-use nurture::pipeline::{self, reason_text, write_examples};
+use nurture::pipeline::{self, Textbooks, reason_text, write_examples};
 use nurture::report::cleaning_rows;
 use nurture::say;
 
@@ -24,11 +24,11 @@ pub(crate) const COMMAND: Command = Command {
     ),
     more: Text::new(
         "Does what a run does up to the tokens, and trains nothing. With --no-tokens no model is needed.\n\
-         --out writes the examples after cleaning (train.jsonl, train-texts.jsonl) and ledger.json.\n\
+         --out writes the examples after cleaning (train.jsonl, train-texts.jsonl, held-out.jsonl) and ledger.json.\n\
          Examples:\n  nurture prepare recipes/quickstart.toml --show 2\n  \
          nurture prepare recipes/quickstart.toml --no-tokens --out cleaned",
         "做一次运行里到词元为止的事，不训练。加 --no-tokens 就不需要模型。\n\
-         --out 写出清洗后的样例（train.jsonl、train-texts.jsonl）和 ledger.json。\n\
+         --out 写出清洗后的样例（train.jsonl、train-texts.jsonl、held-out.jsonl）和 ledger.json。\n\
          例：\n  nurture prepare recipes/quickstart.toml --show 2\n  \
          nurture prepare recipes/quickstart.toml --no-tokens --out cleaned",
     ),
@@ -67,12 +67,12 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
     let mut notes = Notes::new(cli);
     let show = args.count("show").unwrap_or(0);
     let mut tokens = None;
-    let loaded = if args.switch("no-tokens") {
-        let loaded = pipeline::textbooks(&recipe, &mut notes)?;
+    let (loaded, held) = if args.switch("no-tokens") {
+        let Textbooks { loaded, held } = pipeline::textbooks(&recipe, &mut notes)?;
         for source in 0..loaded.sources.len() {
             loaded.examples.iter().filter(|e| e.source == source).take(show).for_each(|e| as_text(cli, e));
         }
-        loaded
+        (loaded, held)
     } else {
         let prepared = pipeline::prepare(&recipe, &cli.store()?, &cli.pull_options(), &mut notes)?;
         let training = prepared.training;
@@ -82,8 +82,9 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
             }
         }
         tokens = Some(training.per_source);
-        training.loaded
+        (training.loaded, training.held)
     };
+    let overlaps = pipeline::overlaps(&recipe, &loaded, &held, &mut notes)?;
     if cli.interrupt.raised() {
         return Ok(Exit::Interrupted);
     }
@@ -93,11 +94,24 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
         cli.out.line("");
         cli.out.piece(&table(&cleaning.into_iter().map(Vec::from).collect::<Vec<_>>(), &[1]));
     }
+    for (name, of, shared) in &overlaps {
+        let n = shared.len();
+        cli.out.line(&say!(
+            lang,
+            "exam {name}: {of} items, {n} of them also in the training data",
+            "考试 {name}：{of} 题，其中 {n} 题也在训练数据里"
+        ));
+    }
     if let Some(dir) = args.text("out") {
         let dir = Path::new(dir);
         std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
         let mut files = write_examples(dir, "train", &loaded.examples)?;
-        let page = serde_json::json!({ "train": loaded.ledger, "conflicts": loaded.conflicts, "cleaning": loaded.cleaning });
+        files.extend(write_examples(dir, "held-out", &held)?);
+        let exams: Vec<_> = overlaps
+            .iter()
+            .map(|(exam, items, overlap)| serde_json::json!({ "exam": exam, "items": items, "overlap": overlap }))
+            .collect();
+        let page = serde_json::json!({ "train": loaded.ledger, "conflicts": loaded.conflicts, "cleaning": loaded.cleaning, "exams": exams });
         let file = dir.join("ledger.json");
         write_atomic(&file, format!("{page:#}\n").as_bytes())?;
         files.push(file);

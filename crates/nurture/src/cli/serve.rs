@@ -12,6 +12,7 @@ use nurture::infer::engine::{EngineConfig, EngineHandle};
 use nurture::lang::Text;
 use nurture::say;
 use nurture::serve::{Keys, LogSink, Manner, Parts, ServeConfig, Server, Service};
+use nurture::workshop::Shop;
 use serde_json::Value;
 
 use super::args::{Arg, Args};
@@ -67,6 +68,14 @@ pub(crate) const COMMAND: Command = Command {
             ),
         )
         .many(),
+        Arg::text(
+            "runs",
+            "DIR",
+            Text::new(
+                "Shows the runs in a folder on the pages; whoever may can start, stop and resume them there",
+                "在网页上显示某目录中的运行；有权限者可在网页上开始、停止和继续",
+            ),
+        ),
         Arg::text("name", "NAME", Text::new("The base's name in the API", "基座在接口中的名字")),
         Arg::text(
             "host",
@@ -219,15 +228,30 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
     for Asked { name, dir } in &adapters {
         service.load_adapter(name, dir).with_context(|| format!("{name}={}", dir.display()))?;
     }
+    let shop = match args.text("runs") {
+        None => None,
+        Some(dir) => {
+            let program = std::env::current_exe().context("the path of this program")?;
+            let cwd = std::env::current_dir().context("the current folder")?;
+            let shop = std::sync::Arc::new(Shop::new(std::path::absolute(dir)?, program, cwd));
+            service.open_workshop(shop.clone());
+            Some(shop)
+        }
+    };
     let server = Server::bind(service.clone())?;
     let (address, names) = (server.address()?, service.model_names().join(", "));
     cli.out.note(&say!(
         lang,
-        "serving {names} at http://{address} (API: http://{address}/v1; Ctrl-C ends it)",
-        "正在提供 {names}：http://{address}（接口：http://{address}/v1；Ctrl-C 结束）"
+        "serving {names} at http://{address} (pages: there; API: http://{address}/v1; Ctrl-C ends it)",
+        "正在提供 {names}：http://{address}（网页即此地址；接口：http://{address}/v1；Ctrl-C 结束）"
     ));
     let _working = cli.interrupt.working();
-    server.run(|| cli.interrupt.raised())?;
+    let served = server.run(|| cli.interrupt.raised());
+    // runs that were begun on the pages stop at their next whole step, and go on another time
+    if let Some(shop) = shop {
+        shop.close();
+    }
+    served?;
     Ok(Exit::Done)
 }
 

@@ -10,7 +10,7 @@ use nurture::lang::Text;
 use nurture::model::families;
 use nurture::pipeline::{self, Event, Watch};
 use nurture::say;
-use nurture::text::Tokenizer;
+use nurture::text::{StreamDecoder, Tokenizer};
 
 use super::args::{Arg, Args};
 use super::output::{many, size, table};
@@ -60,6 +60,13 @@ pub(crate) const COMMAND: Command = Command {
             "n",
             1,
             Text::new("With `example`: how many of a file (3)", "与 `example` 连用：每个文件显示几条（3）"),
+        ),
+        Arg::switch(
+            "json",
+            Text::new(
+                "With `example`: one JSON object an example",
+                "与 `example` 连用：每条样例一个 JSON 对象",
+            ),
         ),
         SET,
         models::TEMPLATE,
@@ -252,7 +259,7 @@ fn of_data(cli: &Cli, args: Args<'_>, file: &Path) -> anyhow::Result<Exit> {
     let options = LoadOptions { template, today: Some(models::today()), ..LoadOptions::default() };
     let model = Model::load(&base.path, &options)?;
     for example in loaded.examples.iter().take(shown(args)) {
-        print(cli, &model, &pipeline::render(&model, example)?);
+        tell(cli, args, &model, &pipeline::render(&model, example)?);
     }
     let total = loaded.ledger.total();
     let (rows, used) = (total.rows, loaded.examples.len());
@@ -280,7 +287,7 @@ fn of_recipe(cli: &Cli, args: Args<'_>, file: &Path) -> anyhow::Result<Exit> {
     let training = &prepared.training;
     for source in 0..training.loaded.sources.len() {
         for tokens in training.tokens.iter().filter(|t| t.source == source).take(shown(args)) {
-            print(cli, &prepared.model, tokens);
+            tell(cli, args, &prepared.model, tokens);
         }
     }
     let (used, rows) = (training.tokens.len(), training.loaded.ledger.total().rows);
@@ -297,6 +304,14 @@ fn shown(args: Args<'_>) -> usize {
     args.count("n").unwrap_or(3)
 }
 
+/// An example as it was asked for.
+fn tell(cli: &Cli, args: Args<'_>, model: &Model, example: &data::TokenExample) {
+    match args.switch("json") {
+        true => cli.out.line(&json(model, example).to_string()),
+        false => print(cli, model, example),
+    }
+}
+
 /// Each token of an example: its place, whether it is trained, its id and text; in colour on a terminal.
 pub(crate) fn print(cli: &Cli, model: &Model, example: &data::TokenExample) {
     let (id, all, trained) = (&example.id, example.tokens.len(), example.trained_tokens());
@@ -307,6 +322,21 @@ pub(crate) fn print(cli: &Cli, model: &Model, example: &data::TokenExample) {
     ));
     let (tokens, mask) = (&example.tokens, &example.trained);
     cli.out.line(&model.renderer().show(tokens, mask, cli.out.stdout_colour()));
+}
+
+/// `{"id", "tokens": [[id, text, trained], …]}`; a character of several tokens stands with the last of them.
+fn json(model: &Model, example: &data::TokenExample) -> serde_json::Value {
+    let mut decoder = StreamDecoder::plain(model.tokenizer());
+    let mut tokens: Vec<(u32, String, bool)> = example
+        .tokens
+        .iter()
+        .zip(&example.trained)
+        .map(|(&id, &trained)| (id, decoder.push(id), trained))
+        .collect();
+    if let Some((_, text, _)) = tokens.last_mut() {
+        text.push_str(&decoder.finish());
+    }
+    serde_json::json!({ "id": example.id, "tokens": tokens })
 }
 
 /// What happens before there is something to show, beside the result.

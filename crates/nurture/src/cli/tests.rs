@@ -24,7 +24,7 @@ const FROZEN: &[(&str, &str)] = &[
     ),
     (
         "serve",
-        "--model --adapter* --run* --name --host --port --api-key --admin-key --allow-host* --cache-tokens --context --parallel --queue --timeout --drain --store --no-store --exact --threads --template",
+        "--model --adapter* --run* --runs --name --host --port --api-key --admin-key --allow-host* --cache-tokens --context --parallel --queue --timeout --drain --store --no-store --exact --threads --template",
     ),
     ("keys", "WHAT! NAME --admin --per-minute --tokens-per-day --at-once --days --store"),
     ("store", "WHAT! VALUE --owner --all --store"),
@@ -37,7 +37,7 @@ const FROZEN: &[(&str, &str)] = &[
     ("quantize", "MODEL! OUT! --type! --force --threads --template"),
     ("pull", "NAME! --verify"),
     ("list", ""),
-    ("show", "WHAT! FILE --model --n --set* --template"),
+    ("show", "WHAT! FILE --model --n --json --set* --template"),
     (
         "bench",
         "WHAT! --model --prompt --gen --mode --parallel --adapters --kv --method --optimiser --recompute --rank --batch --micro --seq --repeat --quick --threads --isa --json",

@@ -4,10 +4,10 @@ use super::journal::Journal;
 use super::{Event, Mark, Stopped, Training, Tuned, Watch, prepare, sha256, texts, write_json};
 use crate::engine::Model;
 use crate::lang::Said;
-use crate::recipe::{InputHash, Recipe, Resolved};
+use crate::recipe::{self, InputHash, Recipe, Resolved};
 use crate::said;
 use anyhow::{Context as _, Result, bail};
-use nurture_data::{Example, Fate, Ledger, Overlap, overlap, stratified};
+use nurture_data::{Example, Fate, Ledger, Loaded, Overlap, OverlapOptions, overlap, stratified};
 use nurture_eval::{
     Comparison, ExamFiles, ExamInfo, ExamResult, Examinee, Item, Mode, Model as Named, Paper,
     PerplexityComparison, PerplexityResult, Role, SitError, stats::Bootstrap,
@@ -36,8 +36,10 @@ pub struct Exam {
     pub general: bool,
     /// what became of the rows
     pub ledger: Ledger,
-    /// items that also stand in training, left out
+    /// items that also stand in training
     pub overlap: Vec<Overlap>,
+    /// whether those are left out
+    pub left_out: bool,
     /// results of base and tuned
     pub results: [Option<ExamResult>; 2],
 }
@@ -67,13 +69,16 @@ pub(super) fn draw(
     watch: &mut dyn Watch,
 ) -> Result<Depth> {
     let mut exams = Vec::new();
-    let plans = r.eval.exams().zip(&resolved.exams).filter(|((_, e, _), _)| e.has_items());
+    let all = r.exams();
+    let plans = all.iter().zip(&resolved.exams).filter(|(e, _)| e.has_items());
     for (paper, (_, plan)) in papers.into_iter().zip(plans) {
         let prepare::ExamPaper { name, kind, scorer, max_tokens, manner, shots, general, mut loaded } = paper;
         let turns = worked(&name, manner.shots, shots, &loaded.examples, resolved.seed)?;
         let of = loaded.examples.len();
-        let shared = overlap(&loaded.examples, &training.loaded.examples);
-        let also: std::collections::HashSet<&str> = shared.iter().map(|o| o.exam.as_str()).collect();
+        let shared = shared_with(r, &loaded.examples, &training.loaded.examples);
+        let left_out = r.eval.overlap == recipe::Overlap::LeaveOut;
+        let also: std::collections::HashSet<&str> =
+            shared.iter().filter(|_| left_out).map(|o| o.exam.as_str()).collect();
         let mut kept: Vec<Example> = Vec::new();
         for e in std::mem::take(&mut loaded.examples) {
             if also.contains(e.id.as_str()) {
@@ -84,10 +89,23 @@ pub(super) fn draw(
         }
         if !shared.is_empty() {
             let n = shared.len();
-            watch.event(Event::Warning(&said!(
-                "{name}: {n} of {of} items also stand in the training data; they are left out (exam-overlap.json)",
-                "{name}：{of} 题中有 {n} 题也出现在训练数据里，已剔除（exam-overlap.json）"
-            )));
+            watch.event(Event::Warning(&if left_out {
+                said!(
+                    "{name}: {n} of {of} items also stand in the training data; they are left out (exam-overlap.json)",
+                    "{name}：{of} 题中有 {n} 题也出现在训练数据里，已剔除（exam-overlap.json）"
+                )
+            } else {
+                said!(
+                    "{name}: {n} of {of} items also stand in the training data, and count all the same: eval.overlap = \"report\" (exam-overlap.json)",
+                    "{name}：{of} 题中有 {n} 题也出现在训练数据里，仍计分：eval.overlap = \"report\"（exam-overlap.json）"
+                )
+            }));
+        }
+        if kept.is_empty() {
+            anyhow::bail!(said!(
+                "{name}: all of its {of} items also stand in the training data, so that nothing can be examined; give an exam of its own, or set data.hold_out",
+                "{name}：{of} 题全部也在训练数据里，没有可考的题；请另给一份考试，或设 data.hold_out"
+            ));
         }
         let strata: Vec<&str> = kept.iter().map(|e| if plan.stratified { e.stratum() } else { "" }).collect();
         let chosen: std::collections::HashSet<usize> =
@@ -117,6 +135,7 @@ pub(super) fn draw(
             general,
             ledger: loaded.ledger,
             overlap: shared,
+            left_out,
             results: [None, None],
         });
     }
@@ -125,7 +144,7 @@ pub(super) fn draw(
 
 /// Turns of the worked examples of an exam: drawn evenly by seed, none of them an item of the exam.
 fn worked(name: &str, count: usize, from: Vec<Example>, exam: &[Example], seed: u64) -> Result<Vec<Message>> {
-    let taken = overlap(&from, exam);
+    let taken = overlap(&from, exam, &OverlapOptions::default());
     let also: std::collections::HashSet<&str> = taken.iter().map(|o| o.exam.as_str()).collect();
     let fit: Vec<Example> =
         from.into_iter().filter(|e| e.expected().is_some() && !also.contains(e.id.as_str())).collect();
@@ -153,6 +172,34 @@ fn after(turns: &[Message], mut items: Vec<Item>) -> Vec<Item> {
         item.messages.splice(at..at, turns.iter().cloned());
     }
     items
+}
+
+/// Items of one exam that the training data hold too, as the recipe looks for them.
+fn shared_with(r: &Recipe, exam: &[Example], training: &[Example]) -> Vec<Overlap> {
+    if r.eval.overlap == recipe::Overlap::Off {
+        return Vec::new();
+    }
+    let options =
+        OverlapOptions { copied: r.eval.overlap_share, seed: r.train.seed, ..OverlapOptions::default() };
+    overlap(exam, training, &options)
+}
+
+/// Each exam of the recipe with its number of items and those of them that the training data hold too.
+///
+/// # Errors
+/// Whatever an exam's file says.
+pub fn overlaps(
+    r: &Recipe,
+    books: &Loaded,
+    held: &[Example],
+    watch: &mut dyn Watch,
+) -> Result<Vec<(String, usize, Vec<Overlap>)>> {
+    let papers = prepare::exams(r, books, held, watch)?;
+    let one = |p: prepare::ExamPaper| {
+        let shared = shared_with(r, &p.loaded.examples, &books.examples);
+        (p.name, p.loaded.examples.len(), shared)
+    };
+    Ok(papers.into_iter().map(one).collect())
 }
 
 /// Opens the texts of the recipe.

@@ -11,6 +11,7 @@ mod exams;
 mod facts;
 mod fit;
 mod folder;
+mod held_out;
 mod journal;
 mod judge;
 mod pack;
@@ -23,8 +24,8 @@ mod texts;
 pub use birth::Born;
 pub use clean::name as sensitive_name;
 pub use cleaned::write_examples;
-pub use exams::{Depth, Reading};
-pub use prepare::{ExamPaper, Training, items, render, textbooks};
+pub use exams::{Depth, Reading, overlaps};
+pub use prepare::{ExamPaper, Textbooks, Training, items, render, textbooks};
 pub use prompts::Prompts;
 pub use report::reason_text;
 pub use samples::{SAMPLES, Sample, read_samples};
@@ -208,8 +209,8 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     let taken = if dir.exists() { Some(folder::take(&dir)?) } else { None };
 
     let Prepared { pulled, model, base, training, born } = prepare(r, &ctx.store, &ctx.pull, watch)?;
-    let papers = prepare::exams(r, Some(&training), watch)?;
-    let mut resolved = recipe::derive(r, &prepare::facts(&training, &papers), &base);
+    let papers = prepare::exams(r, &training.loaded, &training.held, watch)?;
+    let mut resolved = recipe::derive(r, &prepare::facts(r, &training, &papers), &base);
     if r.train.micro_tokens.is_none() {
         let (c, config) = (model.decoder().config(), train_config(r, &resolved));
         let more = pack::more_at_once(c, &subject(r, &resolved, &model)?, &config, &training.tokens)?;

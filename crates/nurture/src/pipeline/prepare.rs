@@ -18,6 +18,8 @@ use std::path::Path;
 pub struct Training {
     /// what was read
     pub loaded: Loaded,
+    /// rows kept back for an exam
+    pub held: Vec<Example>,
     /// token sequences with their loss masks
     pub tokens: Vec<TokenExample>,
     /// tokens and trained tokens of each source
@@ -73,6 +75,16 @@ struct Columns<'a> {
     context: &'a [String],
     system: &'a Option<String>,
     encoding: Option<recipe::Encoding>,
+    group: &'a Option<String>,
+}
+
+/// The textbooks before they are tokens.
+#[derive(Debug)]
+pub struct Textbooks {
+    /// what was read, cleaned, without the rows held out
+    pub loaded: Loaded,
+    /// rows kept back for an exam
+    pub held: Vec<Example>,
 }
 
 fn spec(path: &Path, c: Columns<'_>) -> Result<SourceSpec> {
@@ -83,7 +95,11 @@ fn spec(path: &Path, c: Columns<'_>) -> Result<SourceSpec> {
         [one] => Some(Fields::One(one.clone())),
         more => Some(Fields::Many(more.to_vec())),
     };
-    let named = c.user.is_some() || c.answer.is_some() || !c.options.is_empty() || !c.context.is_empty();
+    let named = c.user.is_some()
+        || c.answer.is_some()
+        || !c.options.is_empty()
+        || !c.context.is_empty()
+        || c.group.is_some();
     if named || c.system.is_some() || c.kind.is_some() {
         let kind = match c.kind {
             Some(kind) => kind,
@@ -104,6 +120,7 @@ fn spec(path: &Path, c: Columns<'_>) -> Result<SourceSpec> {
             _ => m.user = c.user.clone(),
         }
         m.system = c.system.clone();
+        m.group = c.group.clone();
         m.options = many(c.options);
         m.context = many(c.context);
         match kind {
@@ -122,7 +139,7 @@ fn spec(path: &Path, c: Columns<'_>) -> Result<SourceSpec> {
 ///
 /// # Errors
 /// Whatever a file or a row says; see the recipe's policies.
-pub fn textbooks(r: &Recipe, watch: &mut dyn Watch) -> Result<Loaded> {
+pub fn textbooks(r: &Recipe, watch: &mut dyn Watch) -> Result<Textbooks> {
     let specs = r
         .data
         .train
@@ -138,18 +155,20 @@ pub fn textbooks(r: &Recipe, watch: &mut dyn Watch) -> Result<Loaded> {
                     context: &s.context,
                     system: &s.system,
                     encoding: s.encoding,
+                    group: &s.group,
                 },
             )
         })
         .collect::<Result<Vec<_>>>()?;
-    let loaded = load_training(&specs, &load_options(r))?;
+    let mut loaded = load_training(&specs, &load_options(r))?;
     for s in &loaded.sources {
         watch.event(Event::Source(s));
     }
     for warning in super::clean::warnings(r, &loaded.cleaning) {
         watch.event(Event::Warning(&warning));
     }
-    Ok(loaded)
+    let held = super::held_out::part(r, &mut loaded)?;
+    Ok(Textbooks { loaded, held })
 }
 
 /// Reads, cleans and renders the training files.
@@ -157,7 +176,7 @@ pub fn textbooks(r: &Recipe, watch: &mut dyn Watch) -> Result<Loaded> {
 /// # Errors
 /// Whatever a file, a row or the template says; see the recipe's policies.
 pub(super) fn training(r: &Recipe, model: &Model, max_len: usize, watch: &mut dyn Watch) -> Result<Training> {
-    let mut loaded = textbooks(r, watch)?;
+    let Textbooks { mut loaded, held } = textbooks(r, watch)?;
     let mut tokens = Vec::with_capacity(loaded.examples.len());
     for e in &loaded.examples {
         match r.train.method {
@@ -185,7 +204,7 @@ pub(super) fn training(r: &Recipe, model: &Model, max_len: usize, watch: &mut dy
             s.1 += t.trained_tokens() as u64;
         }
     }
-    Ok(Training { loaded, tokens, per_source })
+    Ok(Training { loaded, held, tokens, per_source })
 }
 
 fn reasons(loaded: &Loaded) -> String {
@@ -231,14 +250,21 @@ fn documents(model: &Model, e: &Example, max_len: usize) -> Result<Vec<TokenExam
 }
 
 /// What the dial needs to know of the data.
-pub(super) fn facts(t: &Training, exams: &[ExamPaper]) -> DataFacts {
+pub(super) fn facts(r: &Recipe, t: &Training, exams: &[ExamPaper]) -> DataFacts {
+    // texts that are read for their perplexity are no papers
+    let mut items = exams.iter().map(|e| e.loaded.examples.len());
+    let of = |e: &recipe::Exam| match e.kind {
+        Some(recipe::ExamKind::Perplexity) => 0,
+        _ => items.next().unwrap_or(0),
+    };
+    let exam_items = r.exams().iter().map(of).collect();
     DataFacts {
         train_examples: t.tokens.len(),
         train_tokens: t.tokens.iter().map(|e| e.tokens.len()).sum(),
         trained_tokens: t.tokens.iter().map(TokenExample::trained_tokens).sum(),
         longest_tokens: t.tokens.iter().map(|e| e.tokens.len()).max().unwrap_or(0),
         labels: t.loaded.labels.as_ref().map_or(0, |l| l.len()),
-        exam_items: exams.iter().map(|e| e.loaded.examples.len()).collect(),
+        exam_items,
     }
 }
 
@@ -248,10 +274,11 @@ pub(super) fn facts(t: &Training, exams: &[ExamPaper]) -> DataFacts {
 /// Whatever a file or row says; an exam whose rows are of different kinds.
 pub(super) fn exams(
     r: &Recipe,
-    training: Option<&Training>,
+    books: &Loaded,
+    held: &[Example],
     watch: &mut dyn Watch,
 ) -> Result<Vec<ExamPaper>> {
-    let labels = training.and_then(|t| t.loaded.labels.as_ref());
+    let labels = books.labels.as_ref();
     let mut out: Vec<ExamPaper> = Vec::new();
     for (_, exam, general) in r.eval.exams().filter(|(_, e, _)| e.has_items()) {
         let kind = match exam.kind {
@@ -268,6 +295,7 @@ pub(super) fn exams(
             context: &exam.context,
             system: &exam.system,
             encoding: exam.encoding,
+            group: &None,
         };
         let mut options = load_options(r);
         options.template.choices = word(exam.options_as.word()).unwrap_or_default();
@@ -277,48 +305,66 @@ pub(super) fn exams(
             _ => Vec::new(),
         };
         loaded.sources.iter().for_each(|s| watch.event(Event::Source(s)));
-        let found = kind_of(&exam.path, &loaded.examples)?;
-        let wanted = match exam.kind {
-            None => found,
-            Some(recipe::ExamKind::Free) => ExamKind::Free,
-            // a set of labels is a choice whose options are the same for all
-            Some(kind) if found == ExamKind::Free => {
-                let (path, kind) = (exam.path.display(), kind.word());
-                bail!(said!(
-                    "{path}: the recipe calls it a {kind} exam, but its rows hold free answers; set kind = \"free\" or name the columns",
-                    "{path}：配方说它是 {kind} 考试，但各行是自由作答；请设 kind = \"free\"，或写明列名"
-                ))
+        out.push(ExamPaper { general, ..paper(exam, &exam.path, loaded, shots)? });
+    }
+    out.extend(super::held_out::paper(r, books, held)?);
+    let mut taken = std::collections::HashSet::new();
+    for exam in &mut out {
+        let base = exam.name.clone();
+        for n in 2.. {
+            if taken.insert(exam.name.clone()) {
+                break;
             }
-            Some(_) => found,
-        };
-        let base = exam.name.clone().unwrap_or_else(|| stem(&exam.path));
-        let mut name = base.clone();
-        let mut n = 1;
-        while out.iter().any(|e| e.name == name) {
-            n += 1;
-            name = format!("{base}-{n}");
+            exam.name = format!("{base}-{n}");
         }
-        // the words of the recipe are those of the scorers
-        let scorer = (wanted == ExamKind::Free).then(|| word(exam.score.word()).unwrap_or(Scorer::Exact));
-        if !shots.is_empty() && kind_of(&exam.path, &shots)? != found {
-            let path = exam.shots_from.as_deref().unwrap_or(&exam.path).display();
-            bail!(said!(
-                "{path}: the worked examples ask for another kind of answer than the exam",
-                "{path}：示例要的答案与考题种类不同"
-            ));
-        }
-        let manner = Manner {
-            ask: word(exam.ask.word()).unwrap_or_default(),
-            pick: match wanted {
-                ExamKind::Free => nurture_eval::Pick::default(),
-                _ => word(exam.pick.word()).unwrap_or_default(),
-            },
-            shots: exam.shots,
-        };
-        let max_tokens = exam.max_tokens;
-        out.push(ExamPaper { name, kind: wanted, scorer, max_tokens, manner, shots, general, loaded });
     }
     Ok(out)
+}
+
+/// An exam as the recipe wants its rows to be answered.
+///
+/// # Errors
+/// Rows of different kinds, or of another kind than the recipe says.
+pub(super) fn paper(
+    exam: &recipe::Exam,
+    path: &Path,
+    loaded: Loaded,
+    shots: Vec<Example>,
+) -> Result<ExamPaper> {
+    let found = kind_of(path, &loaded.examples)?;
+    let wanted = match exam.kind {
+        None => found,
+        Some(recipe::ExamKind::Free) => ExamKind::Free,
+        // a set of labels is a choice whose options are the same for all
+        Some(kind) if found == ExamKind::Free => {
+            let (path, kind) = (path.display(), kind.word());
+            bail!(said!(
+                "{path}: the recipe calls it a {kind} exam, but its rows hold free answers; set kind = \"free\" or name the columns",
+                "{path}：配方说它是 {kind} 考试，但各行是自由作答；请设 kind = \"free\"，或写明列名"
+            ))
+        }
+        Some(_) => found,
+    };
+    let name = exam.name.clone().unwrap_or_else(|| stem(path));
+    // the words of the recipe are those of the scorers
+    let scorer = (wanted == ExamKind::Free).then(|| word(exam.score.word()).unwrap_or(Scorer::Exact));
+    if !shots.is_empty() && kind_of(path, &shots)? != found {
+        let path = exam.shots_from.as_deref().unwrap_or(path).display();
+        bail!(said!(
+            "{path}: the worked examples ask for another kind of answer than the exam",
+            "{path}：示例要的答案与考题种类不同"
+        ));
+    }
+    let manner = Manner {
+        ask: word(exam.ask.word()).unwrap_or_default(),
+        pick: match wanted {
+            ExamKind::Free => nurture_eval::Pick::default(),
+            _ => word(exam.pick.word()).unwrap_or_default(),
+        },
+        shots: exam.shots,
+    };
+    let max_tokens = exam.max_tokens;
+    Ok(ExamPaper { name, kind: wanted, scorer, max_tokens, manner, shots, general: false, loaded })
 }
 
 pub(super) fn stem(path: &Path) -> String {

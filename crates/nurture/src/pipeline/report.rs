@@ -79,10 +79,17 @@ pub(super) fn put_together(p: &Parts<'_>) -> Result<ReportData> {
     for e in &p.depth.exams {
         if !e.overlap.is_empty() {
             let (n, name) = (e.overlap.len(), &e.info.name);
-            warnings.push(said!(
-                "{name}: {n} items also stood in the training data and were left out",
-                "{name}：有 {n} 题也在训练数据中，已剔除"
-            ));
+            warnings.push(if e.left_out {
+                said!(
+                    "{name}: {n} items also stood in the training data and were left out",
+                    "{name}：有 {n} 题也在训练数据中，已剔除"
+                )
+            } else {
+                said!(
+                    "{name}: {n} items also stood in the training data and were counted all the same",
+                    "{name}：有 {n} 题也在训练数据中，仍然计分"
+                )
+            });
         }
     }
     Ok(ReportData {
@@ -231,6 +238,8 @@ fn exam(e: &Exam, c: &Comparison) -> ExamReport {
         items: c.n as u64,
         of: e.of as u64,
         stratified: e.stratified,
+        overlap: e.overlap.clone(),
+        overlap_left_out: e.left_out,
         labels: if c.info.kind == ExamKind::Label { e.labels.len() as u64 } else { 0 },
         scorer: c.info.scorer.map(|s| word_of(&s)).unwrap_or_default(),
         manner: c.info.manner,

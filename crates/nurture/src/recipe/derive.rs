@@ -69,7 +69,7 @@ pub struct DataFacts {
     pub longest_tokens: usize,
     /// Different labels; 0 where the data is not labelled.
     pub labels: usize,
-    /// Items of each exam that has items, in the order of [`Eval::exams`](super::Eval::exams).
+    /// Items of each exam of the recipe ([`Recipe::exams`]), in its order.
     pub exam_items: Vec<usize>,
 }
 
@@ -180,6 +180,11 @@ impl Resolved {
         }
         for (exam, plan) in full.eval.exams_mut().zip(&self.exams) {
             exam.items = Some(plan.items).filter(|items| *items > 0);
+        }
+        if let (Some(held), Some(plan)) =
+            (&mut full.data.hold_out, self.exams.get(full.eval.depth.len() + full.eval.breadth_exams.len()))
+        {
+            held.items = Some(plan.items).filter(|items| *items > 0);
         }
         full
     }
@@ -339,10 +344,16 @@ pub fn derive(recipe: &Recipe, data: &DataFacts, base: &BaseFacts) -> Resolved {
         }),
     };
 
-    let mut counts = data.exam_items.iter().copied();
-    let mut of = |exam: &Exam| if exam.has_items() { counts.next().unwrap_or(0) } else { 0 };
+    let all = recipe.exams();
+    let seats = all.iter().zip(data.exam_items.iter().copied().chain(std::iter::repeat(0)));
+    let (depth, breadth) = (recipe.eval.depth.len(), recipe.eval.breadth_exams.len());
+    let key = |index: usize| match index {
+        i if i < depth => format!("eval.depth[{i}].items"),
+        i if i < depth + breadth => format!("eval.breadth_exams[{}].items", i - depth),
+        _ => "data.hold_out.items".to_string(),
+    };
     let exams =
-        recipe.eval.exams().map(|(key, exam, _)| plan(exam, &key, of(exam), dial, &mut notes)).collect();
+        seats.enumerate().map(|(index, (exam, of))| plan(exam, &key(index), of, dial, &mut notes)).collect();
     let seed = train.seed;
     Resolved {
         steps,
@@ -373,7 +384,7 @@ fn plan(exam: &Exam, key: &str, of: usize, dial: &Dial, notes: &mut Notes) -> Ex
     }
     let items = exam.items.or(dial.exam_items).unwrap_or(of).min(of);
     let name = exam.name.clone().unwrap_or_default();
-    notes.add(&format!("{key}.items"), items.to_string(), exam.items == Some(items), || {
+    notes.add(key, items.to_string(), exam.items == Some(items), || {
         // Half the widest 95 % interval of a share, in points.
         let half = (98.0 / (items.max(1) as f64).sqrt()).ceil();
         let accuracy = if items < of {

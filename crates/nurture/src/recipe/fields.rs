@@ -103,9 +103,31 @@ section! { Data ["The textbooks: what the model learns from.", "教材：模型�
          "样本超过 `train.max_len` 个词元时怎么办。"];
     on_bad_row: OnBadRow = OnBadRow::Error, Kind::Choice(OnBadRow::CHOICES), Absent::Default, "\"drop\"",
         ["What to do with a row that cannot be read or has no answer.", "读不懂或没有答案的行怎么办。"];
+    hold_out: Option<HoldOut> = None, Kind::Table(&HoldOut::SECTION),
+        Absent::Means(Text::new("nothing is held out", "不留出")), "{ share = 0.1 }",
+        ["Rows kept back from training; they become an exam of the recipe, and what they belong to is not trained on.",
+         "从训练中留出的行：成为本配方的一场考试，与它们同属一处的行也不参与训练。"];
     clean: Clean = Clean::default(), Kind::Table(&Clean::SECTION), Absent::Default, "{ near_duplicates = \"drop\" }",
         ["Cleaning of the training rows. Each part can be switched on and off, and the ledger counts what it does.",
          "训练数据的清洗。每一部分都可单独开关，账本记下它做了什么。"];
+} }
+
+section! { HoldOut ["Rows kept back from training, as an exam.", "从训练中留出、用作考试的行。"] {
+    share: f64 = 0.1, SHARE, Absent::Default, "0.1",
+        ["About this share of the rows. Which ones depends on their content and `train.seed` alone: rows added later do not move the others.",
+         "约这个比例的行。选哪些只取决于内容和 `train.seed`：以后增加的行不会移动其他行。"];
+    count: Option<usize> = None, COUNT, Absent::Means(Text::new("by `share`", "按 `share`")), "200",
+        ["At least this many rows, in place of `share`.", "至少这么多行，代替 `share`。"];
+    by: HoldOutBy = HoldOutBy::Group, Kind::Choice(HoldOutBy::CHOICES), Absent::Default, "\"document\"",
+        ["What is never parted between training and exam.", "训练与考试之间不会拆开的单位。"];
+    name: String = "held-out".into(), Kind::Name, Absent::Default, "\"held-out\"",
+        ["Name of the exam in the report.", "考试在报告里的名字。"];
+    items: Option<usize> = None, COUNT, DIAL, "400",
+        ["How many of them to draw; all are kept back.", "从中抽多少题；全部都留出。"];
+    score: Score = Score::Exact, Kind::Choice(Score::CHOICES), Absent::Default, "\"token_f1\"",
+        ["How a free answer is compared with the right one.", "自由作答怎样与正确答案比较。"];
+    max_tokens: usize = 64, Kind::Integer { min: 1, max: 65_536 }, Absent::Default, "128",
+        ["Longest free answer in tokens.", "自由作答最长多少词元。"];
 } }
 
 section! { Clean ["Cleaning of the training rows.", "训练数据的清洗。"] {
@@ -152,6 +174,9 @@ section! { Source ["One training file.", "一个训练文件。"] {
         ["Columns or keys with material that stands before the question.", "放在问题之前的材料的列名或键名。"];
     system: Option<String> = None, Kind::Text, COLUMN, "\"system\"",
         ["Column or key that holds a row's own system prompt.", "存放该行自带系统提示词的列名或键名。"];
+    group: Option<String> = None, Kind::Text, Absent::Means(Text::new("no groups", "不分组")), "\"document\"",
+        ["Column or key whose value keeps rows together in `data.hold_out`. It needs `kind` beside it.",
+         "存放分组的列名或键名：`data.hold_out` 不会拆开取值相同的行。须同时写明 `kind`。"];
     encoding: Option<Encoding> = None, Kind::Choice(Encoding::CHOICES), COLUMN, "\"gb18030\"",
         ["Character encoding of the file.", "文件的字符编码。"];
 } }
@@ -292,6 +317,12 @@ section! { Eval ["How to examine: depth in the own field against breadth kept.",
     gate: Gate = Gate::Deeper, Kind::Choice(Gate::CHOICES), Absent::Default, "\"not_worse\"",
         ["Which verdicts are good enough; any other ends the program with exit code 3.",
          "哪些结论算达标；其余结论使程序以退出码 3 结束。"];
+    overlap: Overlap = Overlap::LeaveOut, Kind::Choice(Overlap::CHOICES), Absent::Default, "\"report\"",
+        ["What to do with exam items that the training data hold: the same or nearly the same question, or much of it in runs of 13 words (Chinese: characters).",
+         "训练数据里也有的考题怎么办：问题相同或几乎相同，或大部分文字以连续 13 词（中文为 13 字）以上出现在训练数据里。"];
+    overlap_share: f64 = 0.5, Kind::Number { min: 0.0, max: 1.0, positive: true }, Absent::Default, "0.3",
+        ["From which share of a question, found in such runs, it overlaps. Runs that many training rows hold do not count.",
+         "一道题有多大比例以这种片段出现就算重叠。许多训练行共有的片段不算。"];
     min_gain: f64 = 0.0, SHARE, Absent::Default, "0.05",
         ["Gain in accuracy that the whole 95 % interval must exceed for the verdict “deeper” (0.05 = 5 points); its paired p-value must be below 0.05 too.",
          "判为“更深”所需的正确率增益，95% 区间须整个高于它（0.05 = 5 个百分点），且配对 p 值须小于 0.05。"];
@@ -387,6 +418,21 @@ choices! { /// What happens to bad rows.
 OnBadRow {
     Error = "error" ["Stop at the first one and name file, line and reason.", "遇到第一行就停，说明文件、行号和原因。"];
     Drop = "drop" ["Leave them out; the ledger counts each with its reason.", "舍弃；账本里逐行记下原因。"];
+} }
+
+choices! { /// What is never parted between training and exam.
+HoldOutBy {
+    Question = "question" ["Rows that ask the same.", "问题相同的行。"];
+    Group = "group" ["Rows with the same value in the source's `group` column, and rows of one document's questions; other rows as `question`.",
+        "来源的 `group` 列取值相同的行，以及同一文档的问题；其他行同 `question`。"];
+    Document = "document" ["Rows of one file or document.", "同一文件或文档的行。"];
+} }
+
+choices! { /// What happens to exam items that overlap with the training data.
+Overlap {
+    Off = "off" ["Nobody looks.", "不检查。"];
+    Report = "report" ["They are listed, and count.", "列出，仍计分。"];
+    LeaveOut = "leave_out" ["They are listed, and nobody sits them.", "列出，不参加考试。"];
 } }
 
 choices! { /// A language to keep.
@@ -592,6 +638,27 @@ impl Adapter {
             .map(|choice| choice.name)
             .filter(|name| all || self.targets.iter().any(|target| target.word() == *name))
             .collect()
+    }
+}
+
+impl HoldOut {
+    /// The exam that the rows become. It has no file.
+    pub fn exam(&self) -> Exam {
+        Exam {
+            name: Some(self.name.clone()),
+            items: self.items,
+            score: self.score,
+            max_tokens: self.max_tokens,
+            ..Exam::default()
+        }
+    }
+}
+
+impl Recipe {
+    /// All exams: those of `eval.depth`, those of `eval.breadth_exams`, then the held-out rows.
+    pub fn exams(&self) -> Vec<Exam> {
+        let given = self.eval.exams().map(|(_, exam, _)| exam.clone());
+        given.chain(self.data.hold_out.iter().map(HoldOut::exam)).collect()
     }
 }
 

@@ -30,9 +30,9 @@ pub use docs::{help, json_schema, markdown};
 pub use error::{Fault, Place, RecipeError};
 pub use fields::{
     Adapter, AdapterInit, AdapterKind, Ask, Clean, Data, Effort, Encoding, Eval, Exam, ExamKind, Export,
-    ExportFormat, Gate, Judge, Keep, Labels, Language, Method, Model, NearDuplicates, Newborn, OnBadRow,
-    OnDivergence, Optimiser, OptionsAs, OverLong, PersonalKind, Pick, Recipe, Run, Samples, Schedule, Score,
-    Sensitive, Source, SourceKind, Target, Train,
+    ExportFormat, Gate, HoldOut, HoldOutBy, Judge, Keep, Labels, Language, Method, Model, NearDuplicates,
+    Newborn, OnBadRow, OnDivergence, Optimiser, OptionsAs, OverLong, Overlap, PersonalKind, Pick, Recipe,
+    Run, Samples, Schedule, Score, Sensitive, Source, SourceKind, Target, Train,
 };
 pub use lock::{InputHash, Lock, TAKEN, lock};
 pub use overrides::Override;

@@ -249,6 +249,10 @@ pub struct ExamReport {
     pub of: u64,
     /// Whether the items were drawn evenly from each label.
     pub stratified: bool,
+    /// Items that the training data hold too.
+    pub overlap: Vec<nurture_data::Overlap>,
+    /// Whether those were left out.
+    pub overlap_left_out: bool,
     /// Different labels; 0 where there are none.
     pub labels: u64,
     /// How free answers are scored, in the recipe's word; empty for others.

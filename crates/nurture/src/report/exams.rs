@@ -110,6 +110,7 @@ fn one(lang: Lang, exam: &ExamReport, blocks: &mut Vec<Block>) {
         blocks
             .push(Block::Cases(exam.changed.iter().take(CASES).map(|changed| case(lang, changed)).collect()));
     }
+    blocks.extend(super::overlap::overlap(lang, exam));
     let confusions = confusions(lang, exam);
     if !confusions.is_empty() {
         blocks.push(Block::Fold(lang.pick("What is taken for what", "什么被当成了什么").into(), confusions));

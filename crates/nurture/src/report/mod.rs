@@ -18,6 +18,7 @@ mod html;
 mod lead;
 mod markdown;
 mod origin;
+mod overlap;
 mod page;
 mod plots;
 mod svg;

@@ -10,6 +10,13 @@ use nurture_eval::{Finding, Gate, Verdict, VerdictKind};
 /// A report of a run as it might be; invented figures, for tests of the form only.
 pub(crate) fn sample() -> ReportData {
     let exam = ExamReport {
+        overlap: vec![nurture_data::Overlap {
+            exam: "exam.jsonl:4".into(),
+            training: "train.jsonl:17".into(),
+            kind: nurture_data::OverlapKind::Copied,
+            share: 0.75,
+        }],
+        overlap_left_out: true,
         name: "service-desk".into(),
         kind: "label".into(),
         mode: "exact".into(),
@@ -230,6 +237,8 @@ fn replace(data: &ReportData, text: Option<&str>, number: Option<f64>) -> Report
         match value {
             // what each exam shows: a word of a closed list, as the verdict's
             serde_json::Value::String(_) if ["exams", "asked", "ask", "pick"].contains(&key) => {}
+            // and how an item overlaps
+            serde_json::Value::String(old) if matches!(old.as_str(), "same" | "near" | "copied") => {}
             serde_json::Value::String(old) if key != "kind" || !old.contains('_') && old != "deeper" => {
                 if let Some(text) = text {
                     *old = text.to_string();
@@ -445,6 +454,15 @@ fn look_at_the_sample() {
         std::fs::write(folder.join(format!("long.{name}.html")), html(&long, lang)).unwrap();
         std::fs::write(folder.join(format!("recipe.{name}.md")), crate::recipe::markdown(lang)).unwrap();
     }
+}
+
+#[test]
+fn items_that_overlap_are_listed_with_their_place() {
+    let en = markdown(&sample(), Lang::En);
+    for want in ["1 items that stand in the training data too (left out)", "train.jsonl:17", "75.0"] {
+        assert!(en.contains(want), "{want}\n{en}");
+    }
+    assert!(markdown(&sample(), Lang::Zh).contains("训练数据里也有的 1 题（已剔除）"));
 }
 
 fn cleaned() -> nurture_data::CleanReport {
