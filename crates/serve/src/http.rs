@@ -1,7 +1,7 @@
 //! What happens to every request before and after its route: one door for all routes and all forms of keys.
 
 use crate::access::Access;
-use crate::error::{ApiError, Code};
+use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::page;
 use crate::service::Service;

@@ -137,7 +137,7 @@ impl Service {
 
     /// Whether browsers come by TLS, so that cookies are for it alone.
     pub(crate) fn secure(&self) -> bool {
-        false
+        self.config().tls.is_some()
     }
 
     /// A rule for one answer.

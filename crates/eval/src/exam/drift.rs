@@ -68,7 +68,13 @@ impl Examinee<'_> {
                 for (s, who) in [self, tuned].into_iter().enumerate() {
                     let width = who.decoder.config().width;
                     let logits = &mut logits[s][..(to - from) * vocab];
-                    who.decoder.logits(who.cpu, Mode::Exact, &xs[s][from * width..to * width], logits);
+                    who.decoder.logits(
+                        who.cpu,
+                        who.adapter,
+                        Mode::Exact,
+                        &xs[s][from * width..to * width],
+                        logits,
+                    );
                     log_softmax(who.cpu.pool(), logits, vocab);
                 }
                 let (base, other) = logits.split_at(1);

@@ -4,7 +4,7 @@ use super::journal::Journal;
 use super::{Event, Mark, Stopped, Training, Tuned, Watch, prepare, sha256, texts, write_json};
 use crate::engine::Model;
 use crate::lang::Said;
-use crate::recipe::{InputHash, Recipe, Resolved};
+use crate::recipe::{self, InputHash, Recipe, Resolved};
 use crate::said;
 use anyhow::{Context as _, Result, bail};
 use nurture_data::{Example, Fate, Ledger, Loaded, Overlap, OverlapOptions, overlap, stratified};

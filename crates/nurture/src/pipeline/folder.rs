@@ -17,7 +17,7 @@ pub(super) const LOCK_FILE: &str = "recipe.lock.toml";
 
 /// Everything that a run writes beside the lock file. The configuration of what was raised stands first: while it is
 /// there, training counts as done.
-const RESULTS: [&str; 16] = [
+const RESULTS: [&str; 17] = [
     "adapter/adapter_config.json",
     "model/config.json",
     "adapter",

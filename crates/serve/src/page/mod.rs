@@ -25,7 +25,7 @@ pub use workshop::{
     Answered, Expected, Live, Masked, Point, Refusal, RunLine, RunState, SourceRows, Workshop,
 };
 
-use crate::error::{ApiError, Code};
+use crate::error::ApiError;
 use crate::service::Service;
 use crate::store::Store;
 use axum::Router;
@@ -172,7 +172,7 @@ async fn dress(State(service): State<Service>, request: Request, next: Next) -> 
     parts.extensions.insert(view.caller);
     let mut response = next.run(Request::from_parts(parts, body)).await;
     let status = response.status();
-    let code = response.extensions().get::<Code>().copied();
+    let code = response.extensions().get::<ApiError>().cloned();
     if let Some(code) = code.filter(|_| reader && !status.is_success()) {
         let told =
             axum::body::to_bytes(std::mem::take(response.body_mut()), 64 << 10).await.unwrap_or_default();

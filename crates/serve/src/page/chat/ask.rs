@@ -20,10 +20,10 @@ use crate::http::Json;
 use crate::models::Served;
 use crate::service::Service;
 use crate::store::{Change, Conversation, Message, NewConversation, NewMessage, Store, StoreError};
+use crate::tools::Turn as Said;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::Response;
-use nurture_text::Message as Said;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -241,9 +241,9 @@ fn fit(model: &Served, system: &str, said: &[(String, String)], room: usize) -> 
         let system = (!system.is_empty()).then(|| Said::new("system", system));
         let messages: Vec<Said> = system
             .into_iter()
-            .chain(said[first..].iter().map(|(role, text)| Said::new(role.as_str(), text.as_str())))
+            .chain(said[first..].iter().map(|(role, text)| Said::new(role, text.as_str())))
             .collect();
-        let tokens = model.prompt(messages)?;
+        let tokens = model.prompt(messages, None)?;
         if tokens.len() <= room || first + 1 >= said.len() {
             return Ok((tokens, first));
         }
