@@ -100,17 +100,22 @@ pub fn questions(document: &Document) -> Vec<Asked> {
     out
 }
 
-/// What the document calls itself: its title, its first heading of the first level, or its file's name.
+/// What the document calls itself: its title, its first heading of the first level, the heading that it begins with, or its
+/// file's name.
 fn title(document: &Document) -> String {
     let heading = document.blocks.iter().find_map(|b| match b {
         Block::Heading { level: 1, text } => Some(on_one_line(text)),
         _ => None,
     });
+    let first = match document.blocks.first() {
+        Some(Block::Heading { text, .. }) => Some(on_one_line(text)),
+        _ => None,
+    };
     let name = || {
         let file = document.id.rsplit('/').next().unwrap_or_default();
         file.rsplit_once('.').map_or(file, |(stem, _)| stem).to_string()
     };
-    document.title.clone().filter(|t| !t.trim().is_empty()).or(heading).unwrap_or_else(name)
+    document.title.clone().filter(|t| !t.trim().is_empty()).or(heading).or(first).unwrap_or_else(name)
 }
 
 fn on_one_line(text: &str) -> String {
@@ -307,6 +312,9 @@ fn defined_zh(sentence: &str) -> Option<&str> {
     let quoted = before.ends_with('”').then(|| before.trim_end_matches('”').rsplit('“').next()).flatten();
     let term = quoted.unwrap_or(term);
     let term = term.rsplit_once("所称").map_or(term, |(_, term)| term);
+    // `（四）关联关系，是指…`: an item's number is no part of the word
+    let term =
+        term.strip_prefix(['（', '(']).and_then(|t| t.split_once(['）', ')'])).map_or(term, |(_, term)| term);
     let term = ["的", "本", "前款", "其中"].iter().fold(term, |t, p| t.strip_prefix(p).unwrap_or(t)).trim();
     let speaks_of_nothing = [
         "这", "其", "该", "它", "此", "上述", "主要", "一般", "通常", "也", "就", "即", "并不", "不", "均",
@@ -420,6 +428,7 @@ mod tests {
         let zh = |s: &str| defined_zh(s).map(String::from);
         assert_eq!(zh("“保险金额”是指保险人承担责任的最高限额。").as_deref(), Some("保险金额"));
         assert_eq!(zh("本法所称保险，是指商业保险行为。").as_deref(), Some("保险"));
+        assert_eq!(zh("（四）关联关系，是指公司之间的关系。").as_deref(), Some("关联关系"));
         for none in ["这是指上面的规定。", "其主要是指这些。", "没有定义。", "是指什么也没有。"]
         {
             assert_eq!(zh(none), None, "{none}");
