@@ -117,7 +117,8 @@ fn responses_go_on_from_each_other() {
     assert!(events.iter().all(|(name, e)| e["type"] == **name));
     let deltas: String = events
         .iter()
-        .filter_map(|(n, e)| (n == "response.output_text.delta").then(|| e["delta"].as_str().unwrap()))
+        .filter(|(n, _)| n == "response.output_text.delta")
+        .map(|(_, e)| e["delta"].as_str().unwrap())
         .collect();
     assert_eq!(deltas, said(&first));
     let (last, object) = events.last().unwrap();
