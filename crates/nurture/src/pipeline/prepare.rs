@@ -296,12 +296,16 @@ fn weights(r: &Recipe) -> Vec<f64> {
 
 /// Documents have no answers: only pre-training learns from them as they are.
 fn documents_are_read(r: &Recipe, loaded: &Loaded) -> Result<()> {
-    let documents = loaded.sources.iter().find(|s| s.found.documents.is_some_and(|n| n > 0));
+    let asked = |s: &nurture_data::SourceFound| {
+        s.schema.as_ref().is_some_and(|schema| schema.kind == SchemaKind::QuestionAnswer)
+    };
+    let documents =
+        loaded.sources.iter().find(|s| s.found.documents.is_some_and(|n| n > 0) && !asked(s));
     if let (Some(source), false) = (documents, r.train.method == Method::Pretrain) {
         let (file, method) = (&source.file, r.train.method.word());
         bail!(said!(
-            "{file}: documents hold no questions and answers, which train.method = \"{method}\" learns from; set train.method = \"pretrain\" to learn their text, or give questions and answers made from them",
-            "{file}：文档里没有问答，而 train.method = \"{method}\" 要从问答学；请设 train.method = \"pretrain\" 学习其文本，或另给由文档写出的问答"
+            "{file}: documents hold no questions and answers, which train.method = \"{method}\" learns from; set train.method = \"pretrain\" to learn their text, or kind = \"questions\" at this source to have questions made of them",
+            "{file}：文档里没有问答，而 train.method = \"{method}\" 要从问答学；请设 train.method = \"pretrain\" 学习其文本，或在该来源写 kind = \"questions\"，由规则从文档得出问题"
         ));
     }
     Ok(())
