@@ -207,7 +207,6 @@ fn slips_are_refused_with_line_and_hint() {
     check(&with("seed = 99999999999999999999"), &["`train.seed` must be a whole number"]);
     check(&with("seed = 2026-11-23"), &["`train.seed` must be a whole number"]);
     check(&with("effort = 'quik'"), &["Did you mean \"quick\"?", "quick, normal, thorough"]);
-    check(&with("method = 'dpo'"), &["not in this version", "sft"]);
     check(&with("method = 'grpo'"), &["`train.rewards` is missing", "number"]);
     check(
         &with("rewards = [{ kind = 'exact' }]"),
@@ -279,7 +278,7 @@ fn overrides_win_and_are_recorded() {
     check("data.train[7].path=x", "no such place");
     check("train.seed.x=1", "nothing inside");
     check("data.train=[{paht='x'}]", "`data.train[0].path`");
-    check("train.method=grpo", "not in this version");
+    check("export.formats=['hf']", "not in this version");
 }
 
 #[test]
