@@ -4,8 +4,8 @@ mod common;
 
 use common::real;
 use nurture_data::{
-    Answer, DataError, LabelForm, LoadOptions, Loaded, OnBadRow, SchemaKind, SourceSpec, load_exam,
-    load_training, overlap,
+    Answer, DataError, LabelForm, LoadOptions, Loaded, OnBadRow, OverlapKind, SchemaKind, SourceSpec,
+    load_exam, load_training, overlap,
 };
 
 fn train(path: &str) -> Option<Loaded> {
@@ -36,7 +36,9 @@ fn banking77() {
     let exam = load_exam(&[SourceSpec::new(exam)], &options, words.labels.as_ref()).expect("an exam");
     assert_eq!(exam.examples.len(), 1_540);
     let shared = overlap(&exam.examples, &words.examples, &Default::default());
-    assert!(shared.len() < 20, "{} exam items stand in the training data", shared.len());
+    let same = shared.iter().filter(|o| o.kind == OverlapKind::Same).count();
+    assert!(same < 20, "{same} exam items stand in the training data");
+    assert!(shared.len() < 40, "{} exam items stand in the training data, nearly at least", shared.len());
 }
 
 #[test]

@@ -180,7 +180,12 @@ fn wrong_requests_are_told_what_is_wrong() {
         (json!({ "stop": [""] }), "invalid_value", "stop", "1 to 256"),
         (json!({ "logit_bias": { "999999": 1 } }), "invalid_value", "logit_bias", "999999"),
         (json!({ "top_logprobs": 2 }), "invalid_value", "top_logprobs", "logprobs"),
-        (json!({ "tools": [{ "type": "function" }] }), "unsupported_parameter", "tools", "not supported"),
+        (
+            json!({ "tools": [{ "type": "function" }] }),
+            "missing_required_parameter",
+            "tools[0].function",
+            "must provide",
+        ),
         (json!({ "stream_options": {} }), "invalid_value", "stream_options", "stream"),
         (json!({ "messages": [] }), "invalid_value", "messages", "empty"),
         (

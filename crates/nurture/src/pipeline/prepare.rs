@@ -299,8 +299,7 @@ fn documents_are_read(r: &Recipe, loaded: &Loaded) -> Result<()> {
     let asked = |s: &nurture_data::SourceFound| {
         s.schema.as_ref().is_some_and(|schema| schema.kind == SchemaKind::QuestionAnswer)
     };
-    let documents =
-        loaded.sources.iter().find(|s| s.found.documents.is_some_and(|n| n > 0) && !asked(s));
+    let documents = loaded.sources.iter().find(|s| s.found.documents.is_some_and(|n| n > 0) && !asked(s));
     if let (Some(source), false) = (documents, r.train.method == Method::Pretrain) {
         let (file, method) = (&source.file, r.train.method.word());
         bail!(said!(

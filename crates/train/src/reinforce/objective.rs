@@ -146,7 +146,7 @@ mod tests {
         let logp = vec![vec![-1.0f32, -2.0, -0.3], vec![-0.7f32, -1.1]];
         let trials = [
             Trial { advantage: 1.5, old: vec![-1.1, -2.6, -0.3], base: vec![-1.2, -1.9, -0.5] },
-            Trial { advantage: -0.5, old: vec![-0.2, -1.2], base: vec![-0.9, -1.0] },
+            Trial { advantage: -0.5, old: vec![-0.3, -1.4], base: vec![-0.9, -1.0] },
         ];
         let packs = [vec![0, 1]];
         for loss in [PolicyLoss::Grpo, PolicyLoss::DrGrpo, PolicyLoss::Dapo, PolicyLoss::Rloo] {
