@@ -293,7 +293,7 @@ fn wrong_data_is_named_by_file_line_and_field() {
     ]);
     train("broken.jsonl", "").refused(&["broken.jsonl:7", "broken JSON at column 3", "data.on_bad_row"]);
     let stray = |more: &str| {
-        let set = "--set run.name=bad --set eval.depth=[\"stray.jsonl\"] --set train.epochs=0.1";
+        let set = "--set run.name=bad --set eval.depth=[\"stray.jsonl\"] --set eval.overlap=off --set train.epochs=0.1";
         home.nurture(&format!("train small.toml {set} {more}"))
     };
     stray("").refused(&[
