@@ -46,7 +46,7 @@ def main():
     rng = random.Random(7)
     pairs = [(name, goods) for name in NAMES for goods in GOODS]
     rng.shuffle(pairs)
-    for name, own in [("train.jsonl", pairs[:156]), ("exam.jsonl", pairs[156:])]:
+    for name, own in [("practice.jsonl", pairs[:156]), ("exam.jsonl", pairs[156:])]:
         lines = [json.dumps(row(rng, *pair)) for pair in own]
         (HERE / name).write_text("\n".join(lines) + "\n")
 
