@@ -25,8 +25,8 @@ impl Decoder {
         let c = shape.config(tied);
         // each matrix has its own stream: another vocabulary changes no block
         let matrix = |stream: u64, rows: usize, cols: usize, deviation: f64| {
-            let mut normal = Normal(Rng::stream(seed, stream), None);
-            let values: Vec<f32> = (0..rows * cols).map(|_| (normal.next() * deviation) as f32).collect();
+            let mut normal = Normal::new(Rng::stream(seed, stream));
+            let values: Vec<f32> = (0..rows * cols).map(|_| (normal.draw() * deviation) as f32).collect();
             Weight::from_f32(rows, cols, &values)
         };
         let into_stream = 1.0 / (2.0 * c.layers as f64).sqrt();
@@ -103,10 +103,14 @@ pub(crate) fn sinusoids(context: usize, width: usize) -> Weight {
 }
 
 /// Normal numbers (Box & Muller 1958): two from each pair of uniform ones.
-struct Normal(Rng, Option<f64>);
+pub(crate) struct Normal(Rng, Option<f64>);
 
 impl Normal {
-    fn next(&mut self) -> f64 {
+    pub(crate) fn new(rng: Rng) -> Normal {
+        Normal(rng, None)
+    }
+
+    pub(crate) fn draw(&mut self) -> f64 {
         if let Some(kept) = self.1.take() {
             return kept;
         }

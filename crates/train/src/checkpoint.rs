@@ -12,8 +12,10 @@ use crate::divergence::LossWatch;
 use crate::error::{TrainError, Warning};
 use crate::identity::Identity;
 use crate::learner::Learner;
-use crate::pupil::{Pupil, Tensor};
+use crate::optimiser::Memory;
+use crate::pupil::{Pupil, Tensor, Tensors};
 use nurture_formats::{FormatError, SafetensorsFile, TensorInfo, TensorSource, TensorSpec, safetensors};
+use nurture_kernels::Cpu;
 use nurture_kernels::dtype::DType;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -134,11 +136,16 @@ impl Snapshot {
 
 /// The tensors of a checkpoint, sorted by name, as the file is.
 pub(crate) fn tensors<'l>(learner: &'l Learner<'_>) -> Vec<Stored<'l>> {
-    let mut out = Vec::new();
-    let named = learner.pupil.tensors();
     let plain = matches!(learner.pupil, Pupil::Adapter { .. });
+    tensors_of(&learner.pupil, &learner.memory, plain)
+}
+
+/// The same of whoever learns; `plain`: no tensor stands in the order of tiles.
+pub(crate) fn tensors_of<'l>(pupil: &'l dyn Tensors, memory: &'l Memory, plain: bool) -> Vec<Stored<'l>> {
+    let mut out = Vec::new();
+    let named = pupil.tensors();
     let shape = |t: &Tensor, values: &[f32]| if plain { t.shape.clone() } else { vec![values.len()] };
-    for ((t, values), memory) in named.iter().zip(learner.pupil.values()).zip(learner.memory.stored()) {
+    for ((t, values), memory) in named.iter().zip(pupil.values()).zip(memory.stored()) {
         out.push((format!("p.{}", t.name), shape(t, values), values));
         for (what, words) in memory {
             let shape = if words.len() == values.len() { shape(t, words) } else { vec![words.len()] };
@@ -278,7 +285,18 @@ fn each_piece(
 impl Loaded {
     /// Puts the tensors where they belong. Fails, with a word, where one is missing or of another length.
     pub(crate) fn restore(&self, learner: &mut Learner<'_>) -> Result<(), String> {
-        let names: Vec<String> = learner.pupil.tensors().into_iter().map(|t| t.name).collect();
+        let cpu = learner.cpu();
+        self.restore_to(cpu, &mut learner.pupil, &mut learner.memory)
+    }
+
+    /// The same to whoever learns.
+    pub(crate) fn restore_to(
+        &self,
+        cpu: &Cpu,
+        pupil: &mut dyn Tensors,
+        memory: &mut Memory,
+    ) -> Result<(), String> {
+        let names: Vec<String> = pupil.tensors().into_iter().map(|t| t.name).collect();
         let read = |set: &str, i: usize, to: &mut [f32]| {
             let name = format!("{set}.{}", names[i]);
             let info = self.file.tensor(&name).ok().filter(|info| info.bytes == 4 * to.len() as u64);
@@ -291,14 +309,13 @@ impl Loaded {
             })
             .map_err(|e| e.to_string())
         };
-        for (i, parts) in learner.memory.stored_mut().into_iter().enumerate() {
+        for (i, parts) in memory.stored_mut().into_iter().enumerate() {
             for (what, words) in parts {
                 read(what, i, words)?;
             }
         }
         let mut result = Ok(());
-        let cpu = learner.cpu();
-        learner.pupil.change(cpu, |i, values, _| {
+        pupil.change(cpu, &mut |i, values, _| {
             if result.is_ok() {
                 result = read("p", i, values);
             }

@@ -57,7 +57,7 @@ pub struct Forecast {
     pub ceiling: Option<f64>,
     /// what the memory table was made from
     #[serde(skip)]
-    shape: Option<TrainingShape>,
+    pub(crate) shape: Option<TrainingShape>,
 }
 
 /// The memory table of a shape.

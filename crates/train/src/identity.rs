@@ -30,6 +30,17 @@ impl Identity {
         base_sha256: &str,
     ) -> Identity {
         let (what, how) = subject.identity();
+        Identity::of(config, what, how, lessons, base_sha256)
+    }
+
+    /// The same of whatever learns: `how` says under the name `what` what it is.
+    pub(crate) fn of(
+        config: &TrainConfig,
+        what: &str,
+        how: Value,
+        lessons: &Lessons,
+        base_sha256: &str,
+    ) -> Identity {
         let mut config = json!({ "train": config, what: how });
         // when to stop does not change what is learnt: a run that was stopped may go on with a warning instead
         config["train"]["divergence"].take();

@@ -6,10 +6,10 @@ use crate::error::TrainError;
 use crate::layout::lay_out;
 use crate::optimiser::Memory;
 use crate::preference::Rewards;
-use crate::pupil::Pupil;
+use crate::pupil::{Pupil, Tensors};
 use crate::subject::Subject;
 use nurture_data::{PrefixTree, TokenExample};
-use nurture_kernels::{Rng, sum_of_squares};
+use nurture_kernels::Rng;
 use nurture_model::{
     Adapter, AdapterGrads, Cpu, Decoder, Deferred, ModelGrads, Noise, PassOptions, ScoreOptions, Softening,
     TrainBatch, TrainBuffers,
@@ -365,19 +365,7 @@ impl<'a> Learner<'a> {
 
     /// The norm of all gradients, which must be numbers and not all zero.
     fn norm(&self, step: u64, rate: f64) -> Result<f64, TrainError> {
-        let mut squares = 0f64;
-        for (i, gradient) in self.pupil.gradients().into_iter().enumerate() {
-            // squares of finite f32 values cannot overflow in f64
-            let sum = sum_of_squares(self.cpu.pool(), gradient);
-            if !sum.is_finite() {
-                return Err(TrainError::GradientNotFinite { step, tensor: self.pupil.name(i), rate });
-            }
-            squares += sum;
-        }
-        if squares == 0.0 {
-            return Err(TrainError::ZeroGradient { step });
-        }
-        Ok(squares.sqrt())
+        self.pupil.gradient_norm(self.cpu, step, rate)
     }
 }
 

@@ -25,6 +25,7 @@ mod learner;
 mod metrics;
 mod muon;
 mod optimiser;
+pub mod pairs;
 mod preference;
 mod process;
 mod pupil;

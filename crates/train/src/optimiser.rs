@@ -2,7 +2,7 @@
 
 use crate::config::{Optimiser, TrainConfig};
 use crate::muon;
-use crate::pupil::{Pupil, Tensor};
+use crate::pupil::{Tensor, Tensors};
 use crate::schedule_free::Walk;
 use nurture_kernels::{AdamW, Cpu, Moments8, adamw, adamw8, tiled, untile};
 
@@ -47,7 +47,7 @@ pub(crate) struct Memory {
 
 impl Memory {
     /// States of zero for what trains, and averages that begin as the values are.
-    pub(crate) fn new(config: &TrainConfig, pupil: &Pupil<'_>) -> Memory {
+    pub(crate) fn new(config: &TrainConfig, pupil: &dyn Tensors) -> Memory {
         let tensors = pupil.tensors();
         let values = pupil.values();
         let states = tensors.iter().zip(&values).map(|(t, v)| State::new(config.optimiser, t, v)).collect();
@@ -108,12 +108,12 @@ impl Memory {
         step: u64,
         rate: f64,
         grad_scale: f64,
-        pupil: &mut Pupil<'_>,
+        pupil: &mut dyn Tensors,
     ) {
         let Memory { tensors, states, averages, fixed, .. } = self;
         // the first averages follow closely: the beginning is not worth keeping
         let decay = config.ema.min((1.0 + step as f64) / (10.0 + step as f64)) as f32;
-        pupil.change(cpu, |i, p, g| {
+        pupil.change(cpu, &mut |i, p, g| {
             let (tensor, state) = (&tensors[i], &mut states[i]);
             let how = AdamW {
                 rate: rate * if tensor.second { config.b_ratio } else { 1.0 },
@@ -143,9 +143,9 @@ impl Memory {
     }
 
     /// Puts the averages in the place of the values.
-    pub(crate) fn settle(&mut self, cpu: &Cpu, pupil: &mut Pupil<'_>) {
+    pub(crate) fn settle(&mut self, cpu: &Cpu, pupil: &mut dyn Tensors) {
         if !self.settled && self.states.iter().any(|s| matches!(s, State::Free(_))) {
-            pupil.change(cpu, |i, p, _| {
+            pupil.change(cpu, &mut |i, p, _| {
                 if let State::Free(walk) = &self.states[i] {
                     walk.settle(self.beta1, p);
                     self.tensors[i].put_back(p, &self.fixed[i]);
@@ -154,7 +154,7 @@ impl Memory {
             self.settled = true;
         }
         if let Some(averages) = self.averages.as_ref().filter(|_| !self.settled) {
-            pupil.change(cpu, |i, p, _| p.copy_from_slice(&averages[i]));
+            pupil.change(cpu, &mut |i, p, _| p.copy_from_slice(&averages[i]));
             self.settled = true;
         }
     }

@@ -1,6 +1,7 @@
 //! Who learns, seen alike whether it is an adapter or the network: a list of tensors with their gradients.
 
-use nurture_kernels::Cpu;
+use crate::error::TrainError;
+use nurture_kernels::{Cpu, sum_of_squares};
 use nurture_model::{
     Adapter, AdapterGrads, Decoder, Deferred, Freeze, ModelError, ModelGrads, Parameter, ScoreOptions,
     Scores, Slot, TrainBatch, TrainBuffers,
@@ -23,6 +24,39 @@ pub(crate) enum Pupil<'a> {
         network: Arc<Decoder>,
         gradients: ModelGrads,
     },
+}
+
+/// What changes a tensor: its number, values and gradient.
+pub(crate) type Change<'a> = &'a mut dyn FnMut(usize, &mut [f32], &[f32]);
+
+/// A list of tensors that train, with their gradients: what optimisers and checkpoints know of whoever learns.
+pub(crate) trait Tensors {
+    /// What trains, in the order of all other lists here.
+    fn tensors(&self) -> Vec<Tensor>;
+    /// The values.
+    fn values(&self) -> Vec<&[f32]>;
+    /// The gradients.
+    fn gradients(&self) -> Vec<&[f32]>;
+    /// Calls `change(i, values, gradient)` for each tensor.
+    fn change(&mut self, cpu: &Cpu, change: Change<'_>);
+
+    /// The norm of all gradients, which must be numbers and not all zero.
+    fn gradient_norm(&self, cpu: &Cpu, step: u64, rate: f64) -> Result<f64, TrainError> {
+        let mut squares = 0f64;
+        for (i, gradient) in self.gradients().into_iter().enumerate() {
+            // squares of finite f32 values cannot overflow in f64
+            let sum = sum_of_squares(cpu.pool(), gradient);
+            if !sum.is_finite() {
+                let tensor = self.tensors().into_iter().nth(i).map(|t| t.name).unwrap_or_default();
+                return Err(TrainError::GradientNotFinite { step, tensor, rate });
+            }
+            squares += sum;
+        }
+        if squares == 0.0 {
+            return Err(TrainError::ZeroGradient { step });
+        }
+        Ok(squares.sqrt())
+    }
 }
 
 /// A tensor that trains.
@@ -156,8 +190,21 @@ impl<'a> Pupil<'a> {
         }
     }
 
-    /// What trains, in the order of all other lists here.
-    pub(crate) fn tensors(&self) -> Vec<Tensor> {
+    /// Takes away the gradients of what does not train.
+    pub(crate) fn mask(&mut self) {
+        let tensors = match self {
+            Pupil::Adapter { half: true, .. } => self.tensors(),
+            _ => return,
+        };
+        if let Pupil::Adapter { gradients, .. } = self {
+            let all = gradients.iter_mut().flat_map(|(a, b)| [a, b]);
+            tensors.iter().zip(all).for_each(|(t, g)| t.mask(g));
+        }
+    }
+}
+
+impl Tensors for Pupil<'_> {
+    fn tensors(&self) -> Vec<Tensor> {
         match self {
             Pupil::Adapter { adapter, half, .. } => {
                 let pairs = 2 * adapter.iter().count();
@@ -188,25 +235,7 @@ impl<'a> Pupil<'a> {
         }
     }
 
-    /// Name of tensor `i`.
-    pub(crate) fn name(&self, i: usize) -> String {
-        self.tensors().into_iter().nth(i).map(|t| t.name).unwrap_or_default()
-    }
-
-    /// Takes away the gradients of what does not train.
-    pub(crate) fn mask(&mut self) {
-        let tensors = match self {
-            Pupil::Adapter { half: true, .. } => self.tensors(),
-            _ => return,
-        };
-        if let Pupil::Adapter { gradients, .. } = self {
-            let all = gradients.iter_mut().flat_map(|(a, b)| [a, b]);
-            tensors.iter().zip(all).for_each(|(t, g)| t.mask(g));
-        }
-    }
-
-    /// The gradients.
-    pub(crate) fn gradients(&self) -> Vec<&[f32]> {
+    fn gradients(&self) -> Vec<&[f32]> {
         match self {
             Pupil::Adapter { gradients, .. } => {
                 let pairs = gradients.iter().flat_map(|(a, b)| [a, b]).chain(gradients.magnitudes());
@@ -216,8 +245,7 @@ impl<'a> Pupil<'a> {
         }
     }
 
-    /// The values.
-    pub(crate) fn values(&self) -> Vec<&[f32]> {
+    fn values(&self) -> Vec<&[f32]> {
         match self {
             Pupil::Adapter { adapter, .. } => {
                 let pairs = adapter.iter().flat_map(|(_, p)| [p.a(), p.b()]);
@@ -230,8 +258,7 @@ impl<'a> Pupil<'a> {
         }
     }
 
-    /// Calls `change(i, values, gradient)` for each tensor.
-    pub(crate) fn change(&mut self, cpu: &Cpu, mut change: impl FnMut(usize, &mut [f32], &[f32])) {
+    fn change(&mut self, cpu: &Cpu, change: Change<'_>) {
         match self {
             Pupil::Adapter { model, adapter, gradients, .. } => {
                 let mut at = 0;
