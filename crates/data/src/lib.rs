@@ -66,7 +66,10 @@ pub use error::{DataError, RowProblem};
 pub use example::{Answer, Example, TEXT_ROLE};
 pub use labels::{LabelForm, LabelSet};
 pub use ledger::{Fate, Ledger, SourceLedger};
-pub use load::{Conflicts, LoadOptions, Loaded, OnBadRow, SourceFound, load_exam, load_training};
+pub use load::{
+    Conflicts, DocumentPassages, LoadOptions, Loaded, OnBadRow, SourceFound, load_exam, load_training,
+    passages,
+};
 pub use mapping::{Fields, Mapping, SchemaKind, Tags};
 pub use near::{NearIndex, Signature, near_windows};
 pub use overlap::{Overlap, OverlapKind, OverlapOptions, overlap};
@@ -74,7 +77,9 @@ pub use parts::files_below;
 pub use pieces::document_sequences;
 pub use plan::{BatchPlan, PlanConfig, PlanError, Step, Steps};
 pub use prefix_tree::{Paths, PrefixTree, Segment, TreeLoss};
-pub use questions::{Asked, NO_QUESTIONS, QuestionRule, QuestionSource, questions};
+pub use questions::{
+    Asked, NO_QUESTIONS, Proposed, QuestionRule, QuestionSource, document_passages, questions,
+};
 pub use rng::stream;
 pub use rows::{BadRow, FileFormat, FileFound, ReadLimits, Row, RowReader, SourceSpec};
 pub use sample::{HoldOutBy, HoldOutSize, NOT_SAMPLED, hold_out, keep_sample, stratified};

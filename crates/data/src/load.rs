@@ -18,7 +18,7 @@ use crate::labels::{LabelForm, LabelSet};
 use crate::ledger::{Fate, Ledger};
 use crate::mapping::{Mapping, SchemaKind};
 use crate::parts::{Member, PartKind, parts};
-use crate::questions::{Asked, NO_QUESTIONS, QuestionSource, questions};
+use crate::questions::{Asked, NO_QUESTIONS, Proposed, QuestionSource, document_passages, questions};
 use crate::rows::{BadRow, FileFormat, FileFound, ReadLimits, Row, RowReader, SourceSpec};
 use crate::schema::{SAMPLE_ROWS, SchemaFound, find_schema};
 use crate::template::{PromptTemplate, UserTemplate, system_text};
@@ -217,6 +217,38 @@ fn load(
     })
 }
 
+/// Documents by their ids, each with its passages.
+pub type DocumentPassages = Vec<(String, Vec<String>)>;
+
+/// The passages of the documents that are asked about: of each source, the documents by the ids that they have in
+/// [`load_training`], each with its passages ([`document_passages`]). What cannot be read is passed over here; reading says why.
+///
+/// # Errors
+/// A source that cannot be opened or listed.
+pub fn passages(
+    sources: &[SourceSpec],
+    options: &LoadOptions,
+    longest: usize,
+) -> Result<Vec<DocumentPassages>, DataError> {
+    let all: Vec<SourceSpec> =
+        sources.iter().chain(options.questions.iter().map(|q| &q.spec)).cloned().collect();
+    let names = file_names(&all);
+    options
+        .questions
+        .iter()
+        .zip(names.iter().skip(sources.len()))
+        .map(|(source, name)| {
+            let mut documents = Vec::new();
+            for item in DocumentFiles::open(&source.spec, name, options.limits)? {
+                if let (id, Ok(read)) = item? {
+                    documents.push((id, document_passages(&read.document, longest)));
+                }
+            }
+            Ok(documents)
+        })
+        .collect()
+}
+
 /// File names, or whole paths (with `/`) where two sources share a name.
 fn file_names(sources: &[SourceSpec]) -> Vec<String> {
     let short = |spec: &SourceSpec| match spec.path.file_name() {
@@ -348,7 +380,7 @@ impl Loader<'_> {
         Ok(SourceFound { file: file.to_string(), spec: 0, found, schema, notes })
     }
 
-    /// Questions about documents, made by rules. Each is a row; so is a document that answers none.
+    /// Questions about documents, made by rules or proposed by a model. Each is a row; so is a document that answers none.
     fn questions(
         &mut self,
         at: usize,
@@ -368,8 +400,16 @@ impl Loader<'_> {
             count += 1;
             notes.extend(read.notes.into_iter().map(|note| (id.clone(), note)));
             let made = questions(&read.document).into_iter().filter(|a| source.rules.contains(&a.rule));
-            let before = pairs;
-            for (n, asked) in made.enumerate() {
+            let before = self.ledger.total().rows;
+            let proposed = source.proposed.iter().filter(|p| p.document == id).map(Proposed::accept);
+            for (n, asked) in made.map(Ok).chain(proposed).enumerate() {
+                let asked = match asked {
+                    Ok(asked) => asked,
+                    Err(reason) => {
+                        self.ledger.count(at, &Fate::Dropped(reason.into()), &format!("{id}:{}", n + 1));
+                        continue;
+                    }
+                };
                 pairs += 1;
                 let user = match source.passage {
                     true => format!("{}\n\n{}", asked.passage, asked.question),
@@ -381,10 +421,13 @@ impl Loader<'_> {
                     group: Some(id.clone()),
                 };
                 let row = format!("{id}:{}", n + 1);
+                let kept = self.examples.len();
                 self.keep_as(at, row.clone(), n + 1, draft);
-                self.asked.insert(row, asked);
+                if self.examples.len() > kept {
+                    self.asked.insert(row, asked);
+                }
             }
-            if pairs == before {
+            if self.ledger.total().rows == before {
                 self.ledger.count(at, &Fate::Dropped(NO_QUESTIONS.to_string()), &id);
             }
         }

@@ -2,8 +2,9 @@
 //! from. An answer is always taken from its passage word by word.
 //!
 //! The rules: articles of law (第…条), definitions (`X means …`, `X是指…`), headings that ask or name what their section says,
-//! tables (row, column, cell). Left out on purpose: writing questions freely. What no rule finds stays unasked; learning the
-//! plain text (`train.method = "pretrain"`) is the other road.
+//! tables (row, column, cell). Left out on purpose: writing questions freely. A model outside may do that and propose pairs
+//! for passages ([`document_passages`], [`Proposed`]); they are held to the same promise. What nobody asks stays unasked;
+//! learning the plain text (`train.method = "pretrain"`) is the other road.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,8 @@ use crate::rows::SourceSpec;
 
 /// Characters of an answer; a longer one is a text, not an answer.
 const LONGEST_ANSWER: usize = 800;
+/// Characters of a question that a model proposes.
+const LONGEST_QUESTION: usize = 400;
 /// Characters of an answer; a shorter section says nothing.
 const SHORTEST_SECTION: usize = 20;
 /// Characters of a term that is defined.
@@ -32,10 +35,12 @@ pub enum QuestionRule {
     Heading,
     /// A cell of a table.
     Table,
+    /// No rule: a model proposed it.
+    Model,
 }
 
 impl QuestionRule {
-    /// All of them.
+    /// All that are rules.
     pub const ALL: [QuestionRule; 4] =
         [QuestionRule::Article, QuestionRule::Definition, QuestionRule::Heading, QuestionRule::Table];
 }
@@ -52,6 +57,104 @@ pub struct QuestionSource {
     pub rules: Vec<QuestionRule>,
     /// Whether the model is shown the passage before the question.
     pub passage: bool,
+    /// Pairs that a model proposes beside the rules.
+    pub proposed: Vec<Proposed>,
+}
+
+/// A pair that a model proposes for a passage of a document. One without a question stands for a reply that held no pair.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proposed {
+    /// The document.
+    pub document: String,
+    /// The passage that the model was shown.
+    pub passage: String,
+    /// The question.
+    pub question: String,
+    /// The answer, said to stand in the passage.
+    pub answer: String,
+}
+
+impl Proposed {
+    /// The pair as it is kept, or the ledger's reason against it.
+    ///
+    /// # Errors
+    /// `no_pair`, `question_unusable` (too long, of several lines, or it tells the answer), `answer_not_in_passage`.
+    pub fn accept(&self) -> Result<Asked, &'static str> {
+        let question = self.question.trim();
+        if question.is_empty() {
+            return Err("no_pair");
+        }
+        // quotes around the answer and a full stop behind it are the model's own
+        let quotes = ['"', '“', '”', '「', '」', ' '];
+        let whole = self.answer.trim();
+        let bare = whole.trim_matches(quotes);
+        let answers = [whole, bare, bare.trim_end_matches(['.', '。']).trim_matches(quotes)];
+        let has_words = |text: &str| text.chars().any(char::is_alphanumeric);
+        let Some(answer) = answers.into_iter().find(|a| has_words(a) && self.passage.contains(a)) else {
+            return Err("answer_not_in_passage");
+        };
+        let short = question.chars().count() <= LONGEST_QUESTION && answer.chars().count() <= LONGEST_ANSWER;
+        let odd = |c: char| c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c);
+        if !short || !has_words(question) || question.contains(odd) || question.contains(answer) {
+            return Err("question_unusable");
+        }
+        Ok(Asked {
+            document: self.document.clone(),
+            rule: QuestionRule::Model,
+            question: question.to_string(),
+            answer: answer.to_string(),
+            passage: self.passage.clone(),
+        })
+    }
+}
+
+/// A document cut at its own headings into passages of at most about `longest` characters, each below the headings that it
+/// stands under. What is shorter than a sentence is left out.
+pub fn document_passages(document: &Document, longest: usize) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut path: Vec<(u8, String)> = Vec::new();
+    let mut body = String::new();
+    let mut length = 0;
+    let mut close = |body: &mut String, length: &mut usize, path: &[(u8, String)]| {
+        if std::mem::take(length) >= SHORTEST_SECTION {
+            let head: Vec<&str> = path.iter().map(|(_, heading)| heading.as_str()).collect();
+            let head = if head.is_empty() { String::new() } else { head.join(" › ") + "\n" };
+            out.push(head + body.trim());
+        }
+        body.clear();
+    };
+    for block in &document.blocks {
+        let text = match block {
+            Block::Heading { level, text } => {
+                close(&mut body, &mut length, &path);
+                path.retain(|(above, _)| above < level);
+                path.push((*level, on_one_line(text)));
+                continue;
+            }
+            Block::Table(rows) => {
+                let line =
+                    |row: &Vec<String>| row.iter().map(|c| on_one_line(c)).collect::<Vec<_>>().join(" | ");
+                rows.iter().map(line).collect::<Vec<_>>().join("\n")
+            }
+            Block::Paragraph(text) | Block::Item(text) | Block::Code(text) => text.clone(),
+        };
+        // a paragraph that is too long alone is cut behind sentences, and a sentence by characters
+        for sentence in sentences(&text) {
+            let letters: Vec<char> = sentence.chars().collect();
+            for piece in letters.chunks(longest.max(1)) {
+                if length > 0 && length + piece.len() > longest {
+                    close(&mut body, &mut length, &path);
+                }
+                body.extend(piece);
+                body.push(if sentence.is_ascii() { ' ' } else { '\n' });
+                length += piece.len();
+            }
+        }
+        body.truncate(body.trim_end().len());
+        body.push('\n');
+    }
+    close(&mut body, &mut length, &path);
+    out
 }
 
 /// A question with its answer, and where both come from.
@@ -489,6 +592,96 @@ mod tests {
     }
 
     #[test]
+    fn passages_keep_their_headings_and_their_length() {
+        let document = Document {
+            id: "a.md".into(),
+            title: None,
+            blocks: vec![
+                para("short"),
+                heading(1, "Pumps"),
+                heading(2, "Start"),
+                para("Open the valve. Then press the green button. Then wait."),
+                heading(2, "保养"),
+                para(&"每月检查一次密封圈。".repeat(9)),
+                Block::Table(vec![
+                    vec!["型号".into(), "功率".into()],
+                    vec!["甲".into(), "3 kW 的大电机，全年运转不停".into()],
+                ]),
+            ],
+        };
+        let all = document_passages(&document, 60);
+        assert_eq!(all[0], "Pumps › Start\nOpen the valve. Then press the green button. Then wait.");
+        assert!(
+            all[1..].iter().all(|p| p.starts_with("Pumps › 保养\n") && p.chars().count() < 80),
+            "{all:#?}"
+        );
+        assert!(all.last().unwrap().contains("甲 | 3 kW"));
+        // no length hangs or loses a letter
+        for longest in [0, 1, 7, 10_000] {
+            let letters = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).count();
+            let found: usize = document_passages(&document, longest)
+                .iter()
+                .map(|p| letters(p.split_once('\n').unwrap().1))
+                .sum();
+            if longest >= SHORTEST_SECTION {
+                assert!(found > 120, "{longest}: {found}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_model_proposes_must_stand_in_the_passage() {
+        let accept = |question: &str, answer: &str| {
+            let passage = "Pumps › Start\nOpen the valve. Press the green button.".to_string();
+            let (question, answer) = (question.to_string(), answer.to_string());
+            Proposed { document: "a.md".into(), passage, question, answer }.accept().map(|a| a.answer)
+        };
+        assert_eq!(accept("Which button?", "the green button").as_deref(), Ok("the green button"));
+        assert_eq!(accept("Which button?", " “the green button”. ").as_deref(), Ok("the green button"));
+        assert_eq!(accept("Which button?", "the red button"), Err("answer_not_in_passage"));
+        assert_eq!(accept("Which button?", ""), Err("answer_not_in_passage"));
+        assert_eq!(accept("Which button?", "."), Err("answer_not_in_passage"));
+        assert_eq!(accept("", "the valve"), Err("no_pair"));
+        assert_eq!(accept("Is it the green button?", "the green button"), Err("question_unusable"));
+        assert_eq!(accept("Which\nbutton?", "the green button"), Err("question_unusable"));
+        assert_eq!(accept(&"x".repeat(401), "the valve"), Err("question_unusable"));
+        assert_eq!(accept("?", "the valve"), Err("question_unusable"));
+    }
+
+    #[test]
+    fn proposals_are_rows_with_their_reasons() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("pump.md"), "Open the valve before the pump is started.\n").unwrap();
+        let propose = |question: &str, answer: &str| Proposed {
+            document: format!("{}/pump.md", dir.path().file_name().unwrap().to_str().unwrap()),
+            passage: "Open the valve before the pump is started.".into(),
+            question: question.into(),
+            answer: answer.into(),
+        };
+        let source = QuestionSource {
+            spec: SourceSpec::new(dir.path()),
+            rules: Vec::new(),
+            passage: false,
+            proposed: vec![
+                propose("What is opened first?", "the valve"),
+                propose("What colour is the pump?", "green"),
+                propose("", ""),
+                propose("What is started?", "the pump"),
+                propose("What is started?", "the pump"),
+                Proposed { document: "elsewhere.md".into(), ..propose("What is opened?", "the valve") },
+            ],
+        };
+        let options = crate::LoadOptions { questions: vec![source], ..Default::default() };
+        let loaded = crate::load_training(&[], &options).unwrap();
+        let total = loaded.ledger.total();
+        assert!(loaded.ledger.adds_up(), "{total:?}");
+        assert_eq!((total.rows, total.used, total.duplicate), (5, 2, 1), "{total:?}");
+        assert_eq!((total.dropped["answer_not_in_passage"], total.dropped["no_pair"]), (1, 1));
+        assert_eq!(loaded.asked.len(), 2);
+        assert!(loaded.asked.values().all(|a| a.rule == QuestionRule::Model));
+    }
+
+    #[test]
     fn documents_become_rows_that_the_ledger_counts() {
         let dir = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
@@ -498,6 +691,7 @@ mod tests {
             spec: SourceSpec::new(dir.path()),
             rules: QuestionRule::ALL.to_vec(),
             passage: true,
+            proposed: Vec::new(),
         };
         let options = crate::LoadOptions { questions: vec![source], ..Default::default() };
         let loaded = crate::load_training(&[], &options).unwrap();

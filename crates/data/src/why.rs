@@ -147,7 +147,7 @@ impl fmt::Display for Why {
             }
             Why::Questions { count, pairs } => {
                 let s = if *count == 1 { "" } else { "s" };
-                write!(f, "{pairs} questions made by rules from {count} document{s}")
+                write!(f, "{pairs} questions made from {count} document{s}")
             }
             Why::Nameless { category, categories, rows, text, texts } => write!(
                 f,

@@ -88,7 +88,7 @@ pub struct Seeds {
 }
 
 /// Keys that say nothing of what a run learns.
-const ASIDE: [&str; 4] = ["lock", "run", "train.threads", "train.samples"];
+const ASIDE: [&str; 5] = ["lock", "run", "train.threads", "train.samples", "eval.seeds"];
 /// What tells seeds apart.
 const SEED: &str = "train.seed";
 

@@ -16,6 +16,7 @@ pub mod network;
 pub mod pipeline;
 pub mod recipe;
 pub mod report;
+pub mod seeds;
 pub mod workshop;
 
 pub use nurture_data as data;

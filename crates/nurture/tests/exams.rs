@@ -242,3 +242,48 @@ fn a_judge_is_asked_once_in_both_orders_and_runs_are_compared() {
     home.nurture("eval compare runs/judged runs/none").refused(&["runs/none", "report.json"]);
     home.nurture("eval runs/judged runs/other").refused(&["eval compare"]);
 }
+
+#[test]
+fn several_seeds_are_runs_of_their_own_and_the_verdict_speaks_of_all() {
+    let Some(home) = Home::new() else { return };
+    home.nurture("run small.toml --set eval.seeds=2").done();
+    let report = home.json("runs/small/report.json");
+    let seeds = &report["seeds"];
+    assert_eq!(seeds["runs"], json!(["small", "small-seed2"]));
+    assert_eq!(seeds["gains"].as_array().unwrap().len(), 2, "{seeds:#}");
+    let other = home.json("runs/small-seed2/report.json");
+    assert_eq!(seeds["gains"][1], other["exams"][0]["paired"]["diff"]);
+    assert!(home.text("runs/small-seed2/recipe.lock.toml").contains("seed = 2"));
+    assert!(home.text("runs/small/report.md").contains("Over 2 runs with different seeds"));
+    assert!(
+        home.read("runs/small/adapter/adapter_model.safetensors")
+            != home.read("runs/small-seed2/adapter/adapter_model.safetensors")
+    );
+    // done once, it is done: nothing trains again, and the report says the same
+    let again = home.nurture("run small.toml --set eval.seeds=2");
+    again.done();
+    assert_eq!(home.json("runs/small/report.json")["seeds"], *seeds);
+    // one seed is what a run is; its report speaks of no other
+    home.nurture("run small.toml").done();
+    assert!(home.json("runs/small/report.json").get("seeds").is_none());
+    // the items of the exam stand in the report, and in no public copy
+    let row = report["exams"][0]["all"][0]["question"].as_str().unwrap().to_string();
+    assert!(
+        row.len() > 10
+            && home.text("runs/small/report.html").contains(row.split(['\'', '"', '&', '<']).next().unwrap())
+    );
+    let said = home.nurture("report runs/small --public --to out");
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let folder = home.path("").display().to_string();
+    for file in ["out/report-public.html", "out/report-public.md"] {
+        let page = home.text(file);
+        assert!(!page.contains(row.split(['\'', '"', '&', '<']).next().unwrap()), "{file}");
+        assert!(!page.contains(folder.trim_end_matches('/')), "{file}");
+        assert!(page.contains("left out of this copy"), "{file}");
+    }
+    assert!(home.nurture("report runs/small --lang zh").out.contains("报告"));
+    assert!(home.text("runs/small/report.md").contains("深度：本领域"));
+    home.nurture("report runs/none").refused(&["report.json", "nurture run"]);
+    home.write("runs/small/report.json", "{\"exams\": 7}");
+    home.nurture("report runs/small").refused(&["not the report of this version"]);
+}

@@ -176,3 +176,143 @@ fn held_out_rows_are_sat_by_both_models() {
     let told = again.out + &again.err;
     assert!(told.contains("done before"), "{told}");
 }
+
+#[test]
+fn whole_documents_are_held_out_of_plain_text() {
+    let home = Home::bare();
+    std::fs::create_dir(home.path("books")).unwrap();
+    for n in 0..12 {
+        home.write(
+            &format!("books/{n}.md"),
+            format!("# Book {n}\n\nThe pump of hall {n} is checked every {n} days.\n"),
+        );
+    }
+    home.write(
+        "text.toml",
+        "model.base = \"none\"\n[data]\ntrain = [\"books\"]\nhold_out = { count = 3 }\n[train]\nmethod = \"pretrain\"\n[eval]\nbreadth = []\n",
+    );
+    let said = home.nurture("prepare text.toml --no-tokens --out out");
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let rows = |file: &str| home.text(file).lines().count();
+    assert_eq!((rows("out/train-texts.jsonl"), rows("out/held-out-texts.jsonl")), (9, 3));
+    assert_eq!(home.json("out/ledger.json")["train"]["sources"][0]["held_out"], 3);
+    home.write("qa.jsonl", "{\"question\": \"Who?\", \"answer\": \"Ann\"}\n");
+    let set = "--set data.train[1].path=qa.jsonl --set data.train[1].kind=question_answer";
+    home.nurture(&format!("prepare text.toml --no-tokens {set}")).refused(&["data.hold_out", "12 of 13"]);
+}
+
+/// A teacher that answers with what `reply` makes of the passage, and counts how often it is asked.
+fn teacher(
+    reply: fn(&str, usize) -> (u16, String),
+) -> (String, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+    use std::io::{Read as _, Write as _};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = std::sync::Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            let (mut head, mut byte) = (Vec::new(), [0u8; 1]);
+            while !head.ends_with(b"\r\n\r\n") && stream.read_exact(&mut byte).is_ok() {
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8_lossy(&head).to_lowercase();
+            let length = head.lines().find_map(|l| l.strip_prefix("content-length: "));
+            let mut body = vec![0u8; length.map_or(0, |l| l.trim().parse().unwrap())];
+            stream.read_exact(&mut body).unwrap();
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            let (status, text) =
+                reply(body["messages"][1]["content"].as_str().unwrap(), count.fetch_add(1, Ordering::SeqCst));
+            let answer = serde_json::json!({ "choices": [{ "message": { "content": text } }] }).to_string();
+            let head = format!(
+                "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                answer.len()
+            );
+            let _ = stream.write_all((head + &answer).as_bytes());
+        }
+    });
+    (url, asked)
+}
+
+/// Honest about hall 0, wrong about hall 1, and hostile about the others.
+fn replies(asked: &str, _: usize) -> (u16, String) {
+    let text = match asked.split("hall ").nth(1).and_then(|t| t.chars().next()) {
+        Some('0') => {
+            "Q: How often is the pump of hall 0 checked?\nA: every 0 days\nQ: Where is it?\nA: in hall 0"
+                .into()
+        }
+        Some('1') => "1. **Q:** Who made the pump?\n**A:** Nobody said so.".into(),
+        Some('2') => "{\"a\": [".repeat(60_000),
+        Some('3') => "\u{0}\u{202e}Q:\u{7}\nA:".into(),
+        _ => String::new(),
+    };
+    (200, text)
+}
+
+const TAUGHT: &str =
+    "model.base = \"none\"\ndata.train = [{ path = \"books\", kind = \"questions\" }]\neval.breadth = []\n";
+
+#[test]
+fn a_teacher_asks_and_only_what_stands_in_the_passage_is_kept() {
+    use std::sync::atomic::Ordering;
+    let home = Home::bare();
+    std::fs::create_dir(home.path("books")).unwrap();
+    for n in 0..5 {
+        home.write(&format!("books/{n}.md"), format!("The pump in hall {n} is checked every {n} days.\n"));
+    }
+    let (url, asked) = teacher(replies);
+    home.write(
+        "small.toml",
+        format!(
+            "{TAUGHT}data.questions = {{ rules = [], teacher = {{ url = \"{url}\", model = \"t\" }} }}\n"
+        ),
+    );
+    let said = home.nurture("prepare small.toml --no-tokens --out out");
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(asked.load(Ordering::SeqCst), 5);
+    let source = &home.json("out/ledger.json")["train"]["sources"][0];
+    assert_eq!((source["rows"].as_u64(), source["used"].as_u64()), (Some(6), Some(2)), "{source:#}");
+    assert_eq!(
+        (&source["dropped"]["answer_not_in_passage"], &source["dropped"]["no_pair"]),
+        (&1.into(), &3.into())
+    );
+    let first: Value = serde_json::from_str(home.text("out/train.jsonl").lines().next().unwrap()).unwrap();
+    assert_eq!(first["rule"], "model");
+    assert_eq!(first["passage"], "The pump in hall 0 is checked every 0 days.");
+    // nothing is asked twice; a line that a kill cut off is asked again
+    home.nurture("prepare small.toml --no-tokens");
+    assert_eq!(asked.load(Ordering::SeqCst), 5);
+    let journal = home.text("runs/small/teacher.jsonl");
+    home.write("runs/small/teacher.jsonl", &journal[..journal.len() - 4]);
+    home.nurture("prepare small.toml --no-tokens");
+    assert_eq!(asked.load(Ordering::SeqCst), 6);
+    assert_eq!(home.text("runs/small/teacher.jsonl"), journal);
+    // fewer passages, spread over the documents
+    let said = home.nurture("prepare small.toml --no-tokens --set data.questions.teacher.passages=2");
+    assert!(said.err.contains("2 of 5 passages"), "{said:?}");
+    home.nurture("prepare small.toml --no-tokens --set data.questions.teacher.key_env=NURTURE_NO_SUCH_KEY")
+        .refused(&["NURTURE_NO_SUCH_KEY"]);
+}
+
+#[test]
+fn a_teacher_that_fails_stops_the_run_and_what_came_is_kept() {
+    use std::sync::atomic::Ordering;
+    let home = Home::bare();
+    std::fs::create_dir(home.path("books")).unwrap();
+    for n in 0..6 {
+        home.write(&format!("books/{n}.md"), format!("The pump in hall {n} is checked every {n} days.\n"));
+    }
+    let (url, asked) = teacher(|asked, n| if n < 4 { replies(asked, n) } else { (400, "no".into()) });
+    home.write(
+        "small.toml",
+        format!("{TAUGHT}data.questions = {{ teacher = {{ url = \"{url}\", model = \"t\" }} }}\n"),
+    );
+    home.nurture("prepare small.toml --no-tokens").refused(&["HTTP 400", "kept"]);
+    assert_eq!(home.text("runs/small/teacher.jsonl").lines().count(), 4);
+    assert_eq!(asked.load(Ordering::SeqCst), 6);
+    home.write("none.toml", "model.base = \"none\"\ndata.train = [\"x.jsonl\"]\ndata.questions.teacher = { url = \"http://127.0.0.1:1\", model = \"t\" }\n");
+    home.write("x.jsonl", "{\"question\": \"Who?\", \"answer\": \"Ann\"}\n");
+    home.nurture("prepare none.toml --no-tokens").refused(&["kind = \"questions\""]);
+}

@@ -8,6 +8,7 @@ mod calibration;
 mod classification;
 mod mcnemar;
 mod power;
+mod student;
 mod wilson;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ pub use calibration::{Calibration, CalibrationBin, DEFAULT_BINS, calibration};
 pub use classification::{Confusion, ConfusionMatrix, LabelScore};
 pub use mcnemar::mcnemar_exact;
 pub use power::{INDEPENDENT_DISCORDANT_RATE, minimum_detectable};
+pub use student::mean_of_runs;
 pub use wilson::wilson;
 
 /// 97.5 % quantile of the standard normal distribution: the half-width of a two-sided 95 % interval.

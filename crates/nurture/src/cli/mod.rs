@@ -21,6 +21,7 @@ mod output;
 mod prepare;
 mod pull;
 mod quantize;
+mod report;
 mod run;
 mod serve;
 mod show;
@@ -56,6 +57,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     prepare::COMMAND,
     run::TRAIN,
     run::EVAL,
+    report::COMMAND,
     watch::COMMAND,
     chat::COMMAND,
     generate::COMMAND,

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use nurture::data::SourceFound;
 use nurture::lang::{Lang, Text};
 use nurture::messages;
-use nurture::pipeline::{self, Context, Done, Event, Mark, Watch};
+use nurture::pipeline::{Context, Done, Event, Mark, Watch};
 use nurture::recipe::{Derived, Loaded, Recipe};
 use nurture::report::verdict;
 use nurture::say;
@@ -80,10 +80,10 @@ pub(crate) const EVAL: Command = Command {
     more: Text::new(
         "What an earlier run of the same recipe has done is taken up; one that was stopped or killed goes on.\n\
          Exit code 3: the verdict is not what the recipe asks for.\n\n\
-         Several runs in one report, with depth against breadth as a picture (compare.html beside the first run):\n  \
+         Several runs in one report, with depth against breadth as a picture (compare.html, compare.md, compare.svg beside the first run):\n  \
          nurture eval compare runs/a runs/b",
         "同一配方之前完成的部分会沿用；中断的运行会继续。\n退出码 3：结论没有达到配方的要求。\n\n\
-         把几次运行放进一份报告，深度对广度作图（compare.html，写在第一次运行旁边）：\n  \
+         把几次运行放进一份报告，深度对广度作图（compare.html、compare.md、compare.svg，写在第一次运行旁边）：\n  \
          nurture eval compare runs/a runs/b",
     ),
     args: &[RECIPE, RUNS, SET],
@@ -100,9 +100,10 @@ fn compare(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
     let data = nurture::compare::compare(&folders)?;
     let beside = folders.first().and_then(|f| f.parent()).map(Path::to_path_buf).unwrap_or_default();
     let text = nurture::report::compared_markdown(&data, lang);
-    for (name, text) in
-        [("compare.html", nurture::report::compared_html(&data, lang)), ("compare.md", text.clone())]
-    {
+    let mut files =
+        vec![("compare.html", nurture::report::compared_html(&data, lang)), ("compare.md", text.clone())];
+    files.extend(nurture::report::compared_svg(&data, lang).map(|picture| ("compare.svg", picture)));
+    for (name, text) in files {
         nurture::formats::write_atomic(beside.join(name), text.as_bytes())?;
     }
     cli.out.line(&text);
@@ -137,7 +138,7 @@ fn go(cli: &Cli, args: Args<'_>, train: bool, eval: bool) -> anyhow::Result<Exit
     };
     let _working = cli.interrupt.working();
     let mut teller = Teller::new(cli.out, &cli.interrupt);
-    let done = pipeline::run(&loaded, &ctx, &mut teller);
+    let done = nurture::seeds::run(&loaded, &ctx, &mut teller);
     teller.close();
     let done = done?;
     let passed = finish(cli.out, &done);
@@ -456,5 +457,8 @@ impl Watch for Teller<'_> {
 
     fn stopped(&self) -> bool {
         self.interrupt.raised()
+    }
+    fn variable(&self, name: &str) -> Option<String> {
+        super::env(name).filter(|v| !v.is_empty())
     }
 }

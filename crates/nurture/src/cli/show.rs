@@ -367,4 +367,7 @@ impl Watch for Notes<'_> {
     fn stopped(&self) -> bool {
         self.cli.interrupt.raised()
     }
+    fn variable(&self, name: &str) -> Option<String> {
+        super::env(name).filter(|v| !v.is_empty())
+    }
 }

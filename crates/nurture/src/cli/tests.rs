@@ -13,6 +13,7 @@ const FROZEN: &[(&str, &str)] = &[
     ("prepare", "RECIPE! --set* --show --out --no-tokens"),
     ("train", "RECIPE! --set* --fresh"),
     ("eval", "RECIPE! RUN* --set*"),
+    ("report", "RUN! --public --to"),
     ("watch", "RUN! --once"),
     (
         "chat",

@@ -202,12 +202,18 @@ pub fn overlaps(
     Ok(papers.into_iter().map(one).collect())
 }
 
-/// Opens the texts of the recipe.
-pub(super) fn texts(r: &Recipe, model: &Model, quick: bool) -> Result<Reading> {
+/// Opens the texts of the recipe; documents that were held out are one of them.
+pub(super) fn texts(r: &Recipe, held: &[Example], model: &Model, quick: bool) -> Result<Reading> {
     // enough windows for an interval, few enough for the quick dial
     let most = quick.then_some(20);
     let mut out = Reading::default();
-    for (_, exam, general) in r.exams().iter().filter(|(_, e, _)| !e.has_items()) {
+    for (key, exam, general) in r.exams().iter().filter(|(_, e, _)| !e.has_items()) {
+        if key == "data.hold_out" {
+            let (name, content) = (exam.name.as_deref().unwrap_or(key), super::held_out::text(held));
+            out.texts
+                .push((!general, texts::Text::new(name, key.clone(), &content, model.tokenizer(), most)?));
+            continue;
+        }
         let name = exam.path.to_string_lossy();
         out.texts.extend(texts::open(&name, model.tokenizer(), most)?.into_iter().map(|t| (!general, t)));
     }

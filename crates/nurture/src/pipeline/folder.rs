@@ -17,7 +17,7 @@ pub(super) const LOCK_FILE: &str = "recipe.lock.toml";
 
 /// Everything that a run writes beside the lock file. The configuration of what was raised stands first: while it is
 /// there, training counts as done.
-const RESULTS: [&str; 17] = [
+const RESULTS: [&str; 19] = [
     "adapter/adapter_config.json",
     "model/config.json",
     "adapter",
@@ -33,6 +33,8 @@ const RESULTS: [&str; 17] = [
     "report.json",
     "report.md",
     "report.html",
+    "report-public.md",
+    "report-public.html",
     "exam-overlap.json",
     "questions.jsonl",
 ];
@@ -51,7 +53,7 @@ const FREE: [&str; 9] = [
 ];
 
 /// Gates of the verdict: they change what is said of the results, not the results.
-const GATES: [&str; 3] = ["eval.gate", "eval.min_gain", "eval.max_breadth_loss"];
+const GATES: [&str; 4] = ["eval.gate", "eval.min_gain", "eval.max_breadth_loss", "eval.seeds"];
 
 /// Takes the folder for this process: two runs in one would spoil each other.
 pub(super) fn take(dir: &Path) -> Result<File> {

@@ -1,4 +1,4 @@
-//! Rows kept back from training, and the exam that they become.
+//! Rows kept back from training, and the exam that they become: questions, or of plain text the perplexity.
 
 use super::prepare::ExamPaper;
 use crate::recipe::{self, Method, Recipe};
@@ -12,10 +12,13 @@ use nurture_data::{Example, Fate, HoldOutBy, HoldOutSize, Ledger, Loaded, hold_o
 /// Nothing is left to train on; nothing was held out; documents without questions.
 pub(super) fn part(r: &Recipe, loaded: &mut Loaded) -> Result<Vec<Example>> {
     let Some(h) = &r.data.hold_out else { return Ok(Vec::new()) };
-    if r.train.method == Method::Pretrain || loaded.examples.iter().any(|e| e.text().is_some()) {
+    let texts = loaded.examples.iter().filter(|e| e.text().is_some()).count();
+    let wanted = if r.train.method == Method::Pretrain { loaded.examples.len() } else { 0 };
+    if texts != wanted {
+        let rows = loaded.examples.len();
         bail!(said!(
-            "data.hold_out makes an exam of questions and answers, and these rows are plain text; give a text of its own as an exam instead: eval.depth = [{{ path = …, kind = \"perplexity\" }}]",
-            "data.hold_out 把问答行做成考试，而这些行是纯文本；请另给一份文本作考试：eval.depth = [{{ path = …, kind = \"perplexity\" }}]"
+            "data.hold_out makes one exam: of questions and answers, or with train.method = \"pretrain\" of plain text; {texts} of {rows} rows are plain text. Give an exam of its own instead: eval.depth",
+            "data.hold_out 只做一种考试：问答，或 train.method = \"pretrain\" 时的纯文本；{rows} 行中有 {texts} 行是纯文本。请另给考试：eval.depth"
         ));
     }
     let size = h.count.map_or(HoldOutSize::Share(h.share), HoldOutSize::Count);
@@ -44,12 +47,17 @@ pub(super) fn part(r: &Recipe, loaded: &mut Loaded) -> Result<Vec<Example>> {
     Ok(held)
 }
 
+/// The text of held-out documents, parted as [`super::texts`] parts them.
+pub(super) fn text(held: &[Example]) -> String {
+    held.iter().filter_map(Example::text).collect::<Vec<_>>().join(&format!("\n{}\n", super::texts::BETWEEN))
+}
+
 /// The exam of the held-out rows; `None` where there are none.
 ///
 /// # Errors
 /// Rows of different kinds of answers.
 pub(super) fn paper(r: &Recipe, books: &Loaded, held: &[Example]) -> Result<ExamPaper> {
-    let exam = r.data.hold_out.as_ref().map(|h| h.exam()).unwrap_or_default();
+    let exam = r.data.hold_out.as_ref().map(|h| h.exam(r.train.method)).unwrap_or_default();
     let mut ledger =
         Ledger::new(books.sources.iter().map(|s| s.file.as_str()), books.ledger.examples_per_reason);
     held.iter().for_each(|e| ledger.count(e.source, &Fate::Used, &e.id));

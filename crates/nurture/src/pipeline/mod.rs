@@ -20,6 +20,7 @@ mod prompts;
 mod report;
 mod rewards;
 mod samples;
+mod teacher;
 mod texts;
 
 pub use birth::Born;
@@ -99,6 +100,11 @@ pub trait Watch {
     fn event(&mut self, event: Event<'_>);
     /// Whether the run should stop at the next whole step.
     fn stopped(&self) -> bool;
+    /// The value of an environment variable that the recipe names for a key; a program without an environment has none.
+    fn variable(&self, name: &str) -> Option<String> {
+        let _ = name;
+        None
+    }
 }
 
 /// What a run needs to know beside its recipe.
@@ -248,7 +254,7 @@ pub fn run(loaded: &recipe::Loaded, ctx: &Context, watch: &mut dyn Watch) -> Res
     resolved.recall(loaded);
     let quick = r.train.effort == recipe::Effort::Quick;
     let mut depth = exams::draw(r, papers, &resolved, &training, watch)?;
-    let texts = exams::texts(r, &model, quick)?;
+    let texts = exams::texts(r, &training.held, &model, quick)?;
     watch.event(Event::Values(&resolved.values));
     let (keep, keep_inputs) = texts::keep(r, &resolved, &model)?;
 
@@ -654,6 +660,9 @@ fn inputs(r: &Recipe, texts: &Reading, prompts: &[Prompts], keep: Vec<InputHash>
         Ok(())
     };
     r.data.train.iter().try_for_each(|s| add("train", &s.path))?;
+    if r.data.questions.teacher.is_some() {
+        add("teacher", &r.run_dir().join(teacher::JOURNAL))?;
+    }
     let role = |general| if general { "breadth" } else { "depth" };
     for exams in [(&r.eval.depth, false), (&r.eval.breadth_exams, true)] {
         exams.0.iter().try_for_each(|e| add(role(exams.1), &e.path))?;

@@ -171,7 +171,8 @@ fn read(r: &Recipe, tool_style: ToolStyle, watch: &mut dyn Watch) -> Result<Text
             let spec =
                 SourceSpec { encoding: s.encoding.and_then(|e| word(e.word())), ..SourceSpec::new(&s.path) };
             let rules = r.data.questions.rules.iter().filter_map(|rule| word(rule.word())).collect();
-            options.questions.push(QuestionSource { spec, rules, passage: r.data.questions.passage });
+            let passage = r.data.questions.passage;
+            options.questions.push(QuestionSource { spec, rules, passage, proposed: Vec::new() });
             continue;
         }
         order.push(at);
@@ -193,6 +194,7 @@ fn read(r: &Recipe, tool_style: ToolStyle, watch: &mut dyn Watch) -> Result<Text
         specs.push(spec);
     }
     order.extend(asking);
+    super::teacher::ask(r, &specs, &mut options, watch)?;
     let mut loaded = load_training(&specs, &options)?;
     for source in &mut loaded.sources {
         source.spec = order.get(source.spec).copied().unwrap_or(source.spec);

@@ -6,6 +6,7 @@ use crate::engine::Model;
 use crate::lang::Said;
 use crate::recipe::{self, InputHash, Resolved};
 use crate::report::data::*;
+use crate::report::short;
 use crate::said;
 use anyhow::Result;
 use nurture_data::SourceLedger;
@@ -13,6 +14,7 @@ use nurture_eval::stats::calibration;
 use nurture_eval::{Breadth, Comparison, Drift, ExamKind, Gain, Gate, PerplexityComparison, Verdict};
 use nurture_hub::Pulled;
 use nurture_train::{Forecast, METRICS, Outcome, Subject, read_metrics};
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -152,6 +154,8 @@ pub(super) fn put_together(p: &Parts<'_>) -> Result<ReportData> {
         verdict,
         commands: commands(p),
         inputs: p.inputs.to_vec(),
+        public: false,
+        seeds: None,
         warnings,
         birth: p.born.map(|b| b.report.clone()),
     })
@@ -292,6 +296,7 @@ fn exam(e: &Exam, c: &Comparison) -> ExamReport {
                 tuned_right: x.tuned_score >= 1.0,
             })
             .collect(),
+        all: items(e),
         per_label: c
             .labels
             .iter()
@@ -303,6 +308,26 @@ fn exam(e: &Exam, c: &Comparison) -> ExamReport {
             })
             .collect(),
     }
+}
+
+/// Each item with both answers, for the table of the report.
+fn items(e: &Exam) -> Vec<ItemRow> {
+    let [Some(base), Some(tuned)] = &e.results else { return Vec::new() };
+    let after: HashMap<&str, &nurture_eval::ItemResult> =
+        tuned.items.iter().map(|i| (i.id.as_str(), i)).collect();
+    let pairs = base.items.iter().filter_map(|b| Some((b, *after.get(b.id.as_str())?)));
+    let row = |(b, t): (&nurture_eval::ItemResult, &nurture_eval::ItemResult)| ItemRow {
+        item: Changed {
+            question: short(&b.question, 600),
+            gold: short(&b.gold.join(" | "), 400),
+            base: short(&b.answer, 400),
+            tuned: short(&t.answer, 400),
+            base_right: b.correct,
+            tuned_right: t.correct,
+        },
+        sure: b.probability.zip(t.probability).map(|(b, t)| [b, t]),
+    };
+    pairs.take(MOST_ITEMS).map(row).collect()
 }
 
 /// The answers of general prompts that were moved most.
@@ -385,6 +410,13 @@ fn source(s: &SourceLedger, role: &str, tokens: (u64, u64)) -> LedgerSource {
 pub fn reason_text(reason: &str) -> Said {
     match reason {
         "no_questions" => said!("a document that no rule finds a question in", "文档中没有规则能找到的问题"),
+        "no_pair" => said!("the teacher's reply held no question with an answer", "出题模型的回复里没有问答"),
+        "answer_not_in_passage" => {
+            said!("the teacher's answer does not stand in the passage", "出题模型的答案不在原文段落里")
+        }
+        "question_unusable" => {
+            said!("the teacher's question is too long or tells the answer", "出题模型的问题过长或泄露答案")
+        }
         "language" => said!("in a language that was not asked for", "不是所要的语言"),
         "personal_data" => said!("holds personal data", "含有个人信息"),
         "secret" => said!("holds a key, token or password", "含有密钥、令牌或口令"),

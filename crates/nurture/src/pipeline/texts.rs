@@ -21,7 +21,7 @@ const KEEP: [(&str, &str); 2] = [
 ];
 
 /// Parts documents in the general texts.
-const BETWEEN: &str = "=====";
+pub(super) const BETWEEN: &str = "=====";
 
 /// Tokens of a window.
 const WINDOW: usize = 256;
@@ -42,7 +42,7 @@ pub struct Text {
 }
 
 impl Text {
-    fn new(
+    pub(super) fn new(
         name: &str,
         origin: String,
         content: &str,

@@ -148,17 +148,40 @@ section! { Data ["The textbooks: what the model learns from.", "教材：模型�
          "训练数据的清洗。每一部分都可单独开关，账本记下它做了什么。"];
 } }
 
-section! { Questions ["Questions made of documents by rules. An answer is taken from its passage word by word, and the passage is kept beside it (`questions.jsonl`).",
-    "由规则从文档得出的问题。答案逐字取自原文段落，段落保存在旁（`questions.jsonl`）。"] {
+section! { Questions ["Questions made of documents by rules, and by a model where one is named. An answer is taken from its passage word by word, and the passage is kept beside it (`questions.jsonl`).",
+    "由规则（以及指定的模型）从文档得出的问题。答案逐字取自原文段落，段落保存在旁（`questions.jsonl`）。"] {
     rules: Vec<QuestionRule> = QuestionRule::ALL.to_vec(), Kind::List(&Kind::Choice(QuestionRule::CHOICES)), Absent::Default,
         "[\"article\", \"definition\"]",
         ["The rules that ask.", "用哪些规则提问。"];
     passage: bool = false, Kind::Bool, Absent::Default, "true",
         ["Show the model the passage before the question: it then learns to find answers, not to know them.",
          "把段落放在问题之前给模型看：那样学的是查找答案，而不是记住答案。"];
+    teacher: Option<Teacher> = None, Kind::Table(&Teacher::SECTION),
+        Absent::Means(Text::new("the rules alone ask", "只由规则提问")), "{ url = \"http://127.0.0.1:8080\", model = \"teacher\" }",
+        ["A model that asks beside the rules (`rules = []`: alone). The documents are sent to it. A pair is kept only if its answer stands in the passage; replies are kept in `teacher.jsonl` of the run's folder, so that nothing is asked twice.",
+         "与规则一同提问的模型（`rules = []` 则只由它提问）。文档会发送给它。答案出自原文段落的问答才保留；回复存放在运行目录的 `teacher.jsonl`，同样的内容不会问第二次。"];
 } }
 
-section! { HoldOut ["Rows kept back from training, as an exam.", "从训练中留出、用作考试的行。"] {
+section! { Teacher ["A model behind an OpenAI-compatible endpoint that asks about passages of documents.",
+    "OpenAI 兼容端点后的模型，针对文档段落提问。"] {
+    url: String = String::new(), Kind::Text, Absent::Required, "\"http://127.0.0.1:8080\"",
+        ["Base URL of the endpoint, with or without `/v1`.", "端点的基础地址，带不带 `/v1` 均可。"];
+    model: String = String::new(), Kind::Text, Absent::Required, "\"teacher\"",
+        ["Name of the model there.", "那里的模型名。"];
+    key_env: Option<String> = None, Kind::Text,
+        Absent::Means(Text::new("no key is sent", "不发送密钥")), "\"TEACHER_API_KEY\"",
+        ["Environment variable that holds the API key. The key itself never stands in a recipe.",
+         "存放密钥的环境变量名。密钥本身不写在配方里。"];
+    count: usize = 3, Kind::Integer { min: 1, max: 50 }, Absent::Default, "3",
+        ["Questions about each passage.", "每段提几个问题。"];
+    passages: Option<usize> = None, COUNT, Absent::Means(Text::new("all passages", "全部段落")), "200",
+        ["Ask about at most so many passages, spread evenly over the documents.", "最多问这么多段，均匀分布在各文档中。"];
+    max_tokens: usize = 512, Kind::Integer { min: 1, max: 65_536 }, Absent::Default, "512",
+        ["Longest reply in tokens.", "回复最长多少词元。"];
+} }
+
+section! { HoldOut ["Rows kept back from training, as an exam; of plain text (`train.method = \"pretrain\"`) whole documents, by perplexity.",
+    "从训练中留出、用作考试的行；纯文本（`train.method = \"pretrain\"`）则留出整篇文档，考困惑度。"] {
     share: f64 = 0.1, SHARE, Absent::Default, "0.1",
         ["About this share of the rows. Which ones depends on their content and `train.seed` alone: rows added later do not move the others.",
          "约这个比例的行。选哪些只取决于内容和 `train.seed`：以后增加的行不会移动其他行。"];
@@ -473,6 +496,9 @@ section! { Eval ["How to examine: depth in the own field against breadth kept.",
     gate: Gate = Gate::Deeper, Kind::Choice(Gate::CHOICES), Absent::Default, "\"not_worse\"",
         ["Which verdicts are good enough; any other ends the program with exit code 3.",
          "哪些结论算达标；其余结论使程序以退出码 3 结束。"];
+    seeds: usize = 1, Kind::Integer { min: 1, max: 100 }, Absent::Default, "3",
+        ["Repeat the whole run with so many seeds, from `train.seed` on, each in a folder of its own (`NAME-seed2` …). The report gives mean and interval over the runs, and the verdict holds only as far as they bear it out. It takes as many times longer.",
+         "用这么多个种子（从 `train.seed` 起）重复整个运行，各有自己的目录（`名称-seed2` 等）。报告给出各次运行的平均和区间，结论以其支持的为限。时间也成倍增加。"];
     overlap: Overlap = Overlap::LeaveOut, Kind::Choice(Overlap::CHOICES), Absent::Default, "\"report\"",
         ["What to do with exam items that the training data hold: the same or nearly the same question, or much of it in runs of 13 words (Chinese: characters).",
          "训练数据里也有的考题怎么办：问题相同或几乎相同，或大部分文字以连续 13 词（中文为 13 字）以上出现在训练数据里。"];
@@ -911,9 +937,10 @@ impl QuestionRule {
 
 impl HoldOut {
     /// The exam that the rows become. It has no file.
-    pub fn exam(&self) -> Exam {
+    pub fn exam(&self, method: Method) -> Exam {
         Exam {
             name: Some(self.name.clone()),
+            kind: (method == Method::Pretrain).then_some(ExamKind::Perplexity),
             items: self.items,
             score: self.score,
             max_tokens: self.max_tokens,
@@ -929,7 +956,12 @@ impl Recipe {
             exams.iter().enumerate().map(|(i, e)| (format!("{key}[{i}]"), e.clone(), general)).collect()
         };
         let mut all = named("eval.depth", &self.eval.depth, false);
-        all.extend(self.data.hold_out.iter().map(|h| ("data.hold_out".to_string(), h.exam(), false)));
+        all.extend(
+            self.data
+                .hold_out
+                .iter()
+                .map(|h| ("data.hold_out".to_string(), h.exam(self.train.method), false)),
+        );
         all.extend(named("eval.breadth_exams", &self.eval.breadth_exams, true));
         all
     }

@@ -33,8 +33,8 @@ pub use fields::{
     Export, ExportFormat, Gate, HoldOut, HoldOutBy, Judge, Keep, Labels, Language, Method, Model,
     NearDuplicates, Newborn, OnBadRow, OnDivergence, Optimiser, OptionsAs, OverLong, Overlap, Overlong,
     PersonalKind, Pick, PolicyLoss, Practice, Preference, QuestionRule, Questions, Recipe, Reward,
-    RewardKind, Run, Samples, Schedule, Score, Sensitive, Source, SourceKind, Target, Train, VerseForm,
-    VerseTones,
+    RewardKind, Run, Samples, Schedule, Score, Sensitive, Source, SourceKind, Target, Teacher, Train,
+    VerseForm, VerseTones,
 };
 pub use lock::{InputHash, Lock, TAKEN, lock};
 pub use overrides::Override;

@@ -2,7 +2,7 @@
 use super::fmt;
 use super::page::{Block, Cell, Lead, Page, Table, Tile, Tone, short};
 use super::plots::figure;
-use super::svg::{Anchor, Scale, Svg, ticks};
+use super::svg::{Anchor, Scale, Svg, standalone, ticks};
 use super::verdict::word;
 use super::{html, markdown};
 use crate::compare::{Compared, RunLine};
@@ -18,6 +18,14 @@ pub fn compared_html(data: &Compared, lang: Lang) -> String {
 /// The comparison as markdown.
 pub fn compared_markdown(data: &Compared, lang: Lang) -> String {
     markdown::render(&page(lang, data))
+}
+
+/// Depth against breadth as a picture of its own; `None` with fewer than two runs that have both.
+pub fn compared_svg(data: &Compared, lang: Lang) -> Option<String> {
+    match front(lang, &data.runs) {
+        Some(Block::Figure { wide, .. }) => Some(standalone(&wide)),
+        _ => None,
+    }
 }
 
 fn page(lang: Lang, data: &Compared) -> Page {
@@ -316,7 +324,11 @@ mod tests {
                 assert!(page.contains(part) && text.contains(part), "{part}");
             }
         }
+        let picture = compared_svg(&sample(), Lang::En).unwrap();
+        assert!(picture.starts_with("<svg xmlns=") && picture.contains("prefers-color-scheme"));
+        assert!(picture.contains("small &lt;b&gt;"), "{picture}");
         let bare = Compared { runs: vec![RunLine::default(); 2], ..Compared::default() };
         assert!(!compared_html(&bare, Lang::En).contains("<svg"));
+        assert_eq!(compared_svg(&bare, Lang::En), None);
     }
 }

@@ -62,11 +62,33 @@ pub struct ReportData {
     pub commands: Vec<Command>,
     /// The files that went in.
     pub inputs: Vec<InputHash>,
+    /// What the same recipe reached with other seeds, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seeds: Option<SeedsReport>,
+    /// Whether rows of the data and folders were cut out, see [`ReportData::public`].
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub public: bool,
     /// What a reader must know.
     pub warnings: Vec<Said>,
     /// How the base model was born, where this program made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub birth: Option<BirthReport>,
+}
+
+/// One recipe with several seeds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SeedsReport {
+    /// The runs, this one first.
+    pub runs: Vec<String>,
+    /// Mean gain of each over its exams of the field.
+    pub gains: Vec<f64>,
+    /// Their mean.
+    pub mean: f64,
+    /// Its 95 % interval over runs (Student's t).
+    pub ci: [f64; 2],
+    /// Greatest rise of bits per byte of each; empty where breadth was not measured.
+    pub rises: Vec<f64>,
 }
 
 /// How a base model was born.
@@ -324,6 +346,9 @@ pub struct ExamReport {
     pub confusions_tuned: Vec<Confusion>,
     /// Items that the two answered differently; the first ten are shown.
     pub changed: Vec<Changed>,
+    /// The items in their order, at most [`MOST_ITEMS`] of them, long texts cut.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub all: Vec<ItemRow>,
     /// Each label by itself.
     pub per_label: Vec<LabelRow>,
     /// How far apart better and worse answers stand, of a preference exam.
@@ -395,6 +420,21 @@ pub struct Confusion {
     pub predicted: String,
     /// How often.
     pub count: u64,
+}
+
+/// How many items of an exam a report holds; the files of the exam hold all.
+pub const MOST_ITEMS: usize = 1000;
+
+/// An item with both answers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ItemRow {
+    /// Question, right answer, both answers.
+    #[serde(flatten)]
+    pub item: Changed,
+    /// How sure base and tuned model were of their answers, where that was computed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sure: Option<[f64; 2]>,
 }
 
 /// An item that the two models answered differently.

@@ -1,5 +1,5 @@
 //! The exams in detail: figures, labels, confusions, changed answers; the texts by perplexity.
-use super::data::{Changed, Confusion, ExamReport, ReportData, TextReport};
+use super::data::{Changed, Confusion, ExamReport, ReportData, SeedsReport, TextReport};
 use super::fmt;
 use super::lead::{breadth_kept, rise};
 use super::page::{Block, Case, Cell, Table, Tone, short};
@@ -16,16 +16,44 @@ pub(crate) fn depth(lang: Lang, data: &ReportData) -> Vec<Block> {
         return Vec::new();
     }
     let mut blocks = vec![Block::Section("depth", lang.pick("Depth: the own field", "深度：本领域").into())];
-    for exam in &data.exams {
-        one(lang, exam, &mut blocks);
+    for (number, exam) in data.exams.iter().enumerate() {
+        one(lang, exam, number, &mut blocks);
     }
     if !data.depth_texts.is_empty() {
         blocks.push(texts(lang, data, &data.depth_texts, false));
     }
+    blocks.extend(data.seeds.as_ref().map(|s| seeds(lang, s)).into_iter().flatten());
     blocks
 }
 
-fn one(lang: Lang, exam: &ExamReport, blocks: &mut Vec<Block>) {
+/// One recipe with several seeds, run by run.
+fn seeds(lang: Lang, seeds: &SeedsReport) -> Vec<Block> {
+    let head = vec![
+        (lang.pick("run", "运行").into(), false),
+        (lang.pick("gain, points", "增益，百分点").into(), true),
+        (lang.pick("bits per byte, general", "通用每字节比特数").into(), true),
+    ];
+    let rows = seeds.runs.iter().enumerate().map(|(n, run)| {
+        let figure = |all: &[f64], show: &dyn Fn(f64) -> String| fmt::maybe(all.get(n).copied(), show);
+        vec![
+            Cell::Text(short(run, 60)),
+            Cell::Text(figure(&seeds.gains, &|g| fmt::points(g))),
+            Cell::Text(figure(&seeds.rises, &|r| fmt::change(lang, r))),
+        ]
+    });
+    let (mean, range) = (fmt::points(seeds.mean), fmt::point_range(lang, seeds.ci));
+    vec![
+        Block::Sub(lang.pick("The same with other seeds", "换种子再做").into()),
+        Block::Table(Table { head, rows: rows.collect() }),
+        Block::Note(say!(
+            lang,
+            "Mean {mean} points, 95\u{202f}% interval over runs {range} (Student's t). The verdict holds only as far as this interval bears it out.",
+            "平均 {mean} 个百分点，各次运行间的 95% 区间 {range}（学生 t 分布）。结论以这个区间支持的为限。"
+        )),
+    ]
+}
+
+fn one(lang: Lang, exam: &ExamReport, number: usize, blocks: &mut Vec<Block>) {
     blocks.push(Block::Sub(short(&exam.name, 80)));
     let (items, of, kind, mode) = (fmt::count(exam.items), fmt::count(exam.of), &exam.kind, &exam.mode);
     blocks.push(Block::Para(
@@ -132,6 +160,7 @@ fn one(lang: Lang, exam: &ExamReport, blocks: &mut Vec<Block>) {
         let title = say!(lang, "Each of the {count} labels", "{count} 个标签各自的成绩");
         blocks.push(Block::Fold(title, vec![labels(lang, exam)]));
     }
+    blocks.extend(super::items::items(lang, exam, number));
 }
 
 /// How the exam was put, where that is not the usual way.
@@ -294,8 +323,8 @@ pub(crate) fn breadth(lang: Lang, data: &ReportData) -> Vec<Block> {
     for drift in &data.drifts {
         super::drift::section(lang, data, drift, &mut blocks);
     }
-    for exam in &data.breadth_exams {
-        one(lang, exam, &mut blocks);
+    for (number, exam) in data.breadth_exams.iter().enumerate() {
+        one(lang, exam, data.exams.len() + number, &mut blocks);
     }
     blocks
 }

@@ -101,6 +101,10 @@ fn write_block(block: &Block, out: &mut String) {
             writeln!(out, "</div>")
         }
         Block::Code(_, text) => writeln!(out, "<pre><code>{}</code></pre>", escape(text)),
+        Block::Only { html, .. } => {
+            out.push_str(html);
+            Ok(())
+        }
         Block::Fold(summary, blocks) => {
             let _ = writeln!(out, "<details><summary>{}</summary>", escape(summary));
             blocks.iter().for_each(|block| write_block(block, out));

@@ -55,6 +55,14 @@ fn sentence(lang: Lang, data: &ReportData) -> String {
             .into(),
         ),
     }
+    if let Some(seeds) = &data.seeds {
+        let (n, mean, range) = (seeds.gains.len(), fmt::points(seeds.mean), fmt::point_range(lang, seeds.ci));
+        parts.push(say!(
+            lang,
+            "Over {n} runs with different seeds the gain is {mean} points on average (95\u{202f}% interval {range}).",
+            "{n} 次不同种子的运行，增益平均 {mean} 个百分点（95% 区间 {range}）。"
+        ));
+    }
     if let Some(text) = main_breadth(data) {
         parts.push(on_breadth(lang, data, text));
     } else {
@@ -288,13 +296,17 @@ pub(crate) fn limits(lang: Lang, data: &ReportData) -> Vec<String> {
         }
     }
     if !data.exams.is_empty() {
-        out.push(
-            lang.pick(
+        out.push(match &data.seeds {
+            Some(_) => lang.pick(
+                "The interval over seeds covers another start and order of the data; those of single exams cover the choice of items. Neither covers other training data, or users who ask differently.",
+                "种子间的区间涵盖不同的初始化和数据顺序；单场考试的区间涵盖题目的抽样。两者都不涵盖换训练数据，或用户换一种问法。",
+            ),
+            None => lang.pick(
                 "The intervals cover the choice of items, not another seed, other training data, or users who ask differently.",
                 "区间只涵盖题目的抽样，不涵盖换种子、换训练数据，或用户换一种问法。",
-            )
-            .into(),
-        );
+            ),
+        }
+        .into());
     }
     if !data.breadth.is_empty() {
         let size = fmt::bytes(data.breadth.iter().map(|text| text.bytes as f64).sum());

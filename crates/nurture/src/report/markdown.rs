@@ -75,7 +75,9 @@ fn write_block(block: &Block, out: &mut String) {
     let _ = match block {
         Block::Section(_, title) => write!(out, "## {}\n\n", escape(title)),
         Block::Sub(title) => write!(out, "### {}\n\n", escape(title)),
-        Block::Para(text) | Block::Note(text) => write!(out, "{}\n\n", escape(text)),
+        Block::Para(text) | Block::Note(text) | Block::Only { note: text, .. } => {
+            write!(out, "{}\n\n", escape(text))
+        }
         Block::List(items) => {
             for item in items {
                 let _ = writeln!(out, "- {}", escape(item));

@@ -15,6 +15,7 @@ mod drift;
 mod exams;
 mod fmt;
 mod html;
+mod items;
 mod lead;
 mod markdown;
 mod origin;
@@ -22,19 +23,21 @@ mod overlap;
 mod page;
 mod plots;
 mod practice;
+mod public;
 mod svg;
 #[cfg(test)]
 mod tests;
 mod training;
 
 pub use cleaning::cleaning_rows;
+pub(crate) use page::short;
 
 use crate::lang::Lang;
 use crate::say;
 use data::ReportData;
 use page::{Block, Page};
 
-pub use compare::{compared_html, compared_markdown};
+pub use compare::{compared_html, compared_markdown, compared_svg};
 
 /// The report as one HTML file: no script, no outside resource, light and dark, fit for phone and paper.
 pub fn html(data: &ReportData, lang: Lang) -> String {
@@ -66,5 +69,15 @@ fn page(lang: Lang, data: &ReportData) -> Page {
         "Written by Nurture {version} from the files of run “{run}”; every figure can be recomputed from them.",
         "由 Nurture {version} 根据运行“{run}”的文件写出；每个数字都可由它们重新算出。"
     );
+    let foot = match data.public {
+        true => {
+            foot + " "
+                + lang.pick(
+                    "Questions and answers of the exams, and folders, were left out of this copy.",
+                    "本副本略去了考题、回答和目录。",
+                )
+        }
+        false => foot,
+    };
     Page { title: format!("{} · {}", lead.title, lead.verdict), lead, blocks, foot }
 }

@@ -69,6 +69,8 @@ pub(crate) enum Block {
     Cases(Vec<Case>),
     /// Text that is shown exactly.
     Code(&'static str, String),
+    /// HTML of our own, every text in it escaped; what markdown says instead.
+    Only { html: String, note: String },
     /// Something to open.
     Fold(String, Vec<Block>),
 }

@@ -79,6 +79,20 @@ impl Svg {
     }
 }
 
+/// The dress of a picture that stands alone, light and dark; on a page the page's style does this.
+const DRESS: &str = "svg{background:#fbfaf6;font-family:system-ui,sans-serif}.grid{stroke:#dcd9cd}.axis{stroke:#66675e}\
+.tick{fill:#66675e;font-size:12.5px}.value{fill:#23241f;font-size:13.5px}.mean{fill:none;stroke:#2f7355;stroke-width:2.25}\
+circle.point{fill:#2f7355}circle.pale{fill:#a3a698}@media(prefers-color-scheme:dark){svg{background:#171814}\
+.grid{stroke:#383a32}.axis{stroke:#a2a396}.tick{fill:#a2a396}.value{fill:#e8e6dc}.mean{stroke:#63b18c}\
+circle.point{fill:#63b18c}circle.pale{fill:#6d7064}}";
+
+/// A finished picture as a file of its own.
+pub(crate) fn standalone(picture: &str) -> String {
+    let open = "<svg ";
+    let picture = picture.replacen(open, "<svg xmlns=\"http://www.w3.org/2000/svg\" ", 1);
+    picture.replacen('>', &format!("><style>{DRESS}</style>"), 1) + "\n"
+}
+
 /// Maps values of an axis to pixels.
 #[derive(Clone, Copy)]
 pub(crate) struct Scale {

@@ -75,6 +75,17 @@ pub(crate) fn sample() -> ReportData {
                 tuned_right: false,
             },
         ],
+        all: vec![ItemRow {
+            item: Changed {
+                question: "The lamp went dark <b>. What now?".into(),
+                gold: "firmware update failed".into(),
+                base: "refund".into(),
+                tuned: "firmware update failed".into(),
+                base_right: false,
+                tuned_right: true,
+            },
+            sure: Some([0.31, 0.97]),
+        }],
         per_label: (0..24)
             .map(|n| LabelRow {
                 label: format!("label {n}"),
@@ -204,6 +215,8 @@ pub(crate) fn sample() -> ReportData {
         }],
         warnings: vec![Said::new("5 rows occurred twice and were used once.", "有 5 行重复，只用了一次。")],
         birth: None,
+        public: false,
+        seeds: None,
         breadth_exams: Vec::new(),
         drifts: vec![DriftReport {
             name: "prompts-en".into(),
