@@ -1,4 +1,4 @@
-"""The sums of samples/addition: lessons, practice and exam, three digits each, no pair in two of them.
+"""The sums of samples/addition: lessons, practice and exam, no pair in two of them; of three digits, and (`two_*`) of two.
 
     python samples/addition/make.py
 
@@ -11,11 +11,28 @@ import random
 from pathlib import Path
 
 HERE = Path(__file__).parent
+TWO = {"two_lessons.csv": 1500, "two_practice.csv": 2000, "two_exam.csv": 300}
 SIZES = {"lessons.csv": 3000, "practice.csv": 4000, "exam.csv": 500}
 
 
 def row(a, b):
     return f"{a:03d}+{b:03d},{a + b:04d}"[:8] + f"{a + b:04d}"[::-1]
+
+
+def spaced(number, digits):
+    return " ".join(f"{number:0{digits}d}")
+
+
+def two_digits():
+    """Sums of two digits with spaces between all signs, so that any vocabulary reads each digit by itself."""
+    rng = random.Random(20261130)
+    pairs = rng.sample(range(10_000), sum(TWO.values()))
+    for name, size in TWO.items():
+        own, pairs = pairs[:size], pairs[size:]
+        lines = ["question,answer"]
+        for a, b in (divmod(p, 100) for p in own):
+            lines.append(f"{spaced(a, 2)} + {spaced(b, 2)} =,{spaced(a + b, 3)[::-1]}")
+        (HERE / name).write_text("\n".join(lines) + "\n")
 
 
 def main():
@@ -25,6 +42,7 @@ def main():
         own, pairs = pairs[:size], pairs[size:]
         lines = ["question,answer"] + [row(*divmod(p, 1000)) for p in own]
         (HERE / name).write_text("\n".join(lines) + "\n")
+    two_digits()
     # what the vocabulary is learnt from, and how sums look: digits and signs one by one
     words = [" ".join(str(rng.randrange(10)) for _ in range(12)) + " + = " for _ in range(1500)]
     parts = ["\n".join(words[i : i + 10]) for i in range(0, len(words), 10)]

@@ -171,7 +171,7 @@ impl Model {
 
 /// The adapter folder of a run folder, or the folder itself.
 pub fn adapter_dir(path: &Path) -> PathBuf {
-    let inner = path.join("adapter");
+    let inner = crate::network::result_dir(path).join("adapter");
     if inner.join(peft::CONFIG_NAME).exists() { inner } else { path.to_path_buf() }
 }
 

@@ -2,9 +2,11 @@
 //! remember to be used as it was trained. Other people's tools load it as any model; so does this program.
 
 use crate::engine::Model;
+use crate::export::{ConfigDialect, HfOptions, write_hf};
 use anyhow::{Context, Result, anyhow};
 use nurture_formats::{adapter, save_folder, write_atomic};
-use nurture_model::{Decoder, families::TokenRoles};
+use nurture_kernels::DType;
+use nurture_model::{Adapter, Decoder, families::TokenRoles};
 use nurture_text::Tokenizer;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -24,11 +26,20 @@ const TEXT: [&str; 7] = [
     "tokenizer.model",
 ];
 
+/// The folder in a run's folder where its result lies: that of the last stage that has one, or the run's own.
+pub fn result_dir(path: &Path) -> PathBuf {
+    let has = |p: &PathBuf| saved(&p.join("model")) || p.join("adapter").join(adapter::CONFIG_NAME).is_file();
+    crate::recipe::stage_dirs(path).into_iter().rev().find(has).unwrap_or_else(|| path.to_path_buf())
+}
+
+fn saved(p: &Path) -> bool {
+    p.join(CONFIG).is_file() && p.join(adapter::EXTRA_NAME).is_file()
+}
+
 /// The folder of the trained network in a run's folder, or the folder itself; `None` where neither holds one that this
 /// program saved.
 pub fn network_dir(path: &Path) -> Option<PathBuf> {
-    let saved = |p: &Path| p.join(CONFIG).is_file() && p.join(adapter::EXTRA_NAME).is_file();
-    [path.join("model"), path.to_path_buf()].into_iter().find(|p| saved(p))
+    [result_dir(path).join("model"), path.to_path_buf()].into_iter().find(|p| saved(p))
 }
 
 /// Whether a network of this base can be saved: asked before it is trained.
@@ -46,6 +57,25 @@ pub fn check(base: &Model) -> Result<()> {
 /// The disk, or a folder that holds something else.
 pub fn save(dir: &Path, base: &Model, network: &Decoder, extra: &Map<String, Value>) -> Result<()> {
     write(dir, network, text_files(base)?, &config(base)?, extra)
+}
+
+/// Saves `base` and an adapter on it as one network, in float32: what the adapter adds is rounded once, to the weights.
+///
+/// # Errors
+/// A base that Hugging Face's configuration has no words for, the disk, or a folder that holds something else.
+pub fn save_merged(dir: &Path, base: &Model, with: &Adapter, extra: &Map<String, Value>) -> Result<()> {
+    let options = HfOptions { dtype: DType::F32, dialect: ConfigDialect::default(), shard_bytes: u64::MAX };
+    save_folder(dir, "model", &known(), |folder| {
+        write_hf(base, Some(with), options, folder)?;
+        Ok(write_atomic(
+            folder.join(adapter::EXTRA_NAME),
+            format!("{:#}\n", Value::Object(extra.clone())).as_bytes(),
+        )?)
+    })
+}
+
+fn known() -> Vec<&'static str> {
+    TEXT.into_iter().chain([CONFIG, WEIGHTS, adapter::EXTRA_NAME]).collect()
 }
 
 /// Saves a network that came from no other, with a tokenizer of its own and the source of its chat template.
@@ -72,8 +102,7 @@ fn write(
 ) -> Result<()> {
     files.push((CONFIG, format!("{config:#}\n").into_bytes()));
     files.push((adapter::EXTRA_NAME, format!("{:#}\n", Value::Object(extra.clone())).into_bytes()));
-    let known: Vec<&str> = TEXT.into_iter().chain([CONFIG, WEIGHTS, adapter::EXTRA_NAME]).collect();
-    save_folder(dir, "model", &known, |folder| {
+    save_folder(dir, "model", &known(), |folder| {
         network.write_safetensors(folder.join(WEIGHTS))?;
         for (name, bytes) in &files {
             write_atomic(folder.join(name), bytes)?;

@@ -37,6 +37,9 @@ pub fn run(loaded: &Loaded, ctx: &Context, watch: &mut dyn Watch) -> Result<Done
         )));
         let mut other = Loaded { lock: None, ..loaded.clone() };
         other.recipe.train.seed = seed;
+        for then in &mut other.recipe.then {
+            then.train.seed = then.train.seed.wrapping_add(n) & i64::MAX as u64;
+        }
         other.recipe.eval.seeds = 1;
         other.recipe.run.name = Some(own.clone());
         let keys = [("train.seed", seed.to_string()), ("eval.seeds", "1".into()), ("run.name", own)];

@@ -193,6 +193,11 @@ pub(crate) fn recorded_base(cli: &Cli, dir: &Path, extra: &Value) -> anyhow::Res
         return Ok(Located { path, sha256: None, entry: None });
     }
     let shown = dir.display();
+    // a later stage lies beside what it began with
+    let beside = base("name").filter(|n| n.starts_with("../")).and_then(|n| Some(dir.parent()?.join(n)));
+    if let Some(path) = beside.filter(|p| p.exists()) {
+        return Ok(Located { path, sha256: None, entry: None });
+    }
     match base("name") {
         Some(name) => locate(cli, &name).with_context(|| {
             say!(

@@ -179,14 +179,24 @@ fn finish(out: Output, done: &Done) -> bool {
     let dir = shown(&done.dir);
     out.line("");
     let Some(report) = &done.report else {
+        let result = shown(&nurture::network::result_dir(&done.dir));
         match nurture::network::network_dir(&done.dir) {
-            Some(_) => out.line(&say!(lang, "model: {dir}/model", "模型：{dir}/model")),
-            None => out.line(&say!(lang, "adapter: {dir}/adapter", "适配器：{dir}/adapter")),
+            Some(_) => out.line(&say!(lang, "model: {result}/model", "模型：{result}/model")),
+            None => out.line(&say!(lang, "adapter: {result}/adapter", "适配器：{result}/adapter")),
         }
         out.line(&say!(lang, "examine it: nurture eval {dir}", "考它：nurture eval {dir}"));
         return true;
     };
     let percent = |x: f64| format!("{:.1} %", 100.0 * x);
+    for (i, e) in report.exams.iter().enumerate().filter(|_| !report.stages.is_empty()) {
+        let mut way = vec![say!(lang, "base {}", "基座 {}", percent(e.base.accuracy))];
+        way.extend(
+            report.stages.iter().filter_map(|s| {
+                Some(format!("{} {}", s.name, percent(s.report.exams.get(i)?.tuned.accuracy)))
+            }),
+        );
+        out.line(&format!("{}: {}", e.name, way.join(" → ")));
+    }
     let points = |x: f64| format!("{:+.1}", 100.0 * x);
     for e in &report.exams {
         let [low, high] = e.paired.ci.map(points);
@@ -331,7 +341,25 @@ impl<'a> Teller<'a> {
         }
     }
 
-    fn forecast(&mut self, f: &Forecast) {
+    fn road(&mut self, r: pipeline::Road) {
+        let lang = self.out.lang;
+        let (stages, time, gb) = (r.stages, minutes(r.seconds), r.memory_bytes as f64 / 1e9);
+        let beside = match r.practice {
+            0 => String::new(),
+            steps => say!(
+                lang,
+                "; beside it {steps} steps of practice, whose time the first of them tell",
+                "；另有 {steps} 步练习，其时间由最初几步得知"
+            ),
+        };
+        self.line(&say!(
+            lang,
+            "Forecast of all {stages} stages: memory {gb:.2} GB, training {time}{beside}",
+            "全部 {stages} 个阶段的预测：内存 {gb:.2} GB，训练 {time}{beside}"
+        ));
+    }
+
+    fn forecast(&mut self, stage: Option<&str>, f: &Forecast) {
         let lang = self.out.lang;
         let gb = f.memory_bytes as f64 / 1e9;
         let time = f.seconds.map_or_else(|| lang.pick("unknown", "未知").to_string(), minutes);
@@ -346,10 +374,11 @@ impl<'a> Teller<'a> {
         } else {
             String::new()
         };
+        let of = stage.map_or_else(String::new, |name| say!(lang, " of {name}", "（{name}）"));
         self.line(&say!(
             lang,
-            "Forecast: {steps} steps, {tokens} tokens{shared}; memory {gb:.2} GB, training {time}",
-            "预测：{steps} 步，{tokens} 个词元{shared}；内存 {gb:.2} GB，训练 {time}"
+            "Forecast{of}: {steps} steps, {tokens} tokens{shared}; memory {gb:.2} GB, training {time}",
+            "预测{of}：{steps} 步，{tokens} 个词元{shared}；内存 {gb:.2} GB，训练 {time}"
         ));
     }
 
@@ -433,7 +462,9 @@ impl Watch for Teller<'_> {
             }
             Event::Source(s) => self.line(&source(lang, s)),
             Event::Values(values) => self.values(values),
-            Event::Forecast(f) => self.forecast(f),
+            Event::Forecast(f) => self.forecast(None, f),
+            Event::Planned(name, f) => self.forecast(Some(name), f),
+            Event::Road(road) => self.road(road),
             Event::Progress(what, done, all) => {
                 let seconds = self.began.elapsed().as_secs_f64();
                 let left = if done > 0 && self.about == what.get(lang) {

@@ -84,10 +84,24 @@ struct State {
     samples: Vec<Sample>,
     /// seconds since the metrics last grew
     quiet: f64,
+    /// stages that come after this one
+    more: usize,
+}
+
+/// Further stages that a run's recipe has.
+fn later(run: &Path) -> usize {
+    let text = std::fs::read_to_string(run.join("recipe.lock.toml")).unwrap_or_default();
+    let table: toml::Table = text.parse().unwrap_or_default();
+    table.get("then").and_then(|t| t.as_array()).map_or(0, Vec::len)
 }
 
 impl State {
-    fn read(folder: &Path) -> anyhow::Result<State> {
+    fn read(run: &Path) -> anyhow::Result<State> {
+        // of several stages the last that has steps
+        let stages = nurture::recipe::stage_dirs(run);
+        let at = stages.iter().rposition(|s| s.join(METRICS).is_file());
+        let folder = at.and_then(|at| stages.get(at)).map_or(run, |s| s.as_path());
+        let more = at.map_or(0, |at| later(run).saturating_sub(at));
         let metrics = folder.join(METRICS);
         let quiet = std::fs::metadata(&metrics)
             .and_then(|m| m.modified())
@@ -99,11 +113,12 @@ impl State {
         let mut samples = read_samples(&folder.join(SAMPLES));
         let newest = samples.last().map_or(0, |s| s.step);
         samples.retain(|s| s.step == newest);
-        Ok(State { folder: folder.to_path_buf(), steps: read_metrics(&metrics)?, forecast, samples, quiet })
+        let (folder, steps) = (folder.to_path_buf(), read_metrics(&metrics)?);
+        Ok(State { folder, steps, forecast, samples, quiet, more })
     }
 
     fn finished(&self) -> bool {
-        self.steps.last().is_some_and(|m| m.step >= m.total_steps)
+        self.more == 0 && self.steps.last().is_some_and(|m| m.step >= m.total_steps)
     }
 
     fn page(&self, lang: Lang, width: usize) -> String {
@@ -277,6 +292,7 @@ mod tests {
             forecast: None,
             samples: Vec::new(),
             quiet: 0.0,
+            more: 0,
         };
         assert!(state.page(Lang::En, 80).contains("no training step yet"));
         assert!(!state.finished());

@@ -4,12 +4,12 @@ use super::journal::Journal;
 use super::{Event, Mark, Stopped, Training, Tuned, Watch, prepare, sha256, texts, write_json};
 use crate::engine::Model;
 use crate::lang::Said;
-use crate::recipe::{self, InputHash, Recipe, Resolved};
+use crate::recipe::{self, ExamPlan, InputHash, Recipe};
 use crate::said;
 use anyhow::{Context as _, Result, bail};
 use nurture_data::{Example, Fate, Ledger, Loaded, Overlap, OverlapOptions, overlap, stratified};
 use nurture_eval::{
-    Comparison, ExamFiles, ExamInfo, ExamResult, Examinee, Item, Mode, Model as Named, Paper,
+    Comparison, ExamFiles, ExamInfo, ExamResult, Examinee, Gain, Item, Mode, Model as Named, Paper,
     PerplexityComparison, PerplexityResult, Role, SitError, stats::Bootstrap,
 };
 use nurture_formats::write_atomic;
@@ -64,18 +64,18 @@ pub struct Reading {
 pub(super) fn draw(
     r: &Recipe,
     papers: Vec<prepare::ExamPaper>,
-    resolved: &Resolved,
-    training: &Training,
+    plans: &[ExamPlan],
+    books: &[Example],
     watch: &mut dyn Watch,
 ) -> Result<Depth> {
     let mut exams = Vec::new();
-    let all = r.exams();
-    let plans = all.iter().zip(&resolved.exams).filter(|((_, e, _), _)| e.has_items());
+    let (all, seed) = (r.exams(), r.train.seed);
+    let plans = all.iter().zip(plans).filter(|((_, e, _), _)| e.has_items());
     for (paper, (_, plan)) in papers.into_iter().zip(plans) {
         let prepare::ExamPaper { name, kind, scorer, max_tokens, manner, shots, general, mut loaded } = paper;
-        let turns = worked(&name, manner.shots, shots, &loaded.examples, resolved.seed)?;
+        let turns = worked(&name, manner.shots, shots, &loaded.examples, seed)?;
         let of = loaded.examples.len();
-        let shared = shared_with(r, &loaded.examples, &training.loaded.examples);
+        let shared = shared_with(r, &loaded.examples, books);
         let left_out = r.eval.overlap == recipe::Overlap::LeaveOut;
         let also: std::collections::HashSet<&str> =
             shared.iter().filter(|_| left_out).map(|o| o.exam.as_str()).collect();
@@ -109,7 +109,7 @@ pub(super) fn draw(
         }
         let strata: Vec<&str> = kept.iter().map(|e| if plan.stratified { e.stratum() } else { "" }).collect();
         let chosen: std::collections::HashSet<usize> =
-            stratified(&strata, plan.items, resolved.seed).into_iter().collect();
+            stratified(&strata, plan.items, seed).into_iter().collect();
         let drawn: Vec<Example> = kept
             .into_iter()
             .enumerate()
@@ -363,6 +363,24 @@ impl Depth {
             exam.results[at] = Some(result);
         }
         Ok(())
+    }
+
+    /// What the tuned model of the stage before reached, exam by exam.
+    pub(super) fn results_of_tuned(&mut self) -> Vec<Option<ExamResult>> {
+        self.exams.iter_mut().map(|e| e.results[1].take()).collect()
+    }
+
+    /// Each exam against what the stage before reached; judged ones, where only two stand against each other, have none.
+    pub(super) fn since(&self, earlier: &[Option<ExamResult>]) -> Result<Vec<Option<Gain>>> {
+        let one = |(e, before): (&Exam, &Option<ExamResult>)| -> Result<Option<Gain>> {
+            match (before, &e.results[1]) {
+                (Some(before), Some(now)) if now.info.scorer != Some(nurture_eval::score::Scorer::Judge) => {
+                    Ok(Some(Comparison::new(before, now, Bootstrap::default())?.gain()))
+                }
+                _ => Ok(None),
+            }
+        };
+        self.exams.iter().zip(earlier).filter(|(e, _)| !e.general).map(one).collect()
     }
 
     /// Base against tuned, exam by exam.

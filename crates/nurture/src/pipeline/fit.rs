@@ -87,6 +87,25 @@ pub(super) fn fitting(
     Ok(None)
 }
 
+/// The refusal of a run that needs more memory than there is.
+pub(super) fn too_large(need: u64, room: u64, fit: Option<&Fit>) -> Said {
+    let gb = |bytes: u64| format!("{:.2} GB", bytes as f64 / 1e9);
+    let (need, room) = (gb(need), gb(room));
+    match fit {
+        Some(fit) => {
+            let (typed, with) = (fit.typed(), gb(fit.bytes));
+            said!(
+                "training needs about {need} of memory, there are {room}; with {typed} it takes about {with}",
+                "训练约需 {need} 内存，只有 {room}；加上 {typed} 约需 {with}"
+            )
+        }
+        None => said!(
+            "training needs about {need} of memory, there are {room}, and no setting makes it fit: take a smaller base model, or a machine with more memory",
+            "训练约需 {need} 内存，只有 {room}，怎样设置都放不下：请换更小的基座模型，或内存更大的机器"
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

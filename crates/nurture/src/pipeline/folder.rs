@@ -1,6 +1,6 @@
 //! The run's folder: whose it is, what in it may be taken up, and what a killed run left unfinished.
 
-use super::{Context, Event, Watch, sha256};
+use super::{Context, Event, Stage, Watch, sha256};
 use crate::lang::Said;
 use crate::recipe::{self, InputHash, Lock, Resolved};
 use crate::said;
@@ -17,7 +17,7 @@ pub(super) const LOCK_FILE: &str = "recipe.lock.toml";
 
 /// Everything that a run writes beside the lock file. The configuration of what was raised stands first: while it is
 /// there, training counts as done.
-const RESULTS: [&str; 19] = [
+const RESULTS: [&str; 22] = [
     "adapter/adapter_config.json",
     "model/config.json",
     "adapter",
@@ -37,6 +37,9 @@ const RESULTS: [&str; 19] = [
     "report-public.html",
     "exam-overlap.json",
     "questions.jsonl",
+    recipe::MERGED,
+    recipe::STAGES,
+    super::FIGURES,
 ];
 
 /// What may differ between two commands of one run: what the result does not depend on.
@@ -111,19 +114,7 @@ pub(super) fn settle(
     ctx: &Context,
     watch: &mut dyn Watch,
 ) -> Result<bool> {
-    let text = recipe::lock(
-        &loaded.recipe,
-        resolved,
-        Lock {
-            version: env!("CARGO_PKG_VERSION").to_string(),
-            base_sha256: pulled.sha256.clone(),
-            base_file: pulled.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
-            recipe_sha256: sha256(loaded.text.as_bytes()),
-            overrides: loaded.overrides.clone(),
-            inputs: inputs.to_vec(),
-            ..Lock::default()
-        },
-    )?;
+    let text = recipe::lock(&loaded.recipe, resolved, lock(loaded, pulled, inputs))?;
     let path = dir.join(LOCK_FILE);
     if ctx.fresh {
         // the lock file last: whatever a kill leaves half removed still says whose it is
@@ -169,6 +160,52 @@ pub(super) fn settle(
     }
     write_atomic(path, text.as_bytes())?;
     Ok(true)
+}
+
+/// Writes the lock file of a run of several stages into its folder. Each stage's own lock file says whose the stage is; here
+/// only another kind of run is refused, and stages of which the recipe knows nothing.
+pub(super) fn settle_stages(
+    dir: &Path,
+    loaded: &recipe::Loaded,
+    stages: &[Stage],
+    pulled: &Pulled,
+    ctx: &Context,
+) -> Result<()> {
+    let path = dir.join(LOCK_FILE);
+    if ctx.fresh {
+        RESULTS.iter().try_for_each(|name| remove(&dir.join(name)))?;
+        remove(&path)?;
+    }
+    let known: Vec<&str> = stages.iter().map(Stage::name).collect();
+    let stage = |p: &std::path::PathBuf| p.file_name().is_some_and(|n| known.iter().any(|k| n == *k));
+    let strange = recipe::stage_dirs(dir).into_iter().find(|p| !stage(p));
+    let single = RESULTS[..8].iter().map(|name| dir.join(name)).find(|p| p.exists());
+    if let Some(other) = strange.or(single) {
+        let (dir, other) = (dir.display(), other.strip_prefix(dir).unwrap_or(&other).display());
+        bail!(said!(
+            "{dir}: holds {other}, which belongs to no stage of this recipe. Give this run a name of its own (--set run.name=NAME), or throw the old files away (--fresh)",
+            "{dir}：有 {other}，不属于本配方的任何阶段。请另起名字（--set run.name=名字），或丢弃旧文件（--fresh）"
+        ));
+    }
+    let resolved: Vec<&Resolved> = stages.iter().map(|s| &s.resolved).collect();
+    let mut inputs: Vec<InputHash> = stages.iter().flat_map(|s| s.inputs.iter().cloned()).collect();
+    inputs.sort();
+    inputs.dedup();
+    let text = recipe::lock_stages(&loaded.recipe, &resolved, lock(loaded, pulled, &inputs))?;
+    Ok(write_atomic(path, text.as_bytes())?)
+}
+
+/// What stands in the lock file beside the recipe.
+fn lock(loaded: &recipe::Loaded, pulled: &Pulled, inputs: &[InputHash]) -> Lock {
+    Lock {
+        version: env!("CARGO_PKG_VERSION").to_string(),
+        base_sha256: pulled.sha256.clone(),
+        base_file: pulled.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+        recipe_sha256: sha256(loaded.text.as_bytes()),
+        overrides: loaded.overrides.clone(),
+        inputs: inputs.to_vec(),
+        ..Lock::default()
+    }
 }
 
 /// One thing in which two lock files differ.

@@ -72,5 +72,6 @@ pub(super) fn paper(r: &Recipe, books: &Loaded, held: &[Example]) -> Result<Exam
         tool_style: books.tool_style,
         asked: Default::default(),
     };
-    super::prepare::paper(&exam, "data.hold_out".as_ref(), loaded, Vec::new())
+    let paper = super::prepare::paper(&exam, "data.hold_out".as_ref(), loaded, Vec::new())?;
+    Ok(ExamPaper { held: true, ..paper })
 }

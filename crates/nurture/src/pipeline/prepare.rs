@@ -46,6 +46,8 @@ pub struct ExamPaper {
     pub manner: Manner,
     /// whether it examines breadth
     pub general: bool,
+    /// whether its rows were held out of the textbooks
+    pub held: bool,
     /// worked examples to choose from
     pub shots: Vec<Example>,
     /// what was read
@@ -409,8 +411,12 @@ pub(super) fn facts(r: &Recipe, t: &Training, exams: &[ExamPaper]) -> DataFacts 
         trained_tokens: t.tokens.iter().map(TokenExample::trained_tokens).sum(),
         longest_tokens: t.tokens.iter().map(|e| e.tokens.len()).max().unwrap_or(0),
         labels: t.loaded.labels.as_ref().map_or(0, |l| l.len()),
-        // texts that are read for their perplexity are no papers
-        exam_items: exams.iter().map(|e| e.loaded.examples.len()).collect(),
+        // texts that are read for their perplexity are no papers; rows that the first stage holds out are none of a later one
+        exam_items: exams
+            .iter()
+            .filter(|e| r.data.hold_out.is_some() || !e.held)
+            .map(|e| e.loaded.examples.len())
+            .collect(),
     }
 }
 
@@ -532,6 +538,7 @@ pub(super) fn paper(
         max_tokens: exam.max_tokens,
         manner,
         shots,
+        held: false,
         general: false,
         loaded,
     })

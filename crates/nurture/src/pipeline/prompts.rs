@@ -1,14 +1,12 @@
 //! Breadth on general prompts: the base answers them, then both models read its answers.
 
 use super::exams::{Sitting, stop};
-use super::{Event, Mark, Tuned, Watch, sha256, write_json};
-use crate::engine::Model;
+use super::{Event, Mark, Watch, sha256, write_json};
 use crate::lang::Said;
 use crate::recipe::{InputHash, Recipe};
 use crate::said;
 use anyhow::{Context as _, Result, bail};
 use nurture_eval::{Drift, ExamInfo, ExamKind, Item, Manner, Mode, Paper, Role};
-use nurture_hub::Pulled;
 use nurture_text::Message;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -122,14 +120,10 @@ impl Prompts {
     /// Lets the base answer and both read, or takes up what is there.
     pub(super) fn read(
         &mut self,
-        dir: &Path,
-        model: &Model,
-        pulled: &Pulled,
-        tuned: Tuned<'_>,
+        base: &Sitting<'_>,
+        raised: &Sitting<'_>,
         watch: &mut dyn Watch,
     ) -> Result<()> {
-        let base = Sitting::new(dir, model, pulled, Tuned::No)?;
-        let raised = Sitting::new(dir, model, pulled, tuned)?;
         let info = ExamInfo {
             name: self.name.clone(),
             kind: ExamKind::Free,
@@ -139,7 +133,7 @@ impl Prompts {
         };
         let paper = Paper { items: &self.items, labels: &[], max_tokens: ANSWER };
         let answers = base.one(&info, paper, watch)?;
-        let file = base.folder.join(format!("{}.drift.json", self.name));
+        let file = raised.folder.join(format!("{}.drift.json", self.name));
         let old: Option<Drift> = super::read_json(&file);
         let same = |d: &Drift| {
             let read = d.items.iter().map(|i| (&i.id, &i.answer));

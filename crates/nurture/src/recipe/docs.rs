@@ -13,6 +13,10 @@ pub fn help(lang: Lang, prefix: &str) -> Option<String> {
     let prefix = prefix.replace("[]", "");
     walk(&Recipe::SECTION, "", &mut |at, field, section| {
         let plain = at.replace("[]", "");
+        // said once, unless it is asked for
+        if again(&plain) && !again(&format!("{prefix}.")) {
+            return;
+        }
         if !prefix.is_empty() && plain != prefix && !plain.starts_with(&format!("{prefix}.")) {
             return;
         }
@@ -77,8 +81,9 @@ fn page(lang: Lang, section: &Section, at: &str, out: &mut String) {
         out.push_str(&format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | ")));
     }
     for field in section.fields {
-        if let Some(inner) = field.kind.section() {
-            page(lang, inner, &whole(at, field), out);
+        let key = whole(at, field);
+        if let Some(inner) = field.kind.section().filter(|_| !again(&format!("{}.", key.replace("[]", "")))) {
+            page(lang, inner, &key, out);
         }
     }
 }
@@ -179,6 +184,11 @@ fn choices(kind: Kind) -> &'static [super::Choice] {
 fn whole(at: &str, field: &Field) -> String {
     let list = if matches!(field.kind, Kind::List(Kind::Table(_))) { "[]" } else { "" };
     join(at, field.name) + list
+}
+
+/// Whether a key belongs to a table of a further stage that the recipe has at its top too.
+pub(crate) fn again(key: &str) -> bool {
+    ["then.data.", "then.train."].iter().any(|table| key.starts_with(table))
 }
 
 /// Visits every field, a table before its keys.

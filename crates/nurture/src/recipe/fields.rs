@@ -31,6 +31,23 @@ section! { Recipe ["What to raise, from what, how, and how to examine it.", "养
         ["How to examine: depth in the own field against breadth kept.", "怎么考：本领域的深度，与保住的广度。"];
     export: Export = Export::default(), Kind::Table(&Export::SECTION), Absent::Default, "{ formats = [\"peft\"] }",
         ["What is written for other tools.", "为其他工具写出什么。"];
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    then: Vec<Then> = Vec::new(), Kind::List(&Kind::Table(&Then::SECTION)),
+        Absent::Means(Text::new("`[train]` is all", "只有 `[train]` 一个阶段")),
+        "[{ name = \"manner\", data = { train = [\"data/pairs.jsonl\"] }, train = { method = \"dpo\" } }]",
+        ["Further stages of the same upbringing, each beginning with what the one before left (an adapter is merged first). All sit the same exams, and one report tells of all.",
+         "同一次教养的后续阶段，每个都从前一阶段的结果开始（适配器先合并）。各阶段考同样的题，写进同一份报告。"];
+} }
+
+section! { Then ["A further stage. Its folder is `stages/NN-name` in the run's.", "后续的一个阶段。其目录是运行目录里的 `stages/NN-name`。"] {
+    name: Option<String> = None, Kind::Name, Absent::Means(Text::new("the method", "方法名")), "\"manner\"",
+        ["Name of the stage.", "阶段的名字。"];
+    data: Data = Data::default(), Kind::Table(&Data::SECTION), Absent::Required, "{ train = [\"data/pairs.jsonl\"] }",
+        ["The textbooks of the stage, with the keys of `[data]`. Left out, `clean`, `labels`, `on_bad_row`, `over_long`, `system` and `user` are as there; `train` each stage names.",
+         "该阶段的教材，键与 `[data]` 相同。没写时，`clean`、`labels`、`on_bad_row`、`over_long`、`system`、`user` 与那里相同；`train` 须由每个阶段写明。"];
+    train: Train = Train::default(), Kind::Table(&Train::SECTION), Absent::Default, "{ method = \"dpo\" }",
+        ["How the stage teaches, with the keys of `[train]`. Left out, `adapter`, `effort`, `keep`, `max_len`, `seed` and `threads` are as there; all else is derived anew.",
+         "该阶段怎么教，键与 `[train]` 相同。没写时，`adapter`、`effort`、`keep`、`max_len`、`seed`、`threads` 与那里相同，其余重新推出。"];
 } }
 
 section! { Run ["The run and where its files go.", "这次运行，以及文件放在哪里。"] {

@@ -46,6 +46,21 @@ pub struct Lock {
     /// Values that were derived, with their reasons: the file gives them, whoever wrote the recipe did not.
     #[serde(default)]
     pub derived: Vec<Derived>,
+    /// The same of each further stage.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub then: Vec<Vec<Derived>>,
+}
+
+impl Lock {
+    /// What it says of stage `i`.
+    pub(super) fn stage(&self, i: usize) -> Lock {
+        match i.checked_sub(1) {
+            None => self.clone(),
+            Some(later) => {
+                Lock { derived: self.then.get(later).cloned().unwrap_or_default(), ..self.clone() }
+            }
+        }
+    }
 }
 
 impl Resolved {
@@ -65,17 +80,39 @@ impl Resolved {
 ///
 /// # Errors
 /// A path or text that TOML cannot hold.
-pub fn lock(recipe: &Recipe, resolved: &Resolved, mut lock: Lock) -> Result<String, toml::ser::Error> {
+pub fn lock(recipe: &Recipe, resolved: &Resolved, lock: Lock) -> Result<String, toml::ser::Error> {
+    lock_stages(recipe, &[resolved], lock)
+}
+
+/// The same for a recipe of several stages; `resolved` has one for each.
+///
+/// # Errors
+/// A path or text that TOML cannot hold.
+pub fn lock_stages(
+    recipe: &Recipe,
+    resolved: &[&Resolved],
+    mut lock: Lock,
+) -> Result<String, toml::ser::Error> {
     #[derive(Serialize)]
     struct File {
         #[serde(flatten)]
         recipe: Recipe,
         lock: Lock,
     }
+    let derived = |r: &Resolved| -> Vec<Derived> { r.values.iter().filter(|v| !v.given).cloned().collect() };
     lock.inputs.sort();
-    lock.steps = resolved.steps;
-    lock.derived = resolved.values.iter().filter(|v| !v.given).cloned().collect();
-    let mut recipe = resolved.apply(recipe);
+    lock.steps = resolved.iter().map(|r| r.steps).sum();
+    let mut recipe = recipe.clone();
+    if let Some((first, then)) = resolved.split_first() {
+        lock.derived = derived(first);
+        lock.then = then.iter().map(|r| derived(r)).collect();
+        let stages = recipe.stages();
+        for ((stage, resolved), own) in stages.iter().skip(1).zip(then).zip(&mut recipe.then) {
+            let full = resolved.apply(stage);
+            (own.data, own.train) = (full.data, full.train);
+        }
+        recipe = first.apply(&recipe);
+    }
     // the run may be moved: it is where its lock file is
     recipe.run.dir = super::Run::default().dir;
     let body = toml::to_string(&File { recipe, lock })?;

@@ -5,6 +5,7 @@
 //! | `fields` | every key and word with its documentation in both languages: the one table |
 //! | `table` | what a field is; the macros that write struct and table entry from one place |
 //! | `tree`, `check`, `nearest`, `paths`, `overrides` | reading, with line numbers and helpful refusals |
+//! | `stages` | further stages: what they take from the first, and each as a recipe of its own |
 //! | `derive` | what the one dial means for this data, each value with its reason |
 //! | `lock` | the resolved recipe with its hashes, itself a recipe that repeats the run |
 //! | `docs` | help text, documentation page and JSON schema from the table |
@@ -17,6 +18,7 @@ mod lock;
 mod nearest;
 mod overrides;
 mod paths;
+mod stages;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -33,11 +35,12 @@ pub use fields::{
     Export, ExportFormat, Gate, HoldOut, HoldOutBy, Judge, Keep, Labels, Language, Method, Model,
     NearDuplicates, Newborn, OnBadRow, OnDivergence, Optimiser, OptionsAs, OverLong, Overlap, Overlong,
     PersonalKind, Pick, PolicyLoss, Practice, Preference, QuestionRule, Questions, Recipe, Reward,
-    RewardKind, Run, Samples, Schedule, Score, Sensitive, Source, SourceKind, Target, Teacher, Train,
+    RewardKind, Run, Samples, Schedule, Score, Sensitive, Source, SourceKind, Target, Teacher, Then, Train,
     VerseForm, VerseTones,
 };
-pub use lock::{InputHash, Lock, TAKEN, lock};
+pub use lock::{InputHash, Lock, TAKEN, lock, lock_stages};
 pub use overrides::Override;
+pub use stages::{MERGED, STAGES, stage_dirs};
 pub use table::{Absent, Choice, Field, Kind, Section, looks_like_path};
 
 // the parts of a newborn
@@ -135,6 +138,7 @@ impl Recipe {
         let overrides =
             overrides.iter().map(|set| overrides::apply(&mut root, set, typed)).collect::<Result<_, _>>()?;
         check::table(&mut root, section, "", typed, true)?;
+        stages::inherit(&mut root);
 
         let whole = Place::Whole(file.to_path_buf());
         let mut recipe: Recipe = root.to_toml().try_into().map_err(|error| syntax(whole.clone(), error))?;
@@ -156,7 +160,8 @@ impl Recipe {
             Some(new) if new.text.is_empty() => need(Newborn::SECTION, "model.new", "text")?,
             _ => {}
         }
-        self.check_together(&place)?;
+        self.check_together("", &place)?;
+        self.check_stages(&place)?;
         self.check_shots(&place)?;
         if let Some(judge) = &self.eval.judge {
             for (name, value) in [("url", &judge.url), ("model", &judge.model)] {
@@ -176,8 +181,11 @@ impl Recipe {
     }
 
     /// Keys that contradict each other.
-    fn check_together(&self, place: &Place) -> Result<(), RecipeError> {
+    fn check_together(&self, at: &str, place: &Place) -> Result<(), RecipeError> {
         let train = &self.train;
+        let apart = |place: &Place, key: &str, other: &str, why| {
+            apart(place, &format!("{at}{key}"), &format!("{at}{other}"), why)
+        };
         if self.model.base.is_some() && self.model.new.is_some() {
             let why = said!(
                 "a base is there, or it is born: leave one of them out",
@@ -189,7 +197,7 @@ impl Recipe {
         if practises && train.rewards.is_empty() {
             let missing = Train::SECTION
                 .field("rewards")
-                .map(|field| check::missing(place.clone(), "train.rewards", field));
+                .map(|field| check::missing(place.clone(), &format!("{at}train.rewards"), field));
             return missing.map_or(Ok(()), Err);
         }
         if !practises && !train.rewards.is_empty() {

@@ -178,13 +178,13 @@ macro_rules! choices {
 /// `key: Type = default, kind, absent, example, [English, Chinese];`
 macro_rules! section {
     ($name:ident [$sen:literal, $szh:literal] {
-        $($field:ident: $ty:ty = $default:expr, $kind:expr, $absent:expr, $example:literal,
+        $($(#[$meta:meta])* $field:ident: $ty:ty = $default:expr, $kind:expr, $absent:expr, $example:literal,
             [$en:literal, $zh:literal];)+
     }) => {
         #[doc = $sen]
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
         #[serde(default, deny_unknown_fields)]
-        pub struct $name { $(#[doc = $en] pub $field: $ty,)+ }
+        pub struct $name { $($(#[$meta])* #[doc = $en] pub $field: $ty,)+ }
 
         impl Default for $name {
             fn default() -> Self { $name { $($field: $default,)+ } }

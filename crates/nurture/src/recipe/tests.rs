@@ -35,10 +35,10 @@ fn refusal(text: &str, sets: &[&str]) -> String {
 
 /// A recipe that gives every key its example, so that nothing is left to a default.
 fn everything() -> String {
-    fn table(section: &Section) -> String {
+    fn table(section: &Section, later: bool) -> String {
         let one = |field: &Field| match field.kind {
-            Kind::Table(inner) => format!("{} = {}", field.name, table(inner)),
-            Kind::List(Kind::Table(inner)) => format!("{} = [{}]", field.name, table(inner)),
+            Kind::Table(inner) => format!("{} = {}", field.name, table(inner, later)),
+            Kind::List(Kind::Table(inner)) => format!("{} = [{}]", field.name, table(inner, later)),
             // beside an adapter there is nothing to freeze
             _ if field.name == "freeze" => "freeze = []".to_string(),
             // rules belong to practice, and practice takes the policy as it is
@@ -50,13 +50,16 @@ fn everything() -> String {
         };
         // a base that is there and a newborn are one or the other
         let fields = section.fields.iter().filter(|field| field.name != "base");
+        // only the first stage holds rows out
+        let fields = fields.filter(|field| !later || field.name != "hold_out");
         format!("{{ {} }}", fields.map(one).collect::<Vec<_>>().join(", "))
     }
     Recipe::SECTION
         .fields
         .iter()
         .map(|field| match field.kind {
-            Kind::Table(inner) => format!("{} = {}\n", field.name, table(inner)),
+            Kind::Table(inner) => format!("{} = {}\n", field.name, table(inner, false)),
+            Kind::List(Kind::Table(inner)) => format!("{} = [{}]\n", field.name, table(inner, true)),
             _ => panic!("the top holds tables only"),
         })
         .collect()
@@ -83,6 +86,7 @@ fn struct_and_table_have_the_same_keys() {
     for recipe in [&recipe, &good(SMALL, &[])] {
         keys(&toml::Value::try_from(recipe).unwrap(), "", &mut serialised);
     }
+    table.retain(|key| !key.starts_with("then.data.hold_out"));
     assert_eq!(serialised, table);
 }
 
@@ -118,7 +122,8 @@ fn documents_name_every_key() {
         let schema = json_schema(lang).to_string();
         walk(&Recipe::SECTION, "", &mut |at, field, _| {
             assert!(page.contains(&format!("| `{}` |", field.name)), "{at}");
-            assert!(help.contains(at) && help.contains(field.doc.get(lang)), "{at}");
+            let once = super::docs::again(&at.replace("[]", ""));
+            assert!(once || help.contains(at) && help.contains(field.doc.get(lang)), "{at}");
             assert!(schema.contains(&format!("\"{}\"", field.name)), "{at}");
         });
     }
@@ -416,4 +421,62 @@ fn a_moved_run_is_where_its_lock_file_is() {
     assert_eq!(at(&[]), folder);
     assert_eq!(at(&["run.name=again"]), home.path().join("again"));
     assert_eq!(at(&["run.dir=/there"]), Path::new("/there/moved"));
+}
+
+#[test]
+fn further_stages_take_over_what_they_share_and_nothing_else() {
+    let then = "[[then]]\nname = \"manner\"\ndata = { train = [\"pairs.jsonl\"], user = \"Q: {text}\" }\ntrain = { method = \"dpo\" }\n\
+                [[then]]\ndata = { train = [\"more.jsonl\"] }\ntrain = { effort = \"quick\", adapter = { rank = 4 } }\n";
+    let text = SMALL.replace("[train]", "system = \"Be short.\"\n[train]\nepochs = 3\nseed = 7\nrate = 1e-3")
+        + "keep = { share = 0 }\n"
+        + then;
+    let recipe = good(&text, &["then[1].train.seed=9"]);
+    let [first, second, third] = &recipe.stages()[..] else { panic!("three stages") };
+    assert_eq!([first, second, third].map(Recipe::name), ["01-sft", "02-manner", "03-sft"]);
+    assert_eq!(second.run_dir(), Path::new("/w/runs/desk/stages/02-manner"));
+    // an adapter is merged before it is taught on
+    assert_eq!(second.model.base.as_deref(), Some("../01-sft/merged"));
+    assert_eq!(third.model.base.as_deref(), Some("../02-manner/merged"));
+    assert_eq!(second.data.system.as_deref(), Some("Be short."));
+    assert_eq!(second.data.user.as_deref(), Some("Q: {text}"));
+    assert_eq!((second.train.seed, third.train.seed), (7, 9));
+    assert_eq!(second.train.adapter, first.train.adapter);
+    assert_eq!(third.train.adapter.as_ref().map(|a| a.rank), Some(4));
+    assert_eq!((second.train.keep.share, third.train.effort), (0.0, Effort::Quick));
+    // what suits one method says nothing of another
+    assert_eq!((second.train.epochs, second.train.rate), (None, None));
+    assert_eq!(good(SMALL, &[]).stages(), [good(SMALL, &[])]);
+
+    // the lock file says the same again, derived values with it
+    let facts =
+        || DataFacts { train_examples: 100, train_tokens: 5000, longest_tokens: 60, ..DataFacts::default() };
+    let base = BaseFacts { params: 135_000_000, context: 2048 };
+    let resolved: Vec<Resolved> = recipe.stages().iter().map(|r| derive(r, &facts(), &base)).collect();
+    let locked = lock_stages(&recipe, &resolved.iter().collect::<Vec<_>>(), Lock::default()).unwrap();
+    let again =
+        Recipe::parse(&locked, Path::new("runs/desk/recipe.lock.toml"), &[], Path::new("/w")).unwrap();
+    for ((own, stage), resolved) in again.stages().iter().zip(recipe.stages()).zip(&resolved) {
+        assert_eq!(own.recipe.train, resolved.apply(&stage).train);
+        let mut back = derive(&own.recipe, &facts(), &base);
+        back.recall(own);
+        assert_eq!(back.values, resolved.values);
+    }
+    // a recipe of one stage says nothing of others
+    let one = derive(&good(SMALL, &[]), &facts(), &base);
+    assert!(!lock(&good(SMALL, &[]), &one, Lock::default()).unwrap().contains("then"));
+}
+
+#[test]
+fn further_stages_that_cannot_be_are_refused() {
+    let with = |then: &str| refusal(&format!("{SMALL}[[then]]\n{then}"), &[]);
+    let no_books = with("train = { method = \"dpo\" }");
+    assert!(no_books.contains("then[0].data"), "{no_books}");
+    let rules = with("data = { train = [\"a.jsonl\"] }\ntrain = { method = \"grpo\" }");
+    assert!(rules.contains("then[0].train.rewards"), "{rules}");
+    let held = with("data = { train = [\"a.jsonl\"], hold_out = { share = 0.1 } }");
+    assert!(held.contains("then[0].data.hold_out"), "{held}");
+    let word = with("data = { train = [\"a.jsonl\"] }\ntrain = { metod = \"dpo\" }");
+    assert!(word.contains("then[0].train.metod") && word.contains("method"), "{word}");
+    let name = with("name = \"a/b\"\ndata = { train = [\"a.jsonl\"] }");
+    assert!(name.contains("then[0].name"), "{name}");
 }

@@ -73,6 +73,35 @@ pub struct ReportData {
     /// How the base model was born, where this program made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub birth: Option<BirthReport>,
+    /// The stages, where there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<StageReport>,
+}
+
+/// One stage of several.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StageReport {
+    /// Its name, which is that of its folder.
+    pub name: String,
+    /// How it taught: the word of the recipe.
+    pub method: String,
+    /// Its own report; base is that of the whole run. What the whole tells once is not in it.
+    pub report: ReportData,
+    /// Each exam of the own field against what the stage before reached.
+    pub since: Vec<Option<Since>>,
+}
+
+/// What a stage gained on an exam against the stage before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Since {
+    /// Paired difference of accuracy, or of the score of a graded exam.
+    pub diff: f64,
+    /// Its 95 % interval.
+    pub ci: [f64; 2],
+    /// Its two-sided p-value.
+    pub p: f64,
 }
 
 /// One recipe with several seeds.

@@ -24,6 +24,7 @@ mod page;
 mod plots;
 mod practice;
 mod public;
+mod road;
 mod svg;
 #[cfg(test)]
 mod tests;
@@ -49,12 +50,18 @@ pub fn markdown(data: &ReportData, lang: Lang) -> String {
     markdown::render(&page(lang, data))
 }
 
+/// The pictures of a run of several stages as SVG files of their own, `(name, content)`; none of other runs.
+pub fn figures(data: &ReportData, lang: Lang) -> Vec<(String, String)> {
+    if data.stages.is_empty() { Vec::new() } else { road::figures(lang, data) }
+}
+
 fn page(lang: Lang, data: &ReportData) -> Page {
     let lead = lead::lead(lang, data);
     let mut blocks = Vec::new();
     blocks.extend(plots::accuracies(lang, &data.exams));
     blocks.push(Block::Sub(lang.pick("Risks and limits", "风险与局限").into()));
     blocks.push(Block::List(lead::limits(lang, data)));
+    blocks.extend(road::road(lang, data));
     blocks.extend(exams::depth(lang, data));
     blocks.extend(exams::breadth(lang, data));
     blocks.extend(birth::birth(lang, data));

@@ -82,9 +82,12 @@ impl Svg {
 /// The dress of a picture that stands alone, light and dark; on a page the page's style does this.
 const DRESS: &str = "svg{background:#fbfaf6;font-family:system-ui,sans-serif}.grid{stroke:#dcd9cd}.axis{stroke:#66675e}\
 .tick{fill:#66675e;font-size:12.5px}.value{fill:#23241f;font-size:13.5px}.mean{fill:none;stroke:#2f7355;stroke-width:2.25}\
-circle.point{fill:#2f7355}circle.pale{fill:#a3a698}@media(prefers-color-scheme:dark){svg{background:#171814}\
+circle.point{fill:#2f7355}circle.pale,rect.base{fill:#a3a698}.raw{fill:none;stroke:#b9d3c3;stroke-width:1.25}\
+.second{fill:none;stroke:#a3a698;stroke-width:2;stroke-dasharray:5 4}.name{fill:#23241f;font-size:13.5px;font-weight:600}\
+rect.track{fill:#f3f1ea}rect.tuned{fill:#2f7355}.whisker{stroke:#66675e}@media(prefers-color-scheme:dark){svg{background:#171814}\
 .grid{stroke:#383a32}.axis{stroke:#a2a396}.tick{fill:#a2a396}.value{fill:#e8e6dc}.mean{stroke:#63b18c}\
-circle.point{fill:#63b18c}circle.pale{fill:#6d7064}}";
+circle.point,rect.tuned{fill:#63b18c}circle.pale,rect.base{fill:#6d7064}.raw{stroke:#345a49}.second{stroke:#6d7064}.name{fill:#e8e6dc}\
+rect.track{fill:#20221d}.whisker{stroke:#a2a396}}";
 
 /// A finished picture as a file of its own.
 pub(crate) fn standalone(picture: &str) -> String {

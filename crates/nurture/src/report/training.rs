@@ -6,14 +6,12 @@ use crate::lang::Lang;
 use crate::say;
 
 pub(crate) fn training(lang: Lang, data: &ReportData) -> Vec<Block> {
-    let mut blocks = vec![Block::Section("training", lang.pick("Training", "训练过程").into())];
-    let practice = super::practice::practice(lang, &data.curve);
-    // of practice the value of the objective says nothing
-    match practice.is_empty() {
-        true => blocks.extend(plots::curve(lang, &data.curve)),
-        false => blocks.extend(practice),
+    // each of several stages has told of its own
+    if !data.stages.is_empty() {
+        return Vec::new();
     }
-    blocks.extend(plots::margins(lang, &data.curve));
+    let mut blocks = vec![Block::Section("training", lang.pick("Training", "训练过程").into())];
+    blocks.extend(curves(lang, data));
     if !data.curve.is_empty() {
         blocks.push(Block::Facts(summary(lang, data)));
     }
@@ -21,6 +19,19 @@ pub(crate) fn training(lang: Lang, data: &ReportData) -> Vec<Block> {
         blocks.push(Block::Sub(lang.pick("Each value and its reason", "每个取值及其理由").into()));
         blocks.push(values(lang, &data.derived));
     }
+    blocks
+}
+
+/// The pictures of a training.
+pub(crate) fn curves(lang: Lang, data: &ReportData) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let practice = super::practice::practice(lang, &data.curve);
+    // of practice the value of the objective says nothing
+    match practice.is_empty() {
+        true => blocks.extend(plots::curve(lang, &data.curve)),
+        false => blocks.extend(practice),
+    }
+    blocks.extend(plots::margins(lang, &data.curve));
     blocks
 }
 

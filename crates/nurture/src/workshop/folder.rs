@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -31,6 +31,12 @@ const RECENT: usize = 20;
 /// Whether a run lies here, or begins to.
 pub(super) fn is_run(dir: &Path) -> bool {
     [LOCK, METRICS, recipe::TAKEN].iter().any(|name| dir.join(name).is_file())
+}
+
+/// The folder of the stage that the run is at: the last that has steps; of a run of one stage its own.
+fn at_work(dir: &Path) -> PathBuf {
+    let begun = |p: &PathBuf| p.join(METRICS).is_file();
+    recipe::stage_dirs(dir).into_iter().rev().find(begun).unwrap_or_else(|| dir.to_path_buf())
 }
 
 /// A small file as text.
@@ -73,9 +79,11 @@ struct Head {
 impl Heads {
     pub(super) fn line(&self, run: &str, dir: &Path) -> RunLine {
         let head = self.head(run, dir);
-        let last = last_step(&dir.join(METRICS));
+        let stage = at_work(dir);
+        let last = last_step(&stage.join(METRICS));
         let has = |name: &str| dir.join(name).exists();
-        let trained = has("adapter/adapter_config.json") || has("model/config.json");
+        let result = |name: &str| stage.join(name).exists();
+        let trained = result("adapter/adapter_config.json") || result("model/config.json");
         let state = match () {
             () if is_taken(dir) => RunState::Working,
             () if has(REPORT) => RunState::Done,
@@ -83,7 +91,7 @@ impl Heads {
             () => RunState::Stopped,
         };
         let newest =
-            [LOCK, METRICS, REPORT, OUTCOME].iter().filter_map(|name| changed(&dir.join(name))).max();
+            [LOCK, METRICS, REPORT, OUTCOME].iter().filter_map(|name| changed(&stage.join(name))).max();
         let since = newest.and_then(|t| t.duration_since(UNIX_EPOCH).ok());
         RunLine {
             name: run.to_string(),
@@ -147,6 +155,7 @@ fn last_step(path: &Path) -> Option<StepMetrics> {
 
 /// What may change; the caller adds how the run stands.
 pub(super) fn live(dir: &Path) -> Result<Live> {
+    let dir = &at_work(dir);
     let steps = if fs::metadata(dir.join(METRICS)).is_ok_and(|m| m.len() > MOST) {
         Vec::new()
     } else {
@@ -233,6 +242,7 @@ fn answers(dir: &Path) -> Vec<Answered> {
 /// A number that changes when anything does that is shown.
 pub(super) fn version(dir: &Path, live: &Live) -> u64 {
     let mut hash = DefaultHasher::new();
+    let dir = &at_work(dir);
     for name in [LOCK, METRICS, REPORT, OUTCOME, FORECAST, SAMPLES] {
         let file = fs::metadata(dir.join(name)).ok();
         file.as_ref().map(fs::Metadata::len).hash(&mut hash);
@@ -244,6 +254,7 @@ pub(super) fn version(dir: &Path, live: &Live) -> u64 {
 
 /// What became of the rows, of the training files and of the exams.
 pub(super) fn ledger(dir: &Path) -> Vec<SourceRows> {
+    let dir = &at_work(dir);
     let Some(file) = json::<serde_json::Value>(&dir.join("ledger.json")) else { return Vec::new() };
     let of = |value: &serde_json::Value| {
         serde_json::from_value::<Ledger>(value.clone()).map(|l| l.sources).unwrap_or_default()

@@ -219,7 +219,7 @@ impl Workshop for Shop {
     }
 
     fn adapter(&self, run: &str) -> Option<PathBuf> {
-        let dir = self.dir(run).ok()?;
+        let dir = crate::network::result_dir(&self.dir(run).ok()?);
         dir.join("adapter").join(nurture_formats::adapter::CONFIG_NAME).is_file().then_some(dir)
     }
 }
