@@ -1,6 +1,6 @@
 //! Reading a decoder: each tensor straight into its tiled form, one at a time.
 
-use crate::adapter::{PROJECTIONS, floats};
+use crate::adapter::{PROJECTIONS, Projection, floats};
 use crate::config::{Config, MlpKind, NormKind, Positions};
 use crate::decoder::{Block, Decoder, Mlp, Projected};
 use crate::error::ModelError;
@@ -25,6 +25,8 @@ struct Part {
     first: usize,
     /// outputs of the whole tensor
     all: usize,
+    /// matrices that it is a stack of, where it is one
+    stack: Option<usize>,
 }
 
 impl Reader<'_> {
@@ -57,7 +59,11 @@ impl Reader<'_> {
         part: Part,
         turned: bool,
     ) -> Result<Weight, ModelError> {
-        let wanted = if turned { [cols, part.all] } else { [part.all, cols] };
+        let wanted = match part.stack {
+            Some(n) => vec![n, part.all / n.max(1), cols],
+            None if turned => vec![cols, part.all],
+            None => vec![part.all, cols],
+        };
         let info = self.tensor(name, &wanted)?;
         let (len, bytes) = (info.dtype.block_len(), info.dtype.block_bytes());
         if !cols.is_multiple_of(len) || (turned && len != 1) {
@@ -106,7 +112,7 @@ impl Reader<'_> {
 
     /// A matrix that is a tensor of its own.
     fn whole(&self, name: &str, l: usize, rows: usize, cols: usize) -> Result<Weight, ModelError> {
-        self.weight(&self.name(name, l), rows, cols, None, Part { first: 0, all: rows }, false)
+        self.weight(&self.name(name, l), rows, cols, None, Part { first: 0, all: rows, stack: None }, false)
     }
 
     fn projected(
@@ -117,7 +123,7 @@ impl Reader<'_> {
         cols: usize,
         heads: Option<usize>,
     ) -> Result<Projected, ModelError> {
-        self.part(name, l, rows, cols, heads, Part { first: 0, all: rows })
+        self.part(name, l, rows, cols, heads, Part { first: 0, all: rows, stack: None })
     }
 
     fn part(
@@ -168,7 +174,21 @@ impl Reader<'_> {
     fn mlp(&self, l: usize) -> Result<Mlp, ModelError> {
         let (n, d, f) = (&self.dialect.names, self.c.width, self.c.ffn);
         if let Some(e) = &self.c.experts {
+            let stacked = |i: usize| {
+                let part = |p, rows: usize, cols| {
+                    let part = Part { first: i * rows, all: e.count * rows, stack: Some(e.count) };
+                    self.part(&n.experts(p), l, rows, cols, None, part)
+                };
+                Ok(Expert {
+                    gate: part(Projection::Gate, e.ffn, d)?,
+                    up: part(Projection::Up, e.ffn, d)?,
+                    down: part(Projection::Down, d, e.ffn)?,
+                })
+            };
             let one = |i: usize| {
+                if n.stacked {
+                    return stacked(i);
+                }
                 let name = |p: &str| format!("{}{p}.weight", n.expert.replace("{e}", &i.to_string()));
                 Ok(Expert {
                     gate: self.projected(&name("gate_proj"), l, e.ffn, d, None)?,
@@ -214,8 +234,8 @@ impl Decoder {
             let post = |name: &str| c.post_norms.then(|| r.norm(name, l, d)).transpose();
             // in one tensor q, k and v stand below each other
             let at = |first: usize, rows: usize| match n.fused {
-                true => Part { first, all: q + 2 * kv },
-                false => Part { first: 0, all: rows },
+                true => Part { first, all: q + 2 * kv, stack: None },
+                false => Part { first: 0, all: rows, stack: None },
             };
             blocks.push(Block {
                 attn_norm: r.norm(n.attn_norm, l, d)?,

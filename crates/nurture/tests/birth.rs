@@ -161,3 +161,35 @@ fn a_model_reads_on_in_plain_text() {
     assert!(trained < tokens && trained * 100 > tokens * 98, "{trained} of {tokens}");
     assert!(trained > fs::metadata(home.path("en.txt")).unwrap().len() / 4, "{trained}");
 }
+
+#[test]
+fn newborns_of_other_forms_leave_for_other_tools() {
+    let home = home();
+    let forms = [
+        ("gpt2", "--set model.new.shape=gpt2 --set model.new.kv_heads=2"),
+        ("experts", "--set model.new.shape=qwen3 --set model.new.experts=4"),
+    ];
+    for (name, form) in forms {
+        let few = "--set model.new.tokens=8000 --set train.max_len=128";
+        home.nurture(&format!("train born.toml --lang en --set run.name={name} {few} {form}")).done();
+        for (to, file) in [("hf", ""), ("gguf", "/model.gguf")] {
+            let out = format!("{name}-{to}");
+            let said =
+                home.nurture(&format!("export runs/{name} {out} --to {to} --type f32 --verify --lang en"));
+            assert_eq!(said.code, Some(0), "{name} as {to}: {said:?}");
+            // what was written is a model like any other, and continues as the run does
+            let text = |model: String| {
+                let said =
+                    home.nurture(&format!("generate {model} --exact --max-tokens 8 --prompt Hello --json"));
+                assert_eq!(said.code, Some(0), "{said:?}");
+                serde_json::from_str::<Value>(&said.out).unwrap()["text"].clone()
+            };
+            assert_eq!(text(format!("{out}{file}")), text(format!("runs/{name}")), "{name} as {to}");
+        }
+    }
+    // a form that is no family's has no words there, and says what to do
+    let own = "--set run.name=own --set model.new.positions=none --set model.new.tokens=4000";
+    home.nurture(&format!("train born.toml --lang en {own}")).done();
+    home.nurture("export runs/own own-out --to gguf --lang en")
+        .refused(&["Hugging Face folder", "model.new.shape"]);
+}

@@ -73,9 +73,11 @@ impl TensorRole {
         };
         let kind = match () {
             () if shape.len() < 2 || !name.ends_with(".weight") || name.contains("_norm.") => Kind::Vector,
+            // what chooses experts, and what a position adds: small, and read as floats by others
+            () if name.ends_with(".ffn_gate_inp.weight") || name == "position_embd.weight" => Kind::Vector,
             () if name == "output.weight" || (tied && name == "token_embd.weight") => Kind::Head,
             () if name.ends_with(".attn_v.weight") => Kind::Value,
-            () if name.ends_with(".ffn_down.weight") => Kind::Down,
+            () if name.ends_with(".ffn_down.weight") || name.ends_with(".ffn_down_exps.weight") => Kind::Down,
             () => Kind::Matrix,
         };
         TensorRole { kind, layer: (layer, layers), cols: shape.last().copied().unwrap_or(1) }

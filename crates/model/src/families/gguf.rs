@@ -2,7 +2,7 @@
 
 use super::{Dialect, Names, apply, family, gemma3, gpt2};
 use crate::adapter::floats;
-use crate::config::{Config, Family, MlpKind, NormKind, Positions, RopeScaling};
+use crate::config::{Config, Experts, Family, MlpKind, NormKind, Positions, RopeScaling};
 use crate::error::ModelError;
 use nurture_formats::{GgufFile, TensorSource};
 use nurture_kernels::Activation;
@@ -24,6 +24,8 @@ pub(super) const NAMES: Names = Names {
     up: "blk.{}.ffn_up.weight",
     down: "blk.{}.ffn_down.weight",
     post_ffn_norm: "blk.{}.post_ffw_norm.weight",
+    router: "blk.{}.ffn_gate_inp.weight",
+    stacked: true,
     ..super::own::NONE
 };
 
@@ -33,7 +35,7 @@ pub(super) const GEMMA3_27B_LAYERS: usize = 62;
 pub(super) fn read(file: &GgufFile) -> Result<(Config, Dialect), ModelError> {
     let meta = file.metadata();
     let arch = meta.str("general.architecture")?;
-    let in_gguf = |f: &Family| !matches!(f, Family::Qwen3Moe | Family::Own);
+    let in_gguf = |f: &Family| *f != Family::Own;
     let Some(family) = family(arch).filter(in_gguf) else {
         return Err(ModelError::Architecture { file: file.path().to_path_buf(), found: arch.to_string() });
     };
@@ -84,7 +86,16 @@ pub(super) fn read(file: &GgufFile) -> Result<(Config, Dialect), ModelError> {
         positions: Positions::Rope,
         mlp: MlpKind::Gated,
         biases: false,
-        experts: None,
+        experts: match family {
+            Family::Qwen3Moe => Some(Experts {
+                count: meta.usize(&key("expert_count"))?,
+                active: meta.usize(&key("expert_used_count"))?,
+                ffn: meta.usize(&key("expert_feed_forward_length"))?,
+                normalise: true,
+                balance: 0.001,
+            }),
+            _ => None,
+        },
         vocab: file.tensor(NAMES.embed)?.shape.first().copied().unwrap_or(0),
         width,
         layers,

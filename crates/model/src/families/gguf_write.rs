@@ -1,7 +1,7 @@
 //! A network in the words of a GGUF file: keys, tensor names, and the order of rows.
 
 use super::gemma3;
-use super::gguf::{GEMMA3_27B_LAYERS, NAMES};
+use super::gguf::GEMMA3_27B_LAYERS;
 use crate::adapter::Projection;
 use crate::config::{Config, Family, RopeScaling};
 use crate::decoder::Decoder;
@@ -12,11 +12,12 @@ use nurture_kernels::Rope;
 /// A parameter as a GGUF file has it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GgufParameter {
-    /// where it stands; `None`: the divisors of the rotary frequencies
-    pub slot: Option<Slot>,
+    /// the parameters that stand below each other in it, with the rows (of a vector the values) of each; none: the divisors of
+    /// the rotary frequencies
+    pub parts: Vec<(Slot, usize)>,
     /// its name
     pub name: String,
-    /// `[rows, cols]` or `[n]`
+    /// `[rows, cols]`, `[n]`, or of experts `[experts, rows, cols]`
     pub shape: Vec<usize>,
     /// width of a head whose rows pair neighbours in the file (queries and keys of the Llama family)
     pub neighbours: Option<usize>,
@@ -33,23 +34,37 @@ impl GgufParameter {
 }
 
 impl Decoder {
-    /// All parameters, in the order of the network.
+    /// All tensors, in the order of the network.
     pub fn gguf_parameters(&self) -> Vec<GgufParameter> {
         let c = &self.config;
-        let mut out = Vec::new();
+        let names = super::gguf_names(c.family);
+        let mut out: Vec<GgufParameter> = Vec::new();
         for p in self.parameter_list() {
-            let name = NAMES.of(p.slot);
+            let name = names.tensor(p.slot);
+            let rows = p.shape.first().copied().unwrap_or(0);
+            if let Some(whole) = out.iter_mut().find(|t| t.name == name) {
+                // the next expert, or rows below those that are there
+                if let Some(n) = whole.shape.first_mut() {
+                    *n += if matches!(p.slot, Slot::Expert(..)) { 1 } else { rows };
+                }
+                whole.parts.push((p.slot, rows));
+                continue;
+            }
+            let mut shape = p.shape;
+            if matches!(p.slot, Slot::Expert(..)) {
+                shape.insert(0, 1);
+            }
             let rotated = matches!(
                 p.slot,
                 Slot::Weight(_, Projection::Q | Projection::K) | Slot::Bias(_, Projection::Q | Projection::K)
             );
             let neighbours = (rotated && c.family == Family::Llama).then_some(c.head_dim);
-            out.push(GgufParameter { slot: Some(p.slot), name, shape: p.shape, neighbours });
+            out.push(GgufParameter { parts: vec![(p.slot, rows)], name, shape, neighbours });
         }
         if self.gguf_rope_factors().is_some() {
             let shape = vec![c.head_dim / 2];
             let name = "rope_freqs.weight".to_string();
-            out.push(GgufParameter { slot: None, name, shape, neighbours: None });
+            out.push(GgufParameter { parts: Vec::new(), name, shape, neighbours: None });
         }
         out
     }
@@ -73,9 +88,15 @@ impl Decoder {
     /// What GGUF has no words for (in the text).
     pub fn gguf_keys(&self) -> Result<Vec<(String, Value)>, String> {
         let c = &self.config;
-        let arch = c.family.name();
-        if matches!(c.family, Family::Gpt2 | Family::Qwen3Moe | Family::Own) {
-            return Err(format!("a network of the family {arch}: save it as a Hugging Face folder"));
+        // one architecture has another word there than in Hugging Face's folders
+        let arch = if c.family == Family::Qwen3Moe { "qwen3moe" } else { c.family.name() };
+        if c.family == Family::Own {
+            return Err(format!(
+                "a form that no family has ({arch}): save it as a Hugging Face folder, which this program reads, or raise one of a family's form (model.new.shape)"
+            ));
+        }
+        if c.family == Family::Gpt2 {
+            return gpt2_keys(c);
         }
         let window = c.windows.iter().flatten().next().copied();
         check(c, window)?;
@@ -102,6 +123,11 @@ impl Decoder {
         if let Some(n) = window {
             count("attention.sliding_window", n)?;
         }
+        if let (Family::Qwen3Moe, Some(e)) = (c.family, &c.experts) {
+            count("expert_count", e.count)?;
+            count("expert_used_count", e.active)?;
+            count("expert_feed_forward_length", e.ffn)?;
+        }
         let mut number = |key: &str, x: f32| out.push((format!("{arch}.{key}"), Value::F32(x)));
         number("attention.layer_norm_rms_epsilon", c.norm_eps);
         number("rope.freq_base", c.rope_theta as f32);
@@ -113,6 +139,24 @@ impl Decoder {
     }
 }
 
+/// The keys of GPT-2.
+fn gpt2_keys(c: &Config) -> Result<Vec<(String, Value)>, String> {
+    check(c, None)?;
+    let mut out = vec![("general.architecture".to_string(), Value::String("gpt2".to_string()))];
+    for (key, n) in [
+        ("block_count", c.layers),
+        ("context_length", c.context),
+        ("embedding_length", c.width),
+        ("feed_forward_length", c.ffn),
+        ("attention.head_count", c.heads),
+    ] {
+        let n = u32::try_from(n).map_err(|_| format!("{key} of {n}"))?;
+        out.push((format!("gpt2.{key}"), Value::U32(n)));
+    }
+    out.push(("gpt2.attention.layer_norm_epsilon".to_string(), Value::F32(c.norm_eps)));
+    Ok(out)
+}
+
 /// What a reader of the file derives from the architecture's name alone must be so.
 fn check(c: &Config, window: Option<usize>) -> Result<(), String> {
     let gemma = c.family == Family::Gemma3;
@@ -120,6 +164,12 @@ fn check(c: &Config, window: Option<usize>) -> Result<(), String> {
         true => gemma3::windows(c.layers, window, gemma3::GLOBAL_EVERY),
         false => vec![window; c.layers],
     };
+    if c.family == Family::Gpt2 && c.kv_heads != c.heads {
+        return Err("a GPT-2 with grouped heads".to_string());
+    }
+    if c.experts.is_some_and(|e| !e.normalise) {
+        return Err("experts whose weights are not made to sum to one".to_string());
+    }
     if c.windows != windows {
         return Err("windows that differ by layer in another way than GGUF readers expect".to_string());
     }

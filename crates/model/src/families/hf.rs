@@ -29,6 +29,7 @@ pub(super) const NAMES: Names = Names {
     router: "model.layers.{}.mlp.gate.weight",
     expert: "model.layers.{}.mlp.experts.{e}.",
     fused: false,
+    stacked: false,
 };
 
 pub(super) const GEMMA_NAMES: Names = Names {

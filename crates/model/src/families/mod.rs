@@ -46,6 +46,8 @@ pub struct Names {
     pub expert: &'static str,
     /// q, k and v stand below each other in one tensor
     pub fused: bool,
+    /// the experts of a layer stand below each other in one tensor `[E, rows, cols]`, called as the projection, `_exps`
+    pub stacked: bool,
 }
 
 impl Names {
@@ -58,6 +60,11 @@ impl Names {
             Norm::Q => self.q_norm,
             Norm::K => self.k_norm,
         }
+    }
+
+    /// The name of the tensor of all experts' projections.
+    pub(crate) fn experts(&self, p: Projection) -> String {
+        self.projection(p).replace(".weight", "_exps.weight")
     }
 
     fn projection(&self, p: Projection) -> &'static str {
@@ -82,6 +89,9 @@ impl Names {
             Slot::Norm(_, n) | Slot::NormBias(_, n) => self.norm_name(n),
             Slot::Weight(_, p) | Slot::Bias(_, p) => self.projection(p),
             Slot::Router(_) => self.router,
+            Slot::Expert(_, _, p) if self.stacked => {
+                return at(&self.experts(p), slot.layer().unwrap_or(0));
+            }
             Slot::Expert(_, e, p) => {
                 let of = self.expert.replace("{e}", &e.to_string());
                 return at(&format!("{of}{}.weight", p.name()), slot.layer().unwrap_or(0));
@@ -205,7 +215,8 @@ fn family(name: &str) -> Option<Family> {
         "llama" | "mistral" => Family::Llama,
         "qwen2" => Family::Qwen2,
         "qwen3" => Family::Qwen3,
-        "qwen3_moe" => Family::Qwen3Moe,
+        // Hugging Face's word and GGUF's
+        "qwen3_moe" | "qwen3moe" => Family::Qwen3Moe,
         "gemma3" | "gemma3_text" => Family::Gemma3,
         "gpt2" => Family::Gpt2,
         "nurture" => Family::Own,
@@ -220,6 +231,14 @@ pub(crate) fn hf_names(family: Family) -> Names {
         Family::Gpt2 => gpt2::HF_NAMES,
         Family::Own => own::NAMES,
         _ => hf::NAMES,
+    }
+}
+
+/// How a GGUF file of the family calls its tensors.
+pub(crate) fn gguf_names(family: Family) -> Names {
+    match family {
+        Family::Gpt2 => gpt2::GGUF_NAMES,
+        _ => gguf::NAMES,
     }
 }
 

@@ -30,6 +30,7 @@ pub(super) const NONE: Names = Names {
     router: "",
     expert: "",
     fused: false,
+    stacked: false,
 };
 
 /// Those of Llama, and for what it does not have names of the same kind.

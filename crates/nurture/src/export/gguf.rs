@@ -169,33 +169,32 @@ pub fn write_model(model: &Model, adapter: Option<&Adapter>, mix: Mix, out: &Pat
     let mut written = Written::default();
     for (p, spec) in list.iter().zip(&specs) {
         written.count(spec);
-        let Some(slot) = p.slot else {
+        if p.parts.is_empty() {
             writer.append_f32(&p.name, &decoder.gguf_rope_factors().unwrap_or_default())?;
             continue;
-        };
-        let (rows, cols) = match p.shape[..] {
-            [rows, cols] => (rows, cols),
-            _ => (1, p.shape.iter().product()),
-        };
-        if rows == 1 && p.shape.len() == 1 {
-            let mut values = vec![0f32; cols];
-            decoder.merged_rows(pool, adapter, slot, 0, &mut values);
-            let ordered: Vec<f32> = (0..cols).map(|i| values[p.row(i)]).collect();
-            writer.append_f32(&p.name, &ordered)?;
-            continue;
         }
-        // whole heads at a time: the order of rows differs inside of a head only
-        let head = p.neighbours.unwrap_or(1);
-        let step = (CHUNK / cols).max(1).next_multiple_of(head);
-        for first in (0..rows).step_by(step) {
-            let n = step.min(rows - first);
-            let mut values = vec![0f32; n * cols];
-            decoder.merged_rows(pool, adapter, slot, first, &mut values);
-            if p.neighbours.is_some() {
-                let rows = (first..first + n).map(|row| p.row(row) - first);
-                values = rows.flat_map(|row| values[row * cols..][..cols].to_vec()).collect();
+        let cols = p.shape.last().copied().unwrap_or(1).max(1);
+        for &(slot, rows) in &p.parts {
+            if p.shape.len() == 1 {
+                let mut values = vec![0f32; rows];
+                decoder.merged_rows(pool, adapter, slot, 0, &mut values);
+                let ordered: Vec<f32> = (0..values.len()).map(|i| values[p.row(i)]).collect();
+                writer.append_f32(&p.name, &ordered)?;
+                continue;
             }
-            writer.append(&p.name, &written.encode(pool, spec, &values)?)?;
+            // whole heads at a time: the order of rows differs inside of a head only
+            let head = p.neighbours.unwrap_or(1);
+            let step = (CHUNK / cols).max(1).next_multiple_of(head);
+            for first in (0..rows).step_by(step) {
+                let n = step.min(rows - first);
+                let mut values = vec![0f32; n * cols];
+                decoder.merged_rows(pool, adapter, slot, first, &mut values);
+                if p.neighbours.is_some() {
+                    let rows = (first..first + n).map(|row| p.row(row) - first);
+                    values = rows.flat_map(|row| values[row * cols..][..cols].to_vec()).collect();
+                }
+                writer.append(&p.name, &written.encode(pool, spec, &values)?)?;
+            }
         }
     }
     writer.finish()?;

@@ -39,7 +39,11 @@ pub fn write_gguf_lora(model: &Model, adapter: &Adapter, out: &Path) -> Result<u
     for l in 0..model.decoder().config().layers {
         for p in PROJECTIONS {
             let Some(pair) = adapter.pair(l, p) else { continue };
-            let Some(at) = names.iter().find(|n| n.slot == Some(Slot::Weight(l, p))) else { continue };
+            let Some(at) =
+                names.iter().find(|n| n.parts.first().map(|part| part.0) == Some(Slot::Weight(l, p)))
+            else {
+                continue;
+            };
             let rank = pair.rank();
             let own = f64::from(pair.scale()) * rank as f64;
             let alpha = *alpha.get_or_insert(own);
@@ -131,7 +135,7 @@ pub fn read_gguf_lora(model: &Model, path: &Path) -> Result<Adapter> {
     let mut left: BTreeSet<&str> = file.tensors().iter().map(|t| t.name.as_str()).collect();
     let mut pairs = BTreeMap::new();
     for at in &names {
-        let Some(Slot::Weight(l, p)) = at.slot else { continue };
+        let [(Slot::Weight(l, p), _)] = at.parts[..] else { continue };
         let (a, b) = (format!("{}.lora_a", at.name), format!("{}.lora_b", at.name));
         let (Some(ia), Some(ib)) = (file.info(&a), file.info(&b)) else { continue };
         left.remove(a.as_str());
