@@ -138,7 +138,7 @@ fn a_road_is_one_run_with_one_report() {
     home.nurture("run road.toml --lang en --set then[1].train.rate=0.5").refused(&["03-grpo", "train.rate"]);
     // a run of another kind in the same folder is refused, either way
     home.write("plain.toml", ROAD.split("[[then]]").next().unwrap().to_string() + "[eval]\nbreadth = []\n");
-    home.nurture("run plain.toml --lang en --set run.name=road").refused(&["runs/road", "then[0]"]);
+    home.nurture("run plain.toml --lang en --set run.name=road").refused(&["runs/road", "holds another run"]);
     home.nurture("run plain.toml --lang en --set run.name=plain").done();
     home.nurture("run road.toml --lang en --set run.name=plain").refused(&["belongs to no stage", "--fresh"]);
 }

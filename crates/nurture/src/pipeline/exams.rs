@@ -72,7 +72,8 @@ pub(super) fn draw(
     let (all, seed) = (r.exams(), r.train.seed);
     let plans = all.iter().zip(plans).filter(|((_, e, _), _)| e.has_items());
     for (paper, (_, plan)) in papers.into_iter().zip(plans) {
-        let prepare::ExamPaper { name, kind, scorer, max_tokens, manner, shots, general, mut loaded } = paper;
+        let prepare::ExamPaper { name, kind, scorer, max_tokens, manner, shots, general, mut loaded, .. } =
+            paper;
         let turns = worked(&name, manner.shots, shots, &loaded.examples, seed)?;
         let of = loaded.examples.len();
         let shared = shared_with(r, &loaded.examples, books);

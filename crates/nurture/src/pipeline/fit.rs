@@ -1,5 +1,7 @@
 //! What would make a run fit that does not: the mildest change of the recipe whose forecast stays within the memory.
 
+use crate::lang::Said;
+use crate::said;
 use anyhow::Result;
 use nurture_train::{Optimiser, Subject, TrainConfig};
 

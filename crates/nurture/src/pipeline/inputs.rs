@@ -38,7 +38,7 @@ pub(super) fn inputs(
 
 /// Hash and bytes of a source: of a file its own; of a folder that of all names and hashes below it. A
 /// `dataset_info.json` stands for the files beside it.
-fn input_hash(path: &Path) -> Result<(String, u64)> {
+pub(super) fn input_hash(path: &Path) -> Result<(String, u64)> {
     let folder = if path.ends_with("dataset_info.json") { path.parent() } else { None }.unwrap_or(path);
     if !folder.is_dir() {
         let bytes = std::fs::metadata(path).with_context(|| path.display().to_string())?.len();

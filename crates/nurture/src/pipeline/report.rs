@@ -158,6 +158,7 @@ pub(super) fn put_together(p: &Parts<'_>) -> Result<ReportData> {
         seeds: None,
         warnings,
         birth: p.born.map(|b| b.report.clone()),
+        stages: Vec::new(),
     })
 }
 

@@ -1,5 +1,6 @@
 //! From a recipe's words to the trainer's settings: what trains, and how.
 
+use super::rewards;
 use crate::engine::Model;
 use crate::recipe::{self, Recipe, Resolved};
 use crate::said;

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// What training took, beside its result.
 pub(super) const OUTCOME: &str = "outcome.json";
 /// Stacks of threads, code that is not loaded yet, gaps between blocks: measured, about the same for all recipes.
-const SLACK: u64 = 12 << 20;
+pub(super) const SLACK: u64 = 12 << 20;
 
 /// Whether the training of a recipe is done.
 pub(super) fn has_result(r: &Recipe) -> bool {

@@ -214,6 +214,7 @@ pub(crate) fn sample() -> ReportData {
             bytes: 204_112,
         }],
         warnings: vec![Said::new("5 rows occurred twice and were used once.", "有 5 行重复，只用了一次。")],
+        stages: Vec::new(),
         birth: None,
         public: false,
         seeds: None,

@@ -242,7 +242,7 @@ fn expected(
     let bytes = decoder.weight_bytes() as u64;
     let held = nurture_train::rss().unwrap_or(0).saturating_sub(bytes);
     let plan = forecast(decoder.config(), subject, config, sequences, bytes, threads)?;
-    let plan = plan.beside(held + super::SLACK);
+    let plan = plan.beside(held + super::stage::SLACK);
     let room = facts::memory_available().map(|free| free + nurture_train::rss().unwrap_or(0));
     if let Some(room) = room.filter(|&room| plan.memory_bytes > room) {
         return Err(too_large(plan.memory_bytes, room, None).into());

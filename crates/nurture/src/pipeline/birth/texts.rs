@@ -159,7 +159,7 @@ pub(super) fn read(files: &[PathBuf], watch: &mut dyn Watch) -> Result<Texts> {
     loaded.sources.iter().for_each(|s| watch.event(Event::Source(s)));
     let mut inputs = Vec::new();
     for path in files {
-        let (sha256, bytes) = super::super::input_hash(path)?;
+        let (sha256, bytes) = super::super::inputs::input_hash(path)?;
         inputs.push(InputHash { role: "birth".to_string(), path: path.display().to_string(), sha256, bytes });
     }
     let (mut chinese, mut other) = (Vec::new(), Vec::new());
