@@ -46,10 +46,17 @@ pub struct SourceLedger {
     /// How often rows are seen again in a pass, because the source's weight is above 1; no part of the sum.
     #[serde(default)]
     pub repeated: u64,
+    /// Rows whose words a translator wrote (they have a key `translated`), whatever became of them; no part of the sum.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub translated: u64,
     /// Rows left out, by reason.
     pub dropped: BTreeMap<String, u64>,
     /// Ids of the first rows of each fate but `used`.
     pub examples: BTreeMap<String, Vec<String>>,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 impl SourceLedger {
@@ -124,6 +131,11 @@ impl Ledger {
         note_id(entry, "redacted", id, keep);
     }
 
+    /// Notes that a translator wrote the words of a row that was counted.
+    pub fn note_translated(&mut self, source: usize) {
+        self.entry(source).translated += 1;
+    }
+
     /// Whether every row of every source has exactly one fate.
     pub fn adds_up(&self) -> bool {
         self.sources.iter().all(SourceLedger::adds_up)
@@ -141,6 +153,7 @@ impl Ledger {
             total.cut += source.cut;
             total.held_out += source.held_out;
             total.repeated += source.repeated;
+            total.translated += source.translated;
             for (reason, n) in &source.dropped {
                 *total.dropped.entry(reason.clone()).or_default() += n;
             }
@@ -197,6 +210,8 @@ mod tests {
         assert!(ledger.adds_up());
         assert_eq!((ledger.sources[0].used, ledger.sources[0].cut, ledger.sources[0].held_out), (2, 1, 1));
         assert_eq!((ledger.total().near_duplicate, ledger.total().redacted), (1, 1));
+        ledger.note_translated(1);
+        assert_eq!((ledger.total().translated, ledger.adds_up()), (1, true));
         assert_eq!(ledger.sources[0].examples["redacted"], ["a.csv:3"]);
         assert_eq!(ledger.sources[1].examples["broken_json"], ["b.csv:1", "b.csv:2"]);
         assert_eq!((ledger.total().rows, ledger.total().dropped["broken_json"]), (11, 5));

@@ -67,8 +67,8 @@ pub use example::{Answer, Example, TEXT_ROLE};
 pub use labels::{LabelForm, LabelSet};
 pub use ledger::{Fate, Ledger, SourceLedger};
 pub use load::{
-    Conflicts, DocumentPassages, LoadOptions, Loaded, OnBadRow, SourceFound, load_exam, load_training,
-    passages,
+    Conflicts, DocumentPassages, LoadOptions, Loaded, OnBadRow, SourceFound, TRANSLATED, load_exam,
+    load_training, passages,
 };
 pub use mapping::{Fields, Mapping, SchemaKind, Tags};
 pub use near::{NearIndex, Signature, near_windows};

@@ -24,6 +24,9 @@ use crate::schema::{SAMPLE_ROWS, SchemaFound, find_schema};
 use crate::template::{PromptTemplate, UserTemplate, system_text};
 use crate::why::Why;
 
+/// The key of a row whose words a translator wrote.
+pub const TRANSLATED: &str = "translated";
+
 /// Sampling for the schema also stops at this many bytes.
 const SAMPLE_BYTES: usize = 32 << 20;
 
@@ -453,6 +456,9 @@ impl Loader<'_> {
 
     fn row(&mut self, source: usize, file: &str, schema: &SchemaFound, row: Row) -> Result<(), DataError> {
         let line = row.line;
+        if row.fields.contains_key(TRANSLATED) {
+            self.ledger.note_translated(source);
+        }
         match convert(
             &row.fields,
             &schema.mapping,

@@ -1,6 +1,7 @@
 //! Sampling, generation, speculation and decisions over token ids. Text, templates and HTTP are the callers' business: what a token means is
 //! hidden behind [`Stop`] and the [`Trie`] of allowed answers.
 
+mod beams;
 mod best_first;
 mod calibrate;
 mod choose;
@@ -21,6 +22,7 @@ mod score;
 mod stop;
 mod trie;
 
+pub use beams::{Beams, MAX_BEAMS, continue_by_beams};
 pub use best_first::Decision;
 pub use calibrate::Temperature;
 pub use choose::{Choice, Chooser, Scores};
@@ -31,7 +33,7 @@ pub use generate::{Finish, Generated, Generator, Request, Stop, StopIds};
 pub use grammar::{Grammar, Grammars, MAX_GRAMMAR_BYTES, Rule};
 pub use mask::TokenMask;
 pub use ngrams::Ngrams;
-pub use pairs::{Beams, MAX_BEAMS, Written, beam_search, write_targets};
+pub use pairs::{Written, beam_search, write_targets};
 pub use ruled::Ruled;
 pub use sampler::Sampler;
 pub use sampling::{Pick, Sampling};

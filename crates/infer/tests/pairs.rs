@@ -1,9 +1,10 @@
 //! Targets of tiny encoder-decoders against transformers' `generate` (`tools/goldens/tiny_seq2seq.py`): greedy and beams; sampling
-//! by seed; company changes nothing.
+//! by seed; company changes nothing. And a decoder's beams (`tools/goldens/beams_decoder.py`).
 
-use nurture_infer::{Beams, Sampling, Written, beam_search, write_targets};
-use nurture_model::Cpu;
+use nurture_formats::ModelFile;
+use nurture_infer::{Beams, InferError, Sampling, Written, beam_search, continue_by_beams, write_targets};
 use nurture_model::seq2seq::Seq2Seq;
+use nurture_model::{Cpu, Decoder, Mode};
 use serde_json::Value;
 
 const MODELS: [&str; 3] = ["t5", "t5_gated", "marian"];
@@ -76,4 +77,45 @@ fn one_beam_is_greedy_and_a_seed_gives_the_same_target() {
         assert_ne!(draw(5), draw(6));
         assert!(beam_search(&cpu, &net, &[], &Beams::default(), 9).unwrap().is_empty());
     }
+}
+
+#[test]
+fn beams_of_a_decoder_equal_transformers() {
+    let cpu = Cpu::new(2);
+    let file = ModelFile::open(nurture_testing::repository("crates/model/tests/goldens/llama")).unwrap();
+    let model = Decoder::load(&file, cpu.pool()).unwrap();
+    let path = nurture_testing::repository("crates/infer/tests/goldens/beams_llama.json");
+    let golden: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let ends: Vec<u32> = serde_json::from_value(golden["ends"].clone()).unwrap();
+    let longest = golden["longest"].as_u64().unwrap() as usize;
+    let all = golden["written"].as_array().unwrap();
+    let mut short = 0;
+    for penalty in [0.5, 2.0] {
+        let some: Vec<&Value> = all.iter().filter(|w| w["penalty"] == penalty).collect();
+        let prompts: Vec<Vec<u32>> =
+            some.iter().map(|w| serde_json::from_value(w["prompt"].clone()).unwrap()).collect();
+        let how = Beams { count: 4, length_penalty: penalty };
+        let by = |prompts: &[&[u32]]| {
+            continue_by_beams(&cpu, Mode::Exact, &model, None, prompts, &ends, &how, longest)
+        };
+        let got = by(&slices(&prompts)).unwrap();
+        for (i, want) in some.iter().enumerate() {
+            assert_eq!(by(&[&prompts[i]]).unwrap()[0], got[i], "company changed prompt {i}");
+            let rows: Vec<Vec<u32>> = serde_json::from_value(want["rows"].clone()).unwrap();
+            let scores: Vec<f64> = serde_json::from_value(want["scores"].clone()).unwrap();
+            assert_eq!(got[i].len(), rows.len());
+            for ((got, row), score) in got[i].iter().zip(rows).zip(scores) {
+                let body = row.strip_suffix(&row[row.len() - usize::from(got.ended)..]).unwrap();
+                assert_eq!(got.tokens, body, "prompt {i}, {how:?}");
+                assert!((got.score - score).abs() < 1e-4 * score.abs().max(1.0), "{got:?}, {score}");
+                short += usize::from(got.ended);
+            }
+        }
+    }
+    assert!(short >= 4, "{short} came to their end");
+    let refused = |prompt: &[u32]| {
+        continue_by_beams(&cpu, Mode::Exact, &model, None, &[prompt], &ends, &Beams::default(), 9)
+    };
+    assert!(matches!(refused(&[]), Err(InferError::Empty)));
+    assert!(matches!(refused(&[3; 100_000]), Err(InferError::TooLong { .. })));
 }

@@ -210,6 +210,7 @@ fn what_cannot_be_is_named() {
         ("num_heads", serde_json::json!(u64::MAX), "num_heads"),
         ("num_layers", serde_json::json!(1e9), "num_layers"),
         ("num_layers", serde_json::json!(7), "encoder.block.2"),
+        ("num_decoder_layers", serde_json::json!(1u64 << 23), "num_decoder_layers"),
         ("relative_attention_num_buckets", serde_json::json!(2), "num_buckets"),
         ("relative_attention_max_distance", serde_json::json!(1), "max_distance"),
         ("relative_attention_max_distance", serde_json::json!(1u64 << 40), "max_distance"),

@@ -55,6 +55,13 @@ impl Model {
     /// # Errors
     /// Anything wrong with the file; a model without a template where none is given.
     pub fn load(path: &Path, options: &LoadOptions) -> Result<Model> {
+        if crate::pairs::is_one(path) {
+            let path = path.display();
+            bail!(said!(
+                "{path}: an encoder-decoder, which writes a target for a source and does not chat; nurture translate uses it",
+                "{path}：这是编码器–解码器，由源文写出译文，不会对话；请用 nurture translate"
+            ));
+        }
         let threads = match options.threads {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
             n => n,

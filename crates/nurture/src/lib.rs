@@ -13,10 +13,12 @@ pub mod feedback;
 pub mod lang;
 pub mod messages;
 pub mod network;
+pub mod pairs;
 pub mod pipeline;
 pub mod recipe;
 pub mod report;
 pub mod seeds;
+pub mod translate;
 pub mod workshop;
 
 pub use nurture_data as data;

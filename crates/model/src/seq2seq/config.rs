@@ -85,6 +85,10 @@ pub struct Seq2SeqConfig {
 
 /// Largest size of any kind that is accepted: far above any in use.
 const MOST: usize = 1 << 24;
+/// Most blocks of a tower.
+const DEEPEST: usize = 1 << 10;
+/// Most floats of vectors of positions.
+const MOST_POSITIONS: usize = 1 << 28;
 /// Largest distance of a relative position that is told apart.
 const FARTHEST: usize = 1 << 16;
 
@@ -125,6 +129,11 @@ impl Seq2SeqConfig {
         if let Some((key, n)) = sizes.into_iter().find(|(_, n)| !(1..=MOST).contains(n)) {
             return Err((key, format!("{n} is not in 1..{MOST}")));
         }
+        for (key, n) in [("num_layers", self.encoder_layers), ("num_decoder_layers", self.decoder_layers)] {
+            if n > DEEPEST {
+                return Err((key, format!("{n}: at most {DEEPEST} blocks are supported")));
+            }
+        }
         if !(self.norm_eps > 0.0 && self.norm_eps < 1.0) {
             return Err(("layer_norm_epsilon", format!("{} is not between 0 and 1", self.norm_eps)));
         }
@@ -151,7 +160,7 @@ impl Seq2SeqConfig {
                 }
             }
             Seq2SeqFamily::Marian => {
-                if !(1..=MOST).contains(&self.context) {
+                if self.context == 0 || self.context > MOST_POSITIONS / self.width {
                     return Err(("max_position_embeddings", format!("{} positions", self.context)));
                 }
                 if self.heads * self.head_dim != self.width {

@@ -48,7 +48,7 @@ impl Seq2Seq {
     /// Reads sources.
     ///
     /// # Errors
-    /// A token beyond the vocabulary, a source beyond the positions that the network knows, or an empty one.
+    /// A token beyond the vocabulary, a source beyond the positions that the network knows.
     pub fn read(&self, cpu: &Cpu, sources: &[&[u32]]) -> Result<Decoding<'_>, ModelError> {
         let mut at = 0;
         let place = |s: &&[u32]| {

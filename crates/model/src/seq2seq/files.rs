@@ -5,7 +5,7 @@ use super::layout::layout;
 use super::{Held, Seq2Seq};
 use crate::adapter::floats;
 use crate::error::ModelError;
-use nurture_formats::{HfFolder, ModelFile, TensorSource, TensorSpec, safetensors};
+use nurture_formats::{HfFolder, TensorSource, TensorSpec, safetensors};
 use nurture_kernels::{DType, Pool, Weight};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -81,13 +81,6 @@ impl Seq2Seq {
     /// As [`Seq2Seq::load`]; a path that is no folder of a model.
     pub fn open(path: impl AsRef<Path>, pool: &Pool) -> Result<Seq2Seq, ModelError> {
         Seq2Seq::load(&HfFolder::open(path)?, pool)
-    }
-
-    /// Whether a model file is a folder of such a model.
-    pub fn is_one(file: &ModelFile) -> bool {
-        let ModelFile::Hf(folder) = file else { return false };
-        let kind = folder.config().get("model_type").and_then(serde_json::Value::as_str);
-        matches!(kind, Some("t5" | "mt5" | "marian"))
     }
 
     /// Writes `model.safetensors`, in F32; `config.json` is [`Seq2SeqConfig::to_json`].

@@ -28,6 +28,7 @@ mod show;
 mod store;
 #[cfg(test)]
 mod tests;
+mod translate;
 mod watch;
 
 use std::process::ExitCode;
@@ -66,6 +67,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     store::COMMAND,
     data::COMMAND,
     embed::COMMAND,
+    translate::COMMAND,
     export::COMMAND,
     quantize::COMMAND,
     pull::COMMAND,

@@ -184,7 +184,10 @@ fn finish(out: Output, done: &Done) -> bool {
             Some(_) => out.line(&say!(lang, "model: {result}/model", "模型：{result}/model")),
             None => out.line(&say!(lang, "adapter: {result}/adapter", "适配器：{result}/adapter")),
         }
-        out.line(&say!(lang, "examine it: nurture eval {dir}", "考它：nurture eval {dir}"));
+        match done.dir.join("report.md").is_file() {
+            true => out.line(&say!(lang, "report: {dir}/report.md", "报告：{dir}/report.md")),
+            false => out.line(&say!(lang, "examine it: nurture eval {dir}", "考它：nurture eval {dir}")),
+        }
         return true;
     };
     let percent = |x: f64| format!("{:.1} %", 100.0 * x);

@@ -34,6 +34,10 @@ const FROZEN: &[(&str, &str)] = &[
         "embed",
         "MODEL! FILE! --field --query --top --pooling --out --force --adapter --context --exact --threads --template",
     ),
+    (
+        "translate",
+        "FILE! --model --url --name --key --to --from --back --field* --least --out --beams --force --threads",
+    ),
     ("export", "MODEL! OUT! --to! --adapter --type --dialect --shard --verify --threads --template"),
     ("quantize", "MODEL! OUT! --type! --force --threads --template"),
     ("pull", "NAME! --verify"),

@@ -18,6 +18,7 @@ mod inputs;
 mod journal;
 mod judge;
 mod pack;
+mod pairs;
 mod prepare;
 mod prompts;
 mod report;
@@ -189,6 +190,12 @@ pub struct Prepared {
 /// # Errors
 /// Whatever pulling, loading or a data file says.
 pub fn prepare(r: &Recipe, store: &Store, options: &PullOptions, watch: &mut dyn Watch) -> Result<Prepared> {
+    if r.model.seq2seq.is_some() {
+        bail!(said!(
+            "model.seq2seq: this command is for decoders; nurture run, train and eval take such a recipe",
+            "model.seq2seq：该命令用于解码器；这类配方请用 nurture run、train 或 eval"
+        ));
+    }
     if r.model.new.is_none() {
         watch.event(Event::Stage(said!("Base model", "基座模型")));
     }
@@ -244,6 +251,9 @@ fn network_folder(path: &Path) -> Result<Pulled> {
 /// # Errors
 /// Whatever any stage says; [`Stopped`] where the watcher wanted it to stop.
 pub fn run(loaded: &Loaded, ctx: &Context, watch: &mut dyn Watch) -> Result<Done> {
+    if let Some(how) = &loaded.recipe.model.seq2seq {
+        return pairs::run(loaded, how, ctx, watch);
+    }
     let began = Instant::now();
     let dir = loaded.recipe.run_dir();
     let all = loaded.stages();

@@ -86,6 +86,7 @@ struct Columns<'a> {
     system: &'a Option<String>,
     tools: Option<&'a String>,
     encoding: Option<recipe::Encoding>,
+    header: Option<bool>,
     group: &'a Option<String>,
 }
 
@@ -101,6 +102,7 @@ pub struct Textbooks {
 fn spec(path: &Path, c: Columns<'_>) -> Result<SourceSpec> {
     let mut spec = SourceSpec::new(path);
     spec.encoding = c.encoding.and_then(|e| word(e.word()));
+    spec.header = c.header;
     let many = |names: &[String]| match names {
         [] => None,
         [one] => Some(Fields::One(one.clone())),
@@ -189,6 +191,7 @@ fn read(r: &Recipe, tool_style: ToolStyle, watch: &mut dyn Watch) -> Result<Text
             system: &s.system,
             tools: s.tools.as_ref(),
             encoding: s.encoding,
+            header: s.header,
             group: &s.group,
         };
         let mut spec = spec(&s.path, columns)?;
@@ -455,6 +458,7 @@ pub(super) fn exams(
             system: &exam.system,
             tools: None,
             encoding: exam.encoding,
+            header: None,
             group: &None,
         };
         let mut options = load_options(r);

@@ -56,8 +56,14 @@ fn own_tokens(names: &[String], model: &Model) -> Result<Vec<u32>> {
 }
 
 pub(super) fn train_config(recipe: &Recipe, r: &Resolved, model: &Model) -> Result<TrainConfig> {
+    let names = recipe.train.adapter.as_ref().map_or(&[][..], |a| &a.tokens);
+    Ok(settings(recipe, r, own_tokens(names, model)?))
+}
+
+/// The settings of training; `tokens` are those that train as an adapter's own.
+pub(super) fn settings(recipe: &Recipe, r: &Resolved, tokens: Vec<u32>) -> TrainConfig {
     let adapter = recipe.train.adapter.as_ref();
-    Ok(TrainConfig {
+    TrainConfig {
         recompute: recipe.train.recompute,
         optimiser: match recipe.train.optimiser {
             recipe::Optimiser::AdamW => nurture_train::Optimiser::AdamW,
@@ -75,7 +81,7 @@ pub(super) fn train_config(recipe: &Recipe, r: &Resolved, model: &Model) -> Resu
         },
         b_ratio: adapter.map_or(1.0, |a| a.b_ratio),
         dora: adapter.is_some_and(|a| a.dora),
-        tokens: own_tokens(adapter.map_or(&[], |a| &a.tokens), model)?,
+        tokens,
         length: RunLength::Steps(r.steps as u64),
         batch: r.batch,
         micro_tokens: r.micro_tokens,
@@ -106,7 +112,7 @@ pub(super) fn train_config(recipe: &Recipe, r: &Resolved, model: &Model) -> Resu
         checkpoint_every: r.checkpoint_every as u64,
         reinforce: rewards::settings(recipe),
         ..TrainConfig::default()
-    })
+    }
 }
 
 /// What answers are compared by, where they are.

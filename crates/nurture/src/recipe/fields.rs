@@ -68,6 +68,10 @@ section! { Model ["The base model: one that is there, or a new one.", "基座模
         Absent::Means(Text::new("the model of `base`", "用 `base` 的模型")), "{ depth = 4, text = [\"data/text.txt\"] }",
         ["Instead of `base`: a model from birth. Its vocabulary and its language are learnt from plain text; then it is the base of this recipe. It is kept in the store, and a recipe that asks for the same again finds it there.",
          "代替 `base`：从出生养起。词表和语言都从纯文本学来，然后就是本配方的基座。它存放在仓库里，同样的要求不会重做。"];
+    seq2seq: Option<Seq2Seq> = None, Kind::Table(&Seq2Seq::SECTION),
+        Absent::Means(Text::new("a decoder", "只有解码器的模型")), "{ depth = 3 }",
+        ["Instead of `base`: an encoder-decoder from birth that learns the pairs of `data.train`: from each question its answer, as a translation. Its vocabulary is made of the pairs. It is examined on rows held out (`data.hold_out`) and on exams with free answers, by exact match.",
+         "代替 `base`：从出生养起的编码器–解码器，学 `data.train` 的成对数据：由每个问题写出答案，如同翻译。词表由这些数据建立。用留出的行（`data.hold_out`）和自由作答的考卷考试，按完全一致计分。"];
     template: Option<String> = None, Kind::NameOrPath,
         Absent::Means(Text::new("the model's own chat template; of a newborn `chatml`", "模型自带的对话模板；新生模型用 `chatml`")), "\"plain\"",
         ["Chat template: the name of one that ships with the project (`plain`, `chatml`), or a path to a Jinja file. A base model without a template of its own needs one.",
@@ -131,6 +135,33 @@ section! { Newborn ["A model from birth: a network with random weights, a vocabu
         ["Tokens of an optimiser step, about.", "每个优化步的词元数，约数。"];
     rate: Option<f64> = None, Kind::Number { min: 0.0, max: 1.0, positive: true }, SIZE, "2e-3",
         ["Peak learning rate, of Muon for the projections and of AdamW for all else.", "峰值学习率：投影用 Muon，其余用 AdamW。"];
+} }
+
+section! { Seq2Seq ["An encoder-decoder from birth, that writes a target for each source.", "从出生养起的编码器–解码器：由源文写出译文。"] {
+    form: Seq2SeqForm = Seq2SeqForm::T5, Kind::Choice(Seq2SeqForm::CHOICES), Absent::Default, "\"transformer\"",
+        ["Whose form it has; other tools load it as that.", "采用谁的形式；其他工具按它加载。"];
+    depth: usize = 3, Kind::Integer { min: 1, max: 48 }, Absent::Default, "4",
+        ["Blocks of the encoder, and as many of the decoder.", "编码器的层数，解码器也一样多。"];
+    width: Option<usize> = None, Kind::Integer { min: 16, max: 8192 },
+        Absent::Means(Text::new("64 for each block, at least 128", "每层 64，至少 128")), "256",
+        ["Width of the residual stream.", "残差流的宽度。"];
+    heads: Option<usize> = None, Kind::Integer { min: 1, max: 256 },
+        Absent::Means(Text::new("one for 32 of the width", "每 32 宽度一个")), "8",
+        ["Heads of attention.", "注意力的头数。"];
+    ffn: Option<usize> = None, Kind::Integer { min: 16, max: 65_536 },
+        Absent::Means(Text::new("four widths; two and a half where it is gated", "四倍宽；带门时两倍半")), "640",
+        ["Width of the feed-forward part.", "前馈部分的宽度。"];
+    vocab: usize = 8192, Kind::Integer { min: 512, max: 131_072 }, Absent::Default, "4096",
+        ["Most tokens of a vocabulary: byte-level BPE, made of the pairs.", "每份词表最多多少词元：字节级 BPE，由成对数据建立。"];
+    shared: bool = true, Kind::Bool, Absent::Default, "true",
+        ["Whether sources and targets share one vocabulary and one embedding. `false` needs `form = \"transformer\"`.",
+         "源文和译文是否共用一份词表和词嵌入。`false` 要求 `form = \"transformer\"`。"];
+    beams: usize = 4, Kind::Integer { min: 1, max: 64 }, Absent::Default, "4",
+        ["Beams of the exam, beside the greedy answer.", "考试时束搜索的束数，与贪心作答并列。"];
+    length_penalty: f64 = 1.0, Kind::Number { min: 0.0, max: 10.0, positive: false }, Absent::Default, "1.0",
+        ["Power of the length by which a beam's log-probability is divided: 0 prefers short targets.", "束的对数概率除以长度的几次方：0 偏爱短的译文。"];
+    max_tokens: usize = 64, Kind::Integer { min: 1, max: 8192 }, Absent::Default, "32",
+        ["Longest target that is written.", "写出的译文最多多少词元。"];
 } }
 
 section! { Data ["The textbooks: what the model learns from.", "教材：模型从什么学。"] {
@@ -276,6 +307,9 @@ section! { Source ["One training file, folder or archive.", "一个训练文件�
     tools: Option<String> = None, Kind::Text, COLUMN, "\"tools\"",
         ["Column or key that holds the tools that the assistant of a conversation may call: a list, or its JSON as a text.",
          "存放对话中助手可调用的工具的列名或键名：列表，或列表的 JSON 文本。"];
+    header: Option<bool> = None, Kind::Bool, COLUMN, "false",
+        ["Of csv, tsv and xlsx: whether the first row names the columns; where it does not, they are `column_1`, `column_2` and so on.",
+         "csv、tsv、xlsx 的首行是不是列名；不是时各列叫 `column_1`、`column_2` 等。"];
     encoding: Option<Encoding> = None, Kind::Choice(Encoding::CHOICES), COLUMN, "\"gb18030\"",
         ["Character encoding of the file.", "文件的字符编码。"];
 } }
@@ -599,6 +633,12 @@ section! { Export ["What is written for other tools.", "为其他工具写出什
     formats: Vec<ExportFormat> = vec![ExportFormat::Peft], Kind::List(&Kind::Choice(ExportFormat::CHOICES)),
         Absent::Default, "[\"peft\"]",
         ["Formats to write.", "写出的格式。"];
+} }
+
+choices! { /// Whose form an encoder-decoder has.
+Seq2SeqForm {
+    T5 = "t5" ["T5 1.1: RMS norms before the parts, relative positions, a gated feed-forward part, no biases; one vocabulary.", "T5 1.1：部分之前 RMS 归一化、相对位置、带门前馈、无偏置；一份词表。"];
+    Transformer = "transformer" ["The Transformer of 2017: layer norms behind the parts, sinusoidal positions, ReLU, biases; saved as Marian's models are.", "2017 年的 Transformer：部分之后层归一化、正弦位置、ReLU、有偏置；按 Marian 模型保存。"];
 } }
 
 choices! { /// Whose form a new network has.
@@ -1030,6 +1070,6 @@ impl Exam {
 impl Model {
     /// What the base is called: as the recipe names it, or `newborn`.
     pub fn name(&self) -> &str {
-        self.base.as_deref().unwrap_or("newborn")
+        self.base.as_deref().unwrap_or(if self.seq2seq.is_some() { "seq2seq" } else { "newborn" })
     }
 }

@@ -35,8 +35,8 @@ pub use fields::{
     Export, ExportFormat, Gate, HoldOut, HoldOutBy, Judge, Keep, Labels, Language, Method, Model,
     NearDuplicates, Newborn, OnBadRow, OnDivergence, Optimiser, OptionsAs, OverLong, Overlap, Overlong,
     PersonalKind, Pick, PolicyLoss, Practice, Preference, QuestionRule, Questions, Recipe, Reward,
-    RewardKind, Run, Samples, Schedule, Score, Sensitive, Source, SourceKind, Target, Teacher, Then, Train,
-    VerseForm, VerseTones,
+    RewardKind, Run, Samples, Schedule, Score, Sensitive, Seq2Seq, Seq2SeqForm, Source, SourceKind, Target,
+    Teacher, Then, Train, VerseForm, VerseTones,
 };
 pub use lock::{InputHash, Lock, TAKEN, lock, lock_stages};
 pub use overrides::Override;
@@ -156,7 +156,9 @@ impl Recipe {
             need(Data::SECTION, "data", "train")?;
         }
         match &self.model.new {
-            None if self.model.base.is_none() => need(Model::SECTION, "model", "base")?,
+            None if self.model.base.is_none() && self.model.seq2seq.is_none() => {
+                need(Model::SECTION, "model", "base")?
+            }
             Some(new) if new.text.is_empty() => need(Newborn::SECTION, "model.new", "text")?,
             _ => {}
         }
@@ -193,6 +195,7 @@ impl Recipe {
             );
             return Err(apart(place, "model.base", "model.new", why));
         }
+        self.check_pairs(place)?;
         let practises = train.method == Method::Grpo;
         if practises && train.rewards.is_empty() {
             let missing = Train::SECTION
@@ -250,6 +253,41 @@ impl Recipe {
                 let why = said!("with it the rate does not fall", "用它时学习率不下降");
                 return Err(apart(place, "train.schedule", "train.optimiser = \"schedule_free\"", why));
             }
+        }
+        Ok(())
+    }
+
+    /// What an encoder-decoder that learns pairs has no use for.
+    fn check_pairs(&self, place: &Place) -> Result<(), RecipeError> {
+        let Some(how) = &self.model.seq2seq else { return Ok(()) };
+        let train = &self.train;
+        let method = format!("train.method = \"{}\"", train.method.word());
+        let given: [(&str, bool); 11] = [
+            ("then", !self.then.is_empty()),
+            ("model.base", self.model.base.is_some()),
+            ("model.new", self.model.new.is_some()),
+            ("model.template", self.model.template.is_some()),
+            ("data.system", self.data.system.is_some()),
+            (&method, train.method != Method::Sft),
+            ("train.adapter", train.adapter.is_some()),
+            ("train.freeze", !train.freeze.is_empty()),
+            ("train.neftune", train.neftune > 0.0),
+            ("train.recompute", train.recompute),
+            ("eval.judge", self.eval.judge.is_some()),
+        ];
+        if let Some((key, _)) = given.iter().find(|(_, on)| *on) {
+            let why = said!(
+                "an encoder-decoder from birth learns pairs and nothing else: leave it out",
+                "从出生养起的编码器–解码器只学成对数据：请去掉它"
+            );
+            return Err(apart(place, key, "model.seq2seq", why));
+        }
+        if !how.shared && how.form == Seq2SeqForm::T5 {
+            let why = said!(
+                "this form has one vocabulary; take form = \"transformer\"",
+                "这种形式只有一份词表；请用 form = \"transformer\""
+            );
+            return Err(apart(place, "model.seq2seq.shared = false", "form = \"t5\"", why));
         }
         Ok(())
     }

@@ -71,7 +71,7 @@ impl Recipe {
                     Some(_) => format!("../{}/{MERGED}", before.name()),
                     None => format!("../{}", before.name()),
                 };
-                stage.model = Model { base: Some(left), new: None, template: None };
+                stage.model = Model { base: Some(left), new: None, seq2seq: None, template: None };
                 (stage.data, stage.train) = (then.data.clone(), then.train.clone());
             }
             out.push(stage);
