@@ -344,7 +344,7 @@ impl<'a> Teller<'a> {
         }
     }
 
-    fn road(&mut self, r: pipeline::Road) {
+    fn road(&mut self, r: nurture::pipeline::Road) {
         let lang = self.out.lang;
         let (stages, time, gb) = (r.stages, minutes(r.seconds), r.memory_bytes as f64 / 1e9);
         let beside = match r.practice {
