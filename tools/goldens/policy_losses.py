@@ -7,6 +7,10 @@ the gradient by each of them is what autograd says of TRL's formula. Advantages 
 before (mean and unbiased deviation of the group plus 1e-4; for dr_grpo no deviation; for RLOO the mean of the others). An
 answer that was cut off and is left out has a mask of zeros, as with `mask_truncated_completions`.
 
+TRL has no PPO with a value head any more, so that its cases are the published formulas written out in PyTorch here: advantages by
+the recursion of generalised advantage estimation (Schulman et al. 2016), whitened over the round; both clipped losses as in
+Schulman et al. 2017 and in TRL's earlier trainer; autograd gives the gradients.
+
 Made with Python 3.11, torch 2.15.0, trl 1.16.0.
 """
 
@@ -88,7 +92,50 @@ def case(name, loss, seed, kl=0.0, low=0.2, high=0.2, move=0.3, leave_out=()):
     )
 
 
+def ppo(name, seed, kl=0.05, gamma=1.0, lam=0.95, low=0.2, high=0.2, clip=0.2, weight=0.1, move=0.3):
+    gen = torch.Generator().manual_seed(seed)
+    draw = lambda *shape: torch.randn(*shape, generator=gen, dtype=torch.float64)
+    n = len(LENGTHS)
+    own = torch.arange(LONGEST)[None] < torch.tensor(LENGTHS)[:, None]
+    logp = (-draw(n, LONGEST).abs() - 0.05).requires_grad_()
+    values = draw(n, LONGEST).requires_grad_()
+    old, base = logp.detach() + move * draw(n, LONGEST), logp.detach() + 0.4 * draw(n, LONGEST)
+    before = (values.detach() + move * draw(n, LONGEST)).to(torch.float32).to(torch.float64)
+    old, base = old.to(torch.float32).to(torch.float64), base.to(torch.float32).to(torch.float64)
+    rewards = draw(n)
+    each = -kl * (old - base) * own
+    each[torch.arange(n), torch.tensor(LENGTHS) - 1] += rewards
+    advantages, later = torch.zeros_like(each), torch.zeros(n, dtype=torch.float64)
+    held = before * own
+    for t in reversed(range(LONGEST)):
+        following = held[:, t + 1] if t + 1 < LONGEST else torch.zeros(n, dtype=torch.float64)
+        later = (each[:, t] + gamma * following - held[:, t] + gamma * lam * later) * own[:, t]
+        advantages[:, t] = later
+    targets = advantages + held
+    mean, deviation = advantages[own].mean(), (advantages[own].var(unbiased=True) + 1e-8).sqrt()
+    advantages = (advantages - mean) / deviation
+    ratio = (logp - old).exp()
+    policy = torch.max(-advantages * ratio, -advantages * ratio.clamp(1 - low, 1 + high))
+    bounded = torch.max(torch.min(values, before + clip), before - clip)
+    value = 0.5 * torch.max((values - targets) ** 2, (bounded - targets) ** 2)
+    loss = policy[own].mean() + weight * value[own].mean()
+    loss.backward()
+    rows = lambda x: [x[i, :l].tolist() for i, l in enumerate(LENGTHS)]
+    how = dict(loss="ppo", samples=GROUP, max_new=MAX_NEW, clip_low=low, clip_high=high, kl=kl)
+    how["critic"] = dict(weight=weight, gamma=gamma, clip=clip) | {"lambda": lam}
+    return dict(
+        name=name, how=how, rewards=rewards.tolist(), each=rows(each), logp=rows(logp.detach()), old=rows(old),
+        before=rows(before), values=rows(values.detach()), advantages=rows(advantages), targets=rows(targets),
+        loss=loss.item(), factors=rows(logp.grad), value_factors=rows(values.grad),
+    )
+
+
 def main():
+    valued = [
+        ppo("ppo", 21),
+        ppo("ppo, decayed", 22, kl=0.0, gamma=0.97, lam=0.8, high=0.3, weight=0.5),
+        ppo("ppo on policy", 23, move=0.0),
+    ]
     cases = [
         case("grpo on policy", "grpo", 1, move=0.0),
         case("grpo clipped", "grpo", 2),
@@ -102,7 +149,7 @@ def main():
         case("rloo clipped", "rloo", 10, move=0.1),
         case("rloo, divergence off the reward", "rloo", 11, kl=0.1, move=0.05),
     ]
-    OUT.write_text(json.dumps(dict(cases=cases), indent=None, separators=(",", ":")) + "\n")
+    OUT.write_text(json.dumps(dict(cases=cases, ppo=valued), indent=None, separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":

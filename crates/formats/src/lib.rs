@@ -19,8 +19,8 @@ mod tensor;
 mod tensor_writer;
 
 pub use adapter::{
-    Adapter, AdapterConfig, LoraPair, TOKEN_ROWS, TargetModules, load_adapter, lora_names, magnitude_name,
-    save_adapter,
+    Adapter, AdapterConfig, LoraPair, SCORE_HEAD, TOKEN_ROWS, TargetModules, load_adapter, lora_names,
+    magnitude_name, save_adapter,
 };
 pub use atomic::{AtomicFile, write_atomic, write_atomic_with};
 pub use error::FormatError;

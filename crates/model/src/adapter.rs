@@ -6,7 +6,9 @@ use crate::dora::Magnitude;
 use crate::error::ModelError;
 use crate::own::TokenRows;
 use nurture_formats::adapter::{self as peft, AdapterConfig};
-use nurture_formats::{TOKEN_ROWS, TargetModules, TensorInfo, TensorSource, lora_names, magnitude_name};
+use nurture_formats::{
+    SCORE_HEAD, TOKEN_ROWS, TargetModules, TensorInfo, TensorSource, lora_names, magnitude_name,
+};
 use nurture_kernels::{Cpu, DType, LoraPair, Rng};
 use std::path::Path;
 
@@ -104,6 +106,8 @@ pub struct Adapter {
     pub(crate) magnitudes: Vec<[Option<Magnitude>; 7]>,
     /// rows of tokens of its own
     pub(crate) tokens: TokenRows,
+    /// what reads a score from the last normed state `[D]`; empty without
+    pub(crate) score: Vec<f32>,
 }
 
 impl Adapter {
@@ -136,7 +140,7 @@ impl Adapter {
                 })
             })
             .collect();
-        Adapter { pairs, magnitudes: Vec::new(), tokens: TokenRows::default() }
+        Adapter { pairs, magnitudes: Vec::new(), tokens: TokenRows::default(), score: Vec::new() }
     }
 
     /// Reads an adapter in PEFT's format, of any kind that is known.
@@ -226,7 +230,29 @@ impl Adapter {
             }
             made.tokens = TokenRows::new(ids, &floats(&adapter.weights, &info, &file)?);
         }
+        if let Some(info) = adapter.score_head()? {
+            if info.shape != [1, c.width] {
+                return Err(stray(format!(
+                    "a head of shape {:?}, a reward model of this base has [1, {}]: a classifier, or another base model?",
+                    info.shape, c.width
+                )));
+            }
+            made.score = floats(&adapter.weights, &info, &file)?;
+        }
         Ok(made)
+    }
+
+    /// The vector `[D]` that reads an answer's worth from the normed output at its last token, where this adapter is a
+    /// reward model.
+    pub fn score(&self) -> Option<&[f32]> {
+        Some(&self.score[..]).filter(|s| !s.is_empty())
+    }
+
+    /// The same adapter as a reward model with this vector `[D]`.
+    #[must_use]
+    pub fn with_score(mut self, score: Vec<f32>) -> Adapter {
+        self.score = score;
+        self
     }
 
     /// The pair of a projection.
@@ -247,7 +273,7 @@ impl Adapter {
     }
 
     /// Names, shapes and values as PEFT stores them, in the order of [`Adapter::iter`], then those of
-    /// [`Adapter::magnitudes`] and of [`Adapter::tokens`].
+    /// [`Adapter::magnitudes`], of [`Adapter::tokens`] and of [`Adapter::score`].
     pub fn tensors(&self) -> Vec<(String, Vec<usize>, &[f32])> {
         let mut out = Vec::new();
         for (module, pair) in self.iter() {
@@ -262,6 +288,7 @@ impl Adapter {
             let (n, rows) = (self.tokens.ids().len(), self.tokens.rows());
             out.push((TOKEN_ROWS.to_string(), vec![n, rows.len() / n], rows));
         }
+        out.extend(self.score().map(|s| (SCORE_HEAD.to_string(), vec![1, s.len()], s)));
         out
     }
 
@@ -271,6 +298,7 @@ impl Adapter {
         self.iter().map(|(_, p)| p.a().len() + p.b().len()).sum::<usize>()
             + magnitudes
             + self.tokens.rows().len()
+            + self.score.len()
     }
 
     /// Largest rank of a pair.

@@ -4,14 +4,14 @@
 //! Its weights are either known beforehand (cross-entropy), or *deferred*: functions of the log-probabilities that the
 //! same pass computes. Preference and reinforcement are such objectives. Their logits are made twice, once for
 //! the log-probabilities and once for the gradients, unless one chunk holds them all; the blocks are computed once. A third
-//! kind reads a number from each of a few rows by a vector of its own ([`ValueHead`]): a reward model, a value.
+//! kind reads a number from each of a few rows by a vector of its own ([`ValueHead`]): a reward model, a policy's value.
 //!
 //! Left out on purpose: which objective it is. That is a closure of whoever trains.
 
-use crate::adapter::{Adapter, AdapterGrads};
+use crate::adapter::Adapter;
 use crate::decoder::{Decoder, Retain};
 use crate::error::ModelError;
-use crate::parameters::{ModelGrads, Slot};
+use crate::parameters::Slot;
 use crate::sink::Sink;
 use crate::training::{LossRow, TrainBatch, TrainBuffers, sized};
 use nurture_kernels::{Cpu, Softening, cross_entropy, kl_divergence, soft_cross_entropy};
@@ -79,12 +79,17 @@ pub struct ValueHead<'a> {
     pub weigh: &'a mut dyn FnMut(&[f32], &mut [f32]),
 }
 
-/// Where the weights of a pass come from.
-pub(crate) enum Objective<'a> {
-    /// they stand in the loss rows
+/// What a pass improves.
+#[allow(missing_debug_implementations)]
+pub enum Objective<'a> {
+    /// The losses of the batch, by the weights that stand in its rows.
     Fixed,
+    /// A function of the log-probabilities at the loss rows.
     Deferred(Deferred<'a>),
+    /// A function of numbers alone; losses of the batch do not count, and the vocabulary is not computed.
     Values(ValueHead<'a>),
+    /// Both, each by itself: a policy with its value.
+    Both(Deferred<'a>, ValueHead<'a>),
 }
 
 /// Buffers of a chunk of rows.
@@ -105,57 +110,6 @@ impl Chunk {
 }
 
 impl Decoder {
-    /// As [`Decoder::train`] with weights that [`Deferred`] computes on the way. Gives the negative log-probabilities.
-    ///
-    /// # Errors
-    /// A token beyond the vocabulary.
-    pub fn train_deferred(
-        &self,
-        cpu: &Cpu,
-        adapter: &Adapter,
-        batch: &TrainBatch,
-        buffers: &mut TrainBuffers,
-        grads: &mut AdapterGrads,
-        objective: Deferred<'_>,
-    ) -> Result<Vec<f32>, ModelError> {
-        let sink = Sink::Adapter(grads);
-        self.pass(cpu, Some(adapter), self.head(), batch, buffers, sink, Objective::Deferred(objective))
-    }
-
-    /// As [`Decoder::train_full`] with weights that [`Deferred`] computes on the way.
-    ///
-    /// # Errors
-    /// A token beyond the vocabulary.
-    pub fn train_full_deferred(
-        &self,
-        cpu: &Cpu,
-        base: &Decoder,
-        batch: &TrainBatch,
-        buffers: &mut TrainBuffers,
-        grads: &mut ModelGrads,
-        objective: Deferred<'_>,
-    ) -> Result<Vec<f32>, ModelError> {
-        let sink = Sink::Model(grads);
-        self.pass(cpu, None, base.head(), batch, buffers, sink, Objective::Deferred(objective))
-    }
-
-    /// Trains by the numbers that a [`ValueHead`] reads; gives them. Losses of the batch do not count.
-    ///
-    /// # Errors
-    /// A token beyond the vocabulary.
-    pub fn train_values(
-        &self,
-        cpu: &Cpu,
-        adapter: &Adapter,
-        batch: &TrainBatch,
-        buffers: &mut TrainBuffers,
-        grads: &mut AdapterGrads,
-        head: ValueHead<'_>,
-    ) -> Result<Vec<f32>, ModelError> {
-        let sink = Sink::Adapter(grads);
-        self.pass(cpu, Some(adapter), self.head(), batch, buffers, sink, Objective::Values(head))
-    }
-
     /// Losses without gradients, for validation.
     ///
     /// # Errors
@@ -295,10 +249,21 @@ impl Decoder {
         let rows = logit_rows(vocab).min(batch.losses.len().max(1));
         let mut soft = buffers.options.softening;
         // weights, whether the logits of the only chunk are there already, the factor on the head's input
-        let (weights, mut made, scale): (Vec<f32>, bool, f32) = match objective {
-            Objective::Values(head) => return Ok(self.value_loss(cpu, buffers, sink, head)),
-            Objective::Fixed => (batch.losses.iter().map(|l| l.weight).collect(), false, 1.0),
-            Objective::Deferred(Deferred { options, weigh }) => {
+        let (deferred, head) = match objective {
+            Objective::Fixed => (None, None),
+            Objective::Deferred(d) => (Some(d), None),
+            Objective::Values(head) => {
+                self.value_loss(cpu, buffers, sink, head);
+                return Ok(Vec::new());
+            }
+            Objective::Both(d, head) => (Some(d), Some(head)),
+        };
+        if let Some(head) = head {
+            self.value_loss(cpu, buffers, sink, head);
+        }
+        let (weights, mut made, scale): (Vec<f32>, bool, f32) = match deferred {
+            None => (batch.losses.iter().map(|l| l.weight).collect(), false, 1.0),
+            Some(Deferred { options, weigh }) => {
                 soft = Softening::default();
                 let (losses, entropy) = self.scores(cpu, adapter, batch, buffers, soft, options);
                 let scores = Scores { logp: losses.iter().map(|l| -l).collect(), entropy };
@@ -355,13 +320,7 @@ impl Decoder {
     }
 
     /// Values, their objective's derivatives, and the way back to the stream.
-    fn value_loss(
-        &self,
-        cpu: &Cpu,
-        buffers: &mut TrainBuffers,
-        sink: &mut Sink<'_>,
-        head: ValueHead<'_>,
-    ) -> Vec<f32> {
+    fn value_loss(&self, cpu: &Cpu, buffers: &mut TrainBuffers, sink: &mut Sink<'_>, head: ValueHead<'_>) {
         let ValueHead { rows, weight, gradient, weigh } = head;
         let d = self.config.width;
         let mut chunk = Chunk::new(rows.len(), d);
@@ -374,7 +333,6 @@ impl Decoder {
             dn.iter_mut().zip(weight).for_each(|(dn, w)| *dn = f * w);
         }
         self.join_stream(cpu, rows.iter().copied(), &mut chunk, &mut buffers.dx, sink);
-        values
     }
 }
 

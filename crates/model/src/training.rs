@@ -10,9 +10,8 @@ use crate::loss::Objective;
 use crate::parameters::{ModelGrads, Norm, Slot};
 use crate::sink::Sink;
 use nurture_kernels::{
-    AttentionBackward, Backward, Cpu, Softening, Weight, add_uniform_noise, attention_backward,
-    embed_gradient, gated_backward, gated_forward, linear_backward, plain_backward, plain_forward,
-    rms_norm_backward, rope,
+    AttentionBackward, Backward, Cpu, Softening, add_uniform_noise, attention_backward, embed_gradient,
+    gated_backward, gated_forward, linear_backward, plain_backward, plain_forward, rms_norm_backward, rope,
 };
 
 /// A place where the next token is to be learnt.
@@ -124,6 +123,15 @@ pub(crate) fn sized(v: &mut Vec<f32>, n: usize) -> &mut [f32] {
     &mut v[..n]
 }
 
+/// Who learns in a pass, and where the gradients are added.
+#[derive(Debug)]
+pub enum Trainee<'a> {
+    /// An adapter beside the frozen network.
+    Adapter(&'a Adapter, &'a mut AdapterGrads),
+    /// The network itself, and what it was before, to which rows of `TrainBatch::keep` are held.
+    Network(&'a Decoder, &'a mut ModelGrads),
+}
+
 impl Decoder {
     /// Losses (nats: one a row of `losses`, then one a row of `keep`) and, added to `grads`, the gradient of their
     /// weighted sum.
@@ -138,8 +146,7 @@ impl Decoder {
         buffers: &mut TrainBuffers,
         grads: &mut AdapterGrads,
     ) -> Result<Vec<f32>, ModelError> {
-        let sink = Sink::Adapter(grads);
-        self.pass(cpu, Some(adapter), self.head(), batch, buffers, sink, Objective::Fixed)
+        self.train_by(cpu, Trainee::Adapter(adapter, grads), batch, buffers, Objective::Fixed)
     }
 
     /// The same for the network itself: its weights must be F32 where they train ([`Decoder::to_trainable`]), and
@@ -156,21 +163,26 @@ impl Decoder {
         buffers: &mut TrainBuffers,
         grads: &mut ModelGrads,
     ) -> Result<Vec<f32>, ModelError> {
-        self.pass(cpu, None, base.head(), batch, buffers, Sink::Model(grads), Objective::Fixed)
+        self.train_by(cpu, Trainee::Network(base, grads), batch, buffers, Objective::Fixed)
     }
 
-    /// The pass of an adapter (with its gradients) or of the network itself.
-    #[allow(clippy::too_many_arguments)]
-    pub(crate) fn pass(
+    /// The same by any objective. Of one that depends on log-probabilities the losses are those with their sign changed; of
+    /// numbers alone there are none.
+    ///
+    /// # Errors
+    /// A token beyond the vocabulary.
+    pub fn train_by(
         &self,
         cpu: &Cpu,
-        adapter: Option<&Adapter>,
-        reference: &Weight,
+        trainee: Trainee<'_>,
         batch: &TrainBatch,
         buffers: &mut TrainBuffers,
-        mut sink: Sink<'_>,
         objective: Objective<'_>,
     ) -> Result<Vec<f32>, ModelError> {
+        let (adapter, reference, mut sink) = match trainee {
+            Trainee::Adapter(adapter, grads) => (Some(adapter), self.head(), Sink::Adapter(grads)),
+            Trainee::Network(base, grads) => (None, base.head(), Sink::Model(grads)),
+        };
         let noise = buffers.options.noise;
         let retain = match buffers.options.recompute {
             true => Retain::Inputs,
@@ -182,7 +194,7 @@ impl Decoder {
         // of experts: balanced beside a loss with weights of its own, left as they are by all others
         let weight = match objective {
             Objective::Fixed => batch.losses.iter().map(|l| f64::from(l.weight)).sum(),
-            Objective::Deferred(_) | Objective::Values(_) => 0.0,
+            _ => 0.0,
         };
         let mut losses = self.loss(cpu, adapter, batch, buffers, &mut sink, objective)?;
         self.keep_loss(cpu, adapter, reference, batch, buffers, &mut losses, &mut sink);

@@ -43,9 +43,10 @@ fn deferred_weights_give_the_bits_of_weights_known_beforehand() {
                 seen = scores.logp.clone();
                 factors.iter_mut().zip(&scores.logp).enumerate().for_each(|(i, (f, l))| *f = factor(i, *l));
             };
-            let objective = Deferred { options: ScoreOptions::default(), weigh };
-            let deferred =
-                model.train_deferred(&cpu, &adapter, &batch, &mut buffers, &mut grads, objective).unwrap();
+            let objective = Objective::Deferred(Deferred { options: ScoreOptions::default(), weigh });
+            let deferred = model
+                .train_by(&cpu, Trainee::Adapter(&adapter, &mut grads), &batch, &mut buffers, objective)
+                .unwrap();
 
             for (i, l) in batch.losses.iter_mut().enumerate() {
                 l.weight = -factor(i, -losses[i]);
@@ -97,8 +98,8 @@ fn temperature_and_entropy_are_those_of_the_whole_distribution() {
         got = scores.clone();
         factors.iter_mut().enumerate().for_each(|(i, f)| *f = factor(i));
     };
-    let objective = Deferred { options, weigh };
-    model.train_deferred(&cpu, &adapter, &one, &mut buffers, &mut grads, objective).unwrap();
+    let objective = Objective::Deferred(Deferred { options, weigh });
+    model.train_by(&cpu, Trainee::Adapter(&adapter, &mut grads), &one, &mut buffers, objective).unwrap();
     // d logp_T(y) = (1 / T) Σ_v (1[v = y] - p_T(v)) d logp(v)
     for l in every.losses.iter_mut() {
         let i = one.losses.iter().position(|o| o.row == l.row).unwrap();
@@ -135,12 +136,15 @@ fn the_gradient_of_values_equals_their_differences() {
     let mut buffers = TrainBuffers::default();
     let mut grads = AdapterGrads::zeros(&adapter);
     let mut dw = vec![0f32; d];
-    let weigh = &mut |values: &[f32], out: &mut [f32]| {
-        assert_eq!(values.len(), 3);
+    let mut values = Vec::new();
+    let weigh = &mut |found: &[f32], out: &mut [f32]| {
+        values = found.to_vec();
         out.copy_from_slice(&factors);
     };
     let head = ValueHead { rows: &rows, weight: &weight, gradient: &mut dw, weigh };
-    let values = model.train_values(&cpu, &adapter, &batch, &mut buffers, &mut grads, head).unwrap();
+    let trainee = Trainee::Adapter(&adapter, &mut grads);
+    let losses = model.train_by(&cpu, trainee, &batch, &mut buffers, Objective::Values(head)).unwrap();
+    assert!(losses.is_empty() && values.len() == 3);
     let value = |adapter: &Adapter, weight: &[f32], buffers: &mut TrainBuffers| -> f64 {
         let found = model.values(&cpu, Some(adapter), &batch, buffers, &rows, weight).unwrap();
         found.iter().zip(factors).map(|(v, f)| f64::from(*v) * f64::from(f)).sum()
@@ -168,4 +172,41 @@ fn the_gradient_of_values_equals_their_differences() {
     let down = moved(-2.0 * step);
     let slope = (up - down) / (2.0 * f64::from(step));
     assert!((slope - norm).abs() < 0.01 * norm, "{slope}, by gradient {norm}");
+}
+
+#[test]
+fn a_policy_with_its_value_has_the_gradients_of_both() {
+    let cpu = Cpu::new(2);
+    let (model, adapter) = family(&cpu, "qwen3");
+    let d = model.config().width;
+    let batch = batch(10, model.config().vocab);
+    let rows: Vec<usize> = batch.losses.iter().map(|l| l.row).collect();
+    let weight: Vec<f32> = (0..d).map(|i| ((i * 5 % 13) as f32 - 6.0) * 0.03).collect();
+    let mut buffers = TrainBuffers::default();
+    let mut run = |of: [bool; 2]| {
+        let (mut grads, mut dw) = (AdapterGrads::zeros(&adapter), vec![0f32; d]);
+        let by_logp =
+            &mut |s: &Scores, f: &mut [f32]| f.iter_mut().zip(&s.logp).for_each(|(f, l)| *f = 0.1 * l);
+        let by_value = &mut |v: &[f32], f: &mut [f32]| f.iter_mut().zip(v).for_each(|(f, v)| *f = v - 0.3);
+        let deferred = Deferred { options: ScoreOptions::default(), weigh: by_logp };
+        let head = ValueHead { rows: &rows, weight: &weight, gradient: &mut dw, weigh: by_value };
+        let objective = match of {
+            [true, true] => Objective::Both(deferred, head),
+            [true, false] => Objective::Deferred(deferred),
+            _ => Objective::Values(head),
+        };
+        model
+            .train_by(&cpu, Trainee::Adapter(&adapter, &mut grads), &batch, &mut buffers, objective)
+            .unwrap();
+        let all: Vec<f32> = grads.iter().flat_map(|(a, b)| a.iter().chain(b)).copied().collect();
+        (all, dw)
+    };
+    let (both, policy, value) = (run([true, true]), run([true, false]), run([false, true]));
+    assert_eq!(both.1, value.1);
+    assert!(policy.1.iter().all(|g| *g == 0.0) && value.1.iter().any(|g| *g != 0.0));
+    let top = both.0.iter().fold(0f32, |m, g| m.max(g.abs()));
+    for ((both, policy), value) in both.0.iter().zip(&policy.0).zip(&value.0) {
+        assert!((both - policy - value).abs() < 1e-5 * top, "{both}, {policy} and {value}");
+    }
+    assert!(value.0.iter().any(|g| g.abs() > 1e-2 * top) && policy.0.iter().any(|g| g.abs() > 1e-2 * top));
 }

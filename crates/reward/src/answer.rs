@@ -11,6 +11,8 @@ pub struct Answer<'a> {
     pub text: &'a str,
     /// What is right: any of these. For [`crate::Code`] the tests, for a schema that comes with each row the schema.
     pub reference: &'a [String],
+    /// What reward models found it worth, any numbers, in the order in which [`crate::Check::Model`] counts them.
+    pub worth: &'a [f64],
 }
 
 /// Two looks at one answer, each from 0 to 1.

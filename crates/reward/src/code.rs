@@ -133,8 +133,10 @@ mod tests {
         let Some(code) = code() else { return };
         let tests = ["assert double(3) == 6\nassert double(-1) == -2".to_string()];
         let looks = |texts: &[&str]| {
-            let answers: Vec<_> =
-                texts.iter().map(|text| Answer { question: "", text, reference: &tests }).collect();
+            let answers: Vec<_> = texts
+                .iter()
+                .map(|text| Answer { question: "", text, reference: &tests, worth: &[] })
+                .collect();
             let scores = code.scores(&answers).unwrap();
             scores.iter().map(|s| (s.strict, s.lenient)).collect::<Vec<_>>()
         };
@@ -159,7 +161,9 @@ mod tests {
         let walls = Walls { bounds: false, apart: false };
         let code = Code { program: vec!["no-such-program-here".into()], ..Code::python(walls) };
         let reference = ["1".to_string()];
-        let error = code.scores(&[Answer { question: "", text: "x", reference: &reference }]).unwrap_err();
+        let error = code
+            .scores(&[Answer { question: "", text: "x", reference: &reference, worth: &[] }])
+            .unwrap_err();
         assert!(matches!(error, RewardError::Start { .. }), "{error}");
     }
 }

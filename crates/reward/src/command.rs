@@ -109,7 +109,8 @@ mod tests {
         let command = ["sh", "-c", script].map(String::from).to_vec();
         let external = External { command, folder: PathBuf::new(), time: Duration::from_secs(2) };
         let reference = ["1".to_string()];
-        let answers = ["a", "b"].map(|text| Answer { question: "q", text, reference: &reference });
+        let answers =
+            ["a", "b"].map(|text| Answer { question: "q", text, reference: &reference, worth: &[] });
         external.scores(&answers).map_err(|e| e.to_string())
     }
 

@@ -123,7 +123,7 @@ mod tests {
 
     fn looks(text: &str, reference: &str) -> (bool, bool) {
         let reference = [reference.to_string()];
-        let s = score(&Answer { question: "", text, reference: &reference });
+        let s = score(&Answer { question: "", text, reference: &reference, worth: &[] });
         (s.strict == 1.0, s.lenient == 1.0)
     }
 

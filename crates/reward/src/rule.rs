@@ -33,6 +33,9 @@ pub enum Check {
     Verse(Verse),
     /// Neither too short nor too long.
     Length(Length),
+    /// What the reward model of this number found it worth (`Answer::worth`), as the chance that it would be preferred to an
+    /// answer that is worth 0: 1 / (1 + e^-worth).
+    Model(usize),
     /// Does not say the same again and again: 1 − the share of repeated runs of four characters or words.
     Repetition,
 }
@@ -107,6 +110,10 @@ impl Rule {
             Check::External(command) => command.scores(answers)?,
             Check::Verse(verse) => each(&|a| verse.score(a.text)),
             Check::Length(length) => each(&|a| length.score(a.text)),
+            Check::Model(number) => each(&|a| {
+                let worth = a.worth.get(*number).copied().unwrap_or(0.0);
+                Score::both(1.0 / (1.0 + (-worth).exp()))
+            }),
             Check::Repetition => each(&|a| Score::both(1.0 - repetition(a.text))),
         })
     }
@@ -148,7 +155,7 @@ mod tests {
     use super::*;
 
     fn one<'a>(text: &'a str, reference: &'a [String]) -> [Answer<'a>; 1] {
-        [Answer { question: "q", text, reference }]
+        [Answer { question: "q", text, reference, worth: &[] }]
     }
 
     #[test]

@@ -41,7 +41,7 @@ mod tests {
     fn words_are_words() {
         let yes = ["Yes".to_string()];
         let look = |f: fn(&Answer<'_>) -> Score, text| {
-            let s = f(&Answer { question: "", text, reference: &yes });
+            let s = f(&Answer { question: "", text, reference: &yes, worth: &[] });
             (s.strict, s.lenient)
         };
         assert_eq!(look(exact, " Yes\n"), (1.0, 1.0));
@@ -51,6 +51,9 @@ mod tests {
         assert_eq!(look(contains, "Well: Yes!"), (1.0, 1.0));
         assert_eq!(look(contains, "eyes"), (0.0, 0.0));
         let is = ["是".to_string()];
-        assert_eq!(contains(&Answer { question: "", text: "答案是的", reference: &is }).strict, 1.0);
+        assert_eq!(
+            contains(&Answer { question: "", text: "答案是的", reference: &is, worth: &[] }).strict,
+            1.0
+        );
     }
 }

@@ -2,10 +2,9 @@
 
 use crate::answers::Job;
 use crate::ask::{Ask, TOP};
-use crate::body::Json;
 use crate::error::ApiError;
 use crate::fields::{Fields, token_ids};
-use crate::http::{Caller, aside};
+use crate::http::{Caller, Json, aside};
 use crate::models::Served;
 use crate::reply::{Reply, Shape};
 use crate::service::Service;
@@ -122,7 +121,10 @@ pub(crate) async fn encode(
     aside(size, move || {
         let one = |input| match input {
             Input::Tokens(ids) => Ok(ids),
-            Input::Text(text) => model.tokens(&text, param),
+            Input::Text(text) => {
+                let rendered = model.renderer.completion(&text);
+                rendered.map(|r| r.tokens).map_err(|e| ApiError::invalid(param, e.to_string()))
+            }
         };
         inputs.into_iter().map(one).collect()
     })

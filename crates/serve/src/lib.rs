@@ -16,7 +16,6 @@ mod admin;
 mod answers;
 mod anthropic;
 mod ask;
-mod body;
 mod chat;
 mod classify;
 mod completions;

@@ -12,7 +12,6 @@ mod render;
 mod show;
 mod template;
 mod tokenizer;
-mod tool_style;
 mod train_bpe;
 
 pub use error::{Result, TextError};
@@ -23,5 +22,4 @@ pub use tokenizer::{
     Encoded, GgufTokenizerKeys, GgufVocabulary, HfTokenizerFiles, SpecialNames, StreamDecoder, Tokenizer,
     TokenizerFiles,
 };
-pub use tool_style::ToolStyle;
 pub use train_bpe::{TrainBpe, WordCounts};

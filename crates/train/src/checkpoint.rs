@@ -13,7 +13,7 @@ use crate::error::{TrainError, Warning};
 use crate::identity::Identity;
 use crate::learner::Learner;
 use crate::optimiser::Memory;
-use crate::pupil::{Pupil, Tensor, Tensors};
+use crate::pupil::{Tensor, Tensors, Who};
 use nurture_formats::{FormatError, SafetensorsFile, TensorInfo, TensorSource, TensorSpec, safetensors};
 use nurture_kernels::Cpu;
 use nurture_kernels::dtype::DType;
@@ -136,7 +136,7 @@ impl Snapshot {
 
 /// The tensors of a checkpoint, sorted by name, as the file is.
 pub(crate) fn tensors<'l>(learner: &'l Learner<'_>) -> Vec<Stored<'l>> {
-    let plain = matches!(learner.pupil, Pupil::Adapter { .. });
+    let plain = matches!(learner.pupil.who, Who::Adapter { .. });
     tensors_of(&learner.pupil, &learner.memory, plain)
 }
 

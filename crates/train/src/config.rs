@@ -4,7 +4,7 @@ use crate::divergence::Divergence;
 use crate::error::TrainError;
 use crate::keep::Keep;
 use crate::preference::{Preference, PreferenceMethod};
-use crate::reinforce::Reinforce;
+use crate::reinforce::{PolicyLoss, Reinforce};
 use crate::schedule::Schedule;
 use serde::{Deserialize, Serialize};
 
@@ -176,6 +176,16 @@ impl TrainConfig {
     /// Examples that are never parted: two where answers come in pairs.
     pub fn group(&self) -> usize {
         self.preference.map_or(1, |p| p.group())
+    }
+
+    /// Whether a head that reads numbers from the states trains beside the rest.
+    pub fn has_head(&self) -> bool {
+        self.scores() || self.reinforce.as_ref().is_some_and(|how| how.loss == PolicyLoss::Ppo)
+    }
+
+    /// Whether what trains is a reward model: it tells what an answer is worth, and never speaks.
+    pub fn scores(&self) -> bool {
+        self.preference.is_some_and(|p| p.method == PreferenceMethod::Reward)
     }
 
     /// Optimiser steps for so many examples.

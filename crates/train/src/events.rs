@@ -86,6 +86,8 @@ fn scalars(m: &StepMetrics) -> Vec<u8> {
         ("rewards/strict", m.rewards.map(|r| r.strict)),
         ("rewards/lenient", m.rewards.map(|r| r.lenient)),
         ("policy/kl", m.rewards.and_then(|r| r.kl)),
+        ("value/loss", m.rewards.and_then(|r| r.value)),
+        ("value/explained", m.rewards.and_then(|r| r.explained)),
         ("policy/entropy", m.rewards.map(|r| r.entropy)),
         ("policy/clipped", m.rewards.map(|r| r.clipped)),
         ("answers/length", m.rewards.map(|r| r.length)),

@@ -61,6 +61,11 @@ impl FlopsPerToken {
         one.frozen * tree.rows() as f64 + segments.sum::<f64>() + one.head * tree.losses.len() as f64
     }
 
+    /// The same with the gradients of the network's own weights (`Subject::own_flop`).
+    pub(crate) fn packed(c: &Config, tree: &PrefixTree<'_>, blocks: f64, head: f64) -> f64 {
+        FlopsPerToken::tree(c, tree) + blocks * tree.rows() as f64 + head * tree.losses.len() as f64
+    }
+
     /// The same without the way back: half of each weight's work, a third of attention's.
     pub(crate) fn tree_forward(c: &Config, tree: &PrefixTree<'_>) -> f64 {
         let one = FlopsPerToken::new(c, 1);
@@ -96,7 +101,7 @@ pub fn useful_flop(
     let (blocks, head) = subject.own_flop(c)?;
     let one = |pack: &&[&TokenExample]| {
         let tree = PrefixTree::new(pack, sharing);
-        FlopsPerToken::tree(c, &tree) + blocks * tree.rows() as f64 + head * tree.losses.len() as f64
+        FlopsPerToken::packed(c, &tree, blocks, head)
     };
     Ok(packs.iter().map(one).sum())
 }

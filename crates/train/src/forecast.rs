@@ -3,10 +3,10 @@
 use crate::config::TrainConfig;
 use crate::error::TrainError;
 use crate::examples::plan;
-use crate::flops::{FlopsPerToken, useful_flop};
+use crate::flops::FlopsPerToken;
 use crate::keep::windows_of;
 use crate::preference::moved_on;
-use crate::reinforce::{Reinforce, rollout_tokens};
+use crate::reinforce::{PolicyLoss, Reinforce, rollout_tokens};
 use crate::subject::Subject;
 use nurture_data::{PrefixTree, TokenExample};
 use nurture_formats::write_atomic;
@@ -55,9 +55,25 @@ pub struct Forecast {
     /// The machine's rate of float32 multiply-adds, GFLOP/s, where it was measured.
     #[serde(default)]
     pub ceiling: Option<f64>,
+    /// Of practice the trial that the estimate of the time stands on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tried: Option<Tried>,
     /// what the memory table was made from
     #[serde(skip)]
     pub(crate) shape: Option<TrainingShape>,
+}
+
+/// A short trial of practice.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tried {
+    /// Answers that were made.
+    pub answers: u64,
+    /// Their mean length in tokens.
+    pub length: f64,
+    /// Tokens of answers made in a second.
+    pub tok_s: f64,
+    /// Speed of learning from them, useful GFLOP/s.
+    pub gflops: f64,
 }
 
 /// The memory table of a shape.
@@ -103,7 +119,7 @@ pub fn forecast(
         flop += divergence_flop(c, config, examples, &step.packs);
         for numbers in &step.packs {
             let pack: Vec<&TokenExample> = numbers.iter().filter_map(|&i| examples.get(i)).collect();
-            let tree = PrefixTree::new(&pack, config.shares());
+            let tree = tree_of(config, &pack);
             // what the base says of an example is asked once
             if numbers.iter().any(|&i| !referenced[i]) {
                 flop += FlopsPerToken::tree_forward(c, &tree);
@@ -126,6 +142,22 @@ pub fn forecast(
     // an id and a flag a token, and the text of the example's own id with its bookkeeping
     let bytes = examples.iter().map(|e| 5 * e.tokens.len() as u64 + 128).sum();
     memory.push(ForecastRow { name: "examples".to_string(), bytes });
+    if config.preference.is_some_and(|p| p.referenced()) {
+        // a number under a number, in a table that is at most half full
+        let bytes = 32 * examples.len() as u64;
+        memory.push(ForecastRow { name: "log-probabilities of the base".to_string(), bytes });
+    }
+    if config.preference.is_some_and(|p| !p.pairs()) {
+        // the answers of a step once more, each behind another prompt
+        let longest = examples.iter().map(|e| e.tokens.len()).max().unwrap_or(0) as u64;
+        let bytes = config.batch as u64 * (5 * longest + 128);
+        memory.push(ForecastRow { name: "answers moved on".to_string(), bytes });
+    }
+    if config.scores() {
+        // states of the pairs' ends, their norms and both gradients
+        let bytes = 4 * (2 * config.batch * (4 * c.width + 3)) as u64;
+        memory.push(ForecastRow { name: "states that are read".to_string(), bytes });
+    }
     Ok(Forecast {
         steps,
         micro_batches,
@@ -139,6 +171,7 @@ pub fn forecast(
         gflops: None,
         seconds: None,
         ceiling: None,
+        tried: None,
         shape: Some(shape),
     })
 }
@@ -168,14 +201,7 @@ fn of_practice(
         threads,
         base_bytes,
     };
-    let (blocks, head) = subject.own_flop(c)?;
-    // forward and backward of a token as in one sequence of the mean length; the answers are made once, and read by the
-    // base once more where the policy is held to it
-    let learnt = FlopsPerToken::kept(c, mean + how.max_new) / (mean + how.max_new) as f64;
-    let read = FlopsPerToken::read_once(c, mean + how.max_new) / (mean + how.max_new) as f64;
-    let passes = 1.0 + f64::from(u8::from(how.kl > 0.0));
-    let round = rows as f64 * (how.inner as f64 * (learnt + blocks) + passes * read)
-        + how.inner as f64 * said as f64 * head;
+    let (spoken, learnt) = round_flop(c, subject, config, how, prompts, how.max_new as f64)?;
     let mut memory = table(c, subject, config, &shape)?;
     let (held, at_once) = rollout_tokens(c, longest, answers);
     let keys = held * KvCache::token_bytes(KvType::F32, c);
@@ -190,6 +216,11 @@ fn of_practice(
     // tokens, flags, log-probabilities and texts of a round, in the journal's line and as examples
     let texts = answers as u64 * (24 * longest as u64 + 512) + prompts.len() as u64 * (5 * mean as u64 + 128);
     memory.push(ForecastRow { name: "the adapter that speaks".to_string(), bytes: trained });
+    if how.loss == PolicyLoss::Ppo {
+        // states of all rows that are read, their norms and both gradients
+        let bytes = 4 * (shape.loss_rows * (4 * c.width + 3)) as u64;
+        memory.push(ForecastRow { name: "states that are read".to_string(), bytes });
+    }
     memory.push(ForecastRow { name: "examples".to_string(), bytes: texts });
     let tokens = steps * (answers * (mean + how.max_new)) as u64;
     Ok(Forecast {
@@ -201,12 +232,46 @@ fn of_practice(
         largest_micro_batch: shape.tokens as u64,
         memory_bytes: memory.iter().map(|row| row.bytes).sum(),
         memory,
-        flop: steps as f64 * round,
+        flop: steps as f64 * (spoken + learnt),
         gflops: None,
         seconds: None,
         ceiling: None,
+        tried: None,
         shape: Some(shape),
     })
+}
+
+/// Operations of a round whose answers have `length` tokens each: of speaking, and of learning from what was said. A token
+/// counts as in one sequence of the mean length. The vocabulary is computed twice, for the log-probabilities and for their
+/// gradients; the base reads the answers where the policy is held to it, and values are read once before.
+fn round_flop(
+    c: &Config,
+    subject: &Subject,
+    config: &TrainConfig,
+    how: &Reinforce,
+    prompts: &[TokenExample],
+    length: f64,
+) -> Result<(f64, f64), TrainError> {
+    let (blocks, head) = subject.own_flop(c)?;
+    let mean = prompts.iter().map(|e| e.tokens.len()).sum::<usize>() as f64 / prompts.len().max(1) as f64;
+    let groups = config.batch.min(prompts.len()).max(1) as f64;
+    let said = groups * how.samples as f64 * length;
+    let rows = groups * mean + said;
+    let one = FlopsPerToken::new(c, ((mean + length).round() as usize).max(1));
+    let pass = one.frozen + one.attention;
+    let step = rows * (pass + blocks) + said * (1.5 * one.head + head);
+    let base = if how.kl > 0.0 { rows * pass / 2.0 + said * one.head / 2.0 } else { 0.0 };
+    let values = if how.loss == PolicyLoss::Ppo { rows * pass / 2.0 } else { 0.0 };
+    Ok((rows * pass / 2.0 + said * one.head / 2.0, how.inner as f64 * step + base + values))
+}
+
+/// What a pass over a pack computes: a reward model predicts no token.
+fn tree_of<'e>(config: &TrainConfig, pack: &[&'e TokenExample]) -> PrefixTree<'e> {
+    let mut tree = PrefixTree::new(pack, config.shares());
+    if config.scores() {
+        tree.losses.clear();
+    }
+    tree
 }
 
 /// Operations of KTO's estimate of the divergence in a step: tuned network and base read the moved answers.
@@ -235,10 +300,12 @@ pub fn preference_flop(
     examples: &[TokenExample],
     packs: &[Vec<usize>],
 ) -> Result<f64, TrainError> {
-    let given: Vec<Vec<&TokenExample>> =
-        packs.iter().map(|p| p.iter().filter_map(|&i| examples.get(i)).collect()).collect();
-    let packs_of: Vec<&[&TokenExample]> = given.iter().map(Vec::as_slice).collect();
-    Ok(useful_flop(c, subject, &packs_of, config.shares())? + divergence_flop(c, config, examples, packs))
+    let (blocks, head) = subject.own_flop(c)?;
+    let one = |pack: &Vec<usize>| {
+        let pack: Vec<&TokenExample> = pack.iter().filter_map(|&i| examples.get(i)).collect();
+        FlopsPerToken::packed(c, &tree_of(config, &pack), blocks, head)
+    };
+    Ok(packs.iter().map(one).sum::<f64>() + divergence_flop(c, config, examples, packs))
 }
 
 impl Forecast {
@@ -311,6 +378,38 @@ impl Forecast {
             self.seconds = Some(self.flop * 1e-9 / gflops);
         }
         self
+    }
+
+    /// With an estimate of the time of practice from a trial: every round's answers are taken to be as long as the trial's, as
+    /// fast to make, and all learnt from; the rules are taken to need no time.
+    ///
+    /// # Errors
+    /// Parts to freeze that are not there.
+    pub fn as_tried(
+        mut self,
+        c: &Config,
+        subject: &Subject,
+        config: &TrainConfig,
+        prompts: &[TokenExample],
+        tried: Tried,
+    ) -> Result<Forecast, TrainError> {
+        let Some(how) = &config.reinforce else { return Ok(self) };
+        let positive = |x: f64| x > 0.0 && x.is_finite();
+        if !(positive(tried.length) && positive(tried.tok_s) && positive(tried.gflops)) {
+            return Ok(self);
+        }
+        let (spoken, most) = round_flop(c, subject, config, how, prompts, how.max_new as f64)?;
+        let (_, learnt) = round_flop(c, subject, config, how, prompts, tried.length)?;
+        let steps = self.steps as f64;
+        // what is kept of breadth was added to the whole
+        let beside = (self.flop - steps * (spoken + most)).max(0.0);
+        let answers = (config.batch.min(prompts.len()).max(1) * how.samples) as f64;
+        self.seconds = Some(
+            steps * answers * tried.length / tried.tok_s + (steps * learnt + beside) * 1e-9 / tried.gflops,
+        );
+        self.gflops = Some(tried.gflops);
+        self.tried = Some(tried);
+        Ok(self)
     }
 
     /// With seconds that each step takes beside its passes, where a speed is known.

@@ -1,12 +1,12 @@
 //! One optimiser step: all micro-batches, the checks, clipping, the update.
 
 use crate::config::{Init, TrainConfig};
-use crate::deferred::{Found, Objective, by_sequence, fold};
+use crate::deferred::{Found, Objective, Reads, by_sequence, fold};
 use crate::error::TrainError;
 use crate::layout::lay_out;
 use crate::optimiser::Memory;
 use crate::preference::Rewards;
-use crate::pupil::{Pupil, Tensors};
+use crate::pupil::{Pupil, Read, Tensors, Who};
 use crate::subject::Subject;
 use nurture_data::{PrefixTree, TokenExample};
 use nurture_kernels::Rng;
@@ -14,6 +14,7 @@ use nurture_model::{
     Adapter, AdapterGrads, Cpu, Decoder, Deferred, ModelGrads, Noise, PassOptions, ScoreOptions, Softening,
     TrainBatch, TrainBuffers,
 };
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -60,6 +61,12 @@ impl<'a> Learner<'a> {
         Learner::of(cpu, model, Pupil::adapter(model, adapter, false), &TrainConfig::default())
     }
 
+    /// The same with a head `[D]` that reads a number from the normed states: a reward model.
+    pub fn with_head(cpu: &'a Cpu, model: &'a Decoder, adapter: Adapter, head: Vec<f32>) -> Self {
+        let pupil = Pupil::adapter(model, adapter, false).with_head(head);
+        Learner::of(cpu, model, pupil, &TrainConfig::default())
+    }
+
     /// A learner of what `subject` says, from its first values: a new adapter, or a copy of the network that is F32
     /// where it trains. Of `config` the seed, the optimiser, the softening of the loss and the recomputation count.
     ///
@@ -88,6 +95,8 @@ impl<'a> Learner<'a> {
                 Pupil::network(cpu, model, &subject.freeze(model.config(), model.tied())?)
             }
         };
+        // what is worth nothing yet is worth the same
+        let pupil = if config.has_head() { pupil.with_head(vec![0.0; model.config().width]) } else { pupil };
         Ok(Learner::of(cpu, model, pupil, config))
     }
 
@@ -126,41 +135,46 @@ impl<'a> Learner<'a> {
 
     /// The adapter as it stands; one without pairs where the network itself trains.
     pub fn adapter(&self) -> &Adapter {
-        match &self.pupil {
-            Pupil::Adapter { adapter, .. } => adapter,
-            Pupil::Network { .. } => &self.none.0,
+        match &self.pupil.who {
+            Who::Adapter { adapter, .. } => adapter,
+            Who::Network { .. } => &self.none.0,
         }
     }
 
     /// The network as it stands, where it trains itself.
     pub fn network(&self) -> Option<&Decoder> {
-        match &self.pupil {
-            Pupil::Adapter { .. } => None,
-            Pupil::Network { network, .. } => Some(network),
+        match &self.pupil.who {
+            Who::Adapter { .. } => None,
+            Who::Network { network, .. } => Some(network),
         }
     }
 
     /// The same, shared: as long as it is held elsewhere, the next step works on a copy.
     pub(crate) fn shared_network(&self) -> Option<Arc<Decoder>> {
-        match &self.pupil {
-            Pupil::Adapter { .. } => None,
-            Pupil::Network { network, .. } => Some(network.clone()),
+        match &self.pupil.who {
+            Who::Adapter { .. } => None,
+            Who::Network { network, .. } => Some(network.clone()),
         }
     }
 
     /// The adapter's gradients of the last step, before clipping.
     pub fn gradients(&self) -> &AdapterGrads {
-        match &self.pupil {
-            Pupil::Adapter { gradients, .. } => gradients,
-            Pupil::Network { .. } => &self.none.1,
+        match &self.pupil.who {
+            Who::Adapter { gradients, .. } => gradients,
+            Who::Network { .. } => &self.none.1,
         }
+    }
+
+    /// The head that reads a number from the states `[D]`, where there is one, and its gradient of the last step.
+    pub fn head(&self) -> Option<(&[f32], &[f32])> {
+        self.pupil.head.as_ref().map(|(values, gradient)| (&values[..], &gradient[..]))
     }
 
     /// The network's gradients of the last step, before clipping, where it trains itself.
     pub fn network_gradients(&self) -> Option<&ModelGrads> {
-        match &self.pupil {
-            Pupil::Adapter { .. } => None,
-            Pupil::Network { gradients, .. } => Some(gradients),
+        match &self.pupil.who {
+            Who::Adapter { .. } => None,
+            Who::Network { gradients, .. } => Some(gradients),
         }
     }
 
@@ -235,6 +249,23 @@ impl<'a> Learner<'a> {
         Ok(by_sequence(&paths, &scores))
     }
 
+    /// What the head reads at the places of a pack's sequences, as the learner stands; empty lists without a head.
+    ///
+    /// # Errors
+    /// A token beyond the vocabulary.
+    pub fn read(
+        &mut self,
+        config: &TrainConfig,
+        pack: &[&TokenExample],
+        reads: Reads,
+    ) -> Result<Vec<Vec<f32>>, TrainError> {
+        let (tree, paths) = PrefixTree::with_paths(pack, config.shares());
+        self.buffers.set_noise(None);
+        let rows = reads.rows(&tree, &paths);
+        let values = self.pupil.read(self.cpu, &lay_out(&tree, 0.0), &mut self.buffers, &rows)?;
+        Ok(reads.by_sequence(&paths, &values))
+    }
+
     fn update_by(
         &mut self,
         config: &TrainConfig,
@@ -282,19 +313,33 @@ impl<'a> Learner<'a> {
             self.buffers.set_noise(noise);
             let batch = lay_out(&tree, weight);
             let losses = match &mut objective {
-                None => self.pupil.pass(self.cpu, &batch, &mut self.buffers)?,
+                None => self.pupil.pass(self.cpu, &batch, &mut self.buffers, None, None)?,
                 Some(objective) => {
-                    let mut of_pack = 0.0;
-                    let options = objective.options();
+                    let (options, reads) = (objective.options(), objective.reads());
+                    if reads != Reads::Nothing && self.pupil.head.is_none() {
+                        let problem = "this objective reads numbers, and nothing here has a head for them";
+                        return Err(TrainError::Setting { key: "head", problem: problem.to_string() });
+                    }
+                    let (objective, of_pack) = (RefCell::new(objective), RefCell::new(0.0));
                     let weigh = &mut |scores: &_, factors: &mut [f32]| {
                         let found = by_sequence(&paths, scores);
                         let mut own = found.zeros();
-                        of_pack = objective.weigh(number, &found, &mut own);
-                        fold(&paths, &own, factors);
+                        *of_pack.borrow_mut() += objective.borrow_mut().weigh(number, &found, &mut own);
+                        fold(&paths.losses, &own, factors);
                     };
-                    let deferred = Deferred { options, weigh };
-                    let losses = self.pupil.pass_deferred(self.cpu, &batch, &mut self.buffers, deferred)?;
-                    value += of_pack;
+                    let rows = reads.rows(&tree, &paths);
+                    let weigh_values = &mut |values: &[f32], factors: &mut [f32]| {
+                        let found = reads.by_sequence(&paths, values);
+                        let mut own: Vec<Vec<f32>> = found.iter().map(|s| vec![0.0; s.len()]).collect();
+                        let value = objective.borrow_mut().weigh_values(number, &found, &mut own);
+                        *of_pack.borrow_mut() += value;
+                        reads.fold(&paths, &own, factors);
+                    };
+                    let deferred = (reads != Reads::Ends).then_some(Deferred { options, weigh });
+                    let read = Read { rows: &rows, weigh: weigh_values };
+                    let read = (reads != Reads::Nothing).then_some(read);
+                    let losses = self.pupil.pass(self.cpu, &batch, &mut self.buffers, deferred, read)?;
+                    value += of_pack.into_inner();
                     losses
                 }
             };
@@ -351,7 +396,7 @@ impl<'a> Learner<'a> {
                 }
                 batch.push_kept(tokens, &self.kept[&number], weight);
             }
-            let losses = self.pupil.pass(self.cpu, &batch, &mut self.buffers)?;
+            let losses = self.pupil.pass(self.cpu, &batch, &mut self.buffers, None, None)?;
             for loss in losses {
                 if !loss.is_finite() {
                     let id = "text to keep".to_string();
@@ -383,7 +428,7 @@ mod tests {
         let lora = LoraSpec { rank: 2, alpha: 4.0, rslora: false, targets: PROJECTIONS.to_vec() };
         let spoilt = |value: f32| {
             let mut learner = Learner::new(&cpu, &model, Adapter::new(model.config(), &lora, 1));
-            let Pupil::Adapter { gradients, .. } = &mut learner.pupil else { panic!("an adapter learns") };
+            let Who::Adapter { gradients, .. } = &mut learner.pupil.who else { panic!("an adapter learns") };
             let last = gradients.iter_mut().nth(9).unwrap().1;
             last[last.len() - 1] = value;
             learner.norm(7, 1e-3)

@@ -38,18 +38,18 @@ mod writer;
 
 pub use checkpoint::CHECKPOINTS;
 pub use config::{Init, Optimiser, RunLength, TrainConfig};
-pub use deferred::{Found, Objective};
+pub use deferred::{Found, Objective, Reads};
 pub use divergence::{Divergence, OnDivergence};
 pub use error::{TrainError, Warning};
 pub use events::EVENTS;
 pub use flops::{FlopsPerToken, useful_flop, useful_gflop_per_token};
-pub use forecast::{FORECAST, Forecast, ForecastRow, forecast, preference_flop};
+pub use forecast::{FORECAST, Forecast, ForecastRow, Tried, forecast, preference_flop};
 pub use keep::{Keep, Lessons};
 pub use layout::lay_out;
 pub use learner::{Learner, Update};
 pub use metrics::{METRICS, RewardMetrics, StepMetrics, read_metrics};
 pub use preference::{
-    Answer, DpoLoss, PairLoss, Preference, PreferenceMethod, Rewards, judged_loss, pair_loss,
+    Answer, DpoLoss, PairLoss, Preference, PreferenceMethod, Rewards, judged_loss, pair_loss, ranking_loss,
 };
 pub use process::{peak_rss, rss};
 pub use schedule::Schedule;

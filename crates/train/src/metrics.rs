@@ -72,6 +72,12 @@ pub struct RewardMetrics {
     pub length: f64,
     /// Entropy of the policy, nats a token, estimated by the mean negative log-probability of what it said.
     pub entropy: f64,
+    /// PPO: mean loss of the values, half a squared error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+    /// PPO: share of the targets' variance that the values knew before the step; `None` where all targets are alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explained: Option<f64>,
     /// Share of tokens (RLOO: answers) whose gradient the clip took away.
     pub clipped: f64,
     /// Share of answers that were cut off.

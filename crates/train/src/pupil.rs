@@ -1,17 +1,32 @@
 //! Who learns, seen alike whether it is an adapter or the network: a list of tensors with their gradients.
 
 use crate::error::TrainError;
+use nurture_formats::SCORE_HEAD;
 use nurture_kernels::{Cpu, sum_of_squares};
 use nurture_model::{
-    Adapter, AdapterGrads, Decoder, Deferred, Freeze, ModelError, ModelGrads, Parameter, ScoreOptions,
-    Scores, Slot, TrainBatch, TrainBuffers,
+    Adapter, AdapterGrads, Decoder, Deferred, Freeze, ModelError, ModelGrads, Objective, Parameter,
+    ScoreOptions, Scores, Slot, TrainBatch, TrainBuffers, Trainee, ValueHead,
 };
 use std::sync::Arc;
 
-/// An adapter or a network with the gradients of what trains.
+/// An adapter or a network with the gradients of what trains, and perhaps a head that reads a number from its states.
+#[derive(Debug)]
+pub(crate) struct Pupil<'a> {
+    pub(crate) who: Who<'a>,
+    /// the head's values and gradient `[D]`
+    pub(crate) head: Option<(Vec<f32>, Vec<f32>)>,
+}
+
+/// Numbers that the head reads from rows of a batch, and what becomes of them.
+pub(crate) struct Read<'a> {
+    pub(crate) rows: &'a [usize],
+    pub(crate) weigh: &'a mut dyn FnMut(&[f32], &mut [f32]),
+}
+
+/// An adapter or a network.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant)] // there is one of it
-pub(crate) enum Pupil<'a> {
+pub(crate) enum Who<'a> {
     Adapter {
         model: &'a Decoder,
         adapter: Adapter,
@@ -121,48 +136,69 @@ impl Tensor {
 impl<'a> Pupil<'a> {
     /// An adapter; `half`: of each pair the first half trains.
     pub(crate) fn adapter(model: &'a Decoder, adapter: Adapter, half: bool) -> Pupil<'a> {
-        Pupil::Adapter { model, gradients: AdapterGrads::zeros(&adapter), adapter, half }
+        let who = Who::Adapter { model, gradients: AdapterGrads::zeros(&adapter), adapter, half };
+        Pupil { who, head: None }
     }
 
     /// A copy of the network, F32 where it trains.
     pub(crate) fn network(cpu: &Cpu, model: &'a Decoder, freeze: &Freeze) -> Pupil<'a> {
         let network = model.to_trainable(cpu.pool(), freeze);
         let gradients = ModelGrads::zeros(network.trainable(freeze));
-        Pupil::Network { base: model, network: Arc::new(network), gradients }
+        Pupil { who: Who::Network { base: model, network: Arc::new(network), gradients }, head: None }
     }
 
-    /// Forward and backward: losses, and gradients added to.
-    pub(crate) fn pass(
-        &mut self,
+    /// The same with a head.
+    pub(crate) fn with_head(mut self, head: Vec<f32>) -> Pupil<'a> {
+        self.head = Some((head.clone(), vec![0.0; head.len()]));
+        self
+    }
+
+    /// Forward and backward: losses, and gradients added to. With neither the losses of the batch count; with `deferred` its
+    /// factors; with `read` alone only what the head reads.
+    pub(crate) fn pass<'p>(
+        &'p mut self,
         cpu: &Cpu,
         batch: &TrainBatch,
         buffers: &mut TrainBuffers,
+        deferred: Option<Deferred<'p>>,
+        read: Option<Read<'p>>,
     ) -> Result<Vec<f32>, ModelError> {
-        match self {
-            Pupil::Adapter { model, adapter, gradients, .. } => {
-                model.train(cpu, adapter, batch, buffers, gradients)
+        let read = read.zip(self.head.as_mut()).map(|(read, (weight, gradient))| ValueHead {
+            rows: read.rows,
+            weight,
+            gradient,
+            weigh: read.weigh,
+        });
+        let objective = match (deferred, read) {
+            (None, None) => Objective::Fixed,
+            (Some(deferred), None) => Objective::Deferred(deferred),
+            (None, Some(read)) => Objective::Values(read),
+            (Some(deferred), Some(read)) => Objective::Both(deferred, read),
+        };
+        match &mut self.who {
+            Who::Adapter { model, adapter, gradients, .. } => {
+                model.train_by(cpu, Trainee::Adapter(adapter, gradients), batch, buffers, objective)
             }
-            Pupil::Network { base, network, gradients } => {
-                network.train_full(cpu, base, batch, buffers, gradients)
+            Who::Network { base, network, gradients } => {
+                network.train_by(cpu, Trainee::Network(base, gradients), batch, buffers, objective)
             }
         }
     }
 
-    /// The same where the weights of the losses depend on the log-probabilities.
-    pub(crate) fn pass_deferred(
-        &mut self,
+    /// What the head reads from these rows, without gradients; nothing without a head.
+    pub(crate) fn read(
+        &self,
         cpu: &Cpu,
         batch: &TrainBatch,
         buffers: &mut TrainBuffers,
-        objective: Deferred<'_>,
+        rows: &[usize],
     ) -> Result<Vec<f32>, ModelError> {
-        match self {
-            Pupil::Adapter { model, adapter, gradients, .. } => {
-                model.train_deferred(cpu, adapter, batch, buffers, gradients, objective)
+        let Some((weight, _)) = &self.head else { return Ok(Vec::new()) };
+        match &self.who {
+            Who::Adapter { model, adapter, .. } => {
+                model.values(cpu, Some(adapter), batch, buffers, rows, weight)
             }
-            Pupil::Network { base, network, gradients } => {
-                network.train_full_deferred(cpu, base, batch, buffers, gradients, objective)
-            }
+            Who::Network { network, .. } => network.values(cpu, None, batch, buffers, rows, weight),
         }
     }
 
@@ -175,28 +211,31 @@ impl<'a> Pupil<'a> {
         buffers: &mut TrainBuffers,
         options: ScoreOptions,
     ) -> Result<Scores, ModelError> {
-        let (model, adapter) = match self {
-            Pupil::Adapter { model, adapter, .. } => (*model, (!of_base).then_some(adapter)),
-            Pupil::Network { base, .. } if of_base => (*base, None),
-            Pupil::Network { network, .. } => (&**network, None),
+        let (model, adapter) = match &self.who {
+            Who::Adapter { model, adapter, .. } => (*model, (!of_base).then_some(adapter)),
+            Who::Network { base, .. } if of_base => (*base, None),
+            Who::Network { network, .. } => (&**network, None),
         };
         model.score(cpu, adapter, batch, buffers, options)
     }
 
     pub(crate) fn clear_gradients(&mut self) {
-        match self {
-            Pupil::Adapter { gradients, .. } => gradients.clear(),
-            Pupil::Network { gradients, .. } => gradients.clear(),
+        if let Some((_, gradient)) = &mut self.head {
+            gradient.fill(0.0);
+        }
+        match &mut self.who {
+            Who::Adapter { gradients, .. } => gradients.clear(),
+            Who::Network { gradients, .. } => gradients.clear(),
         }
     }
 
     /// Takes away the gradients of what does not train.
     pub(crate) fn mask(&mut self) {
-        let tensors = match self {
-            Pupil::Adapter { half: true, .. } => self.tensors(),
+        let tensors = match &self.who {
+            Who::Adapter { half: true, .. } => self.tensors(),
             _ => return,
         };
-        if let Pupil::Adapter { gradients, .. } = self {
+        if let Who::Adapter { gradients, .. } = &mut self.who {
             let all = gradients.iter_mut().flat_map(|(a, b)| [a, b]);
             tensors.iter().zip(all).for_each(|(t, g)| t.mask(g));
         }
@@ -205,8 +244,17 @@ impl<'a> Pupil<'a> {
 
 impl Tensors for Pupil<'_> {
     fn tensors(&self) -> Vec<Tensor> {
-        match self {
-            Pupil::Adapter { adapter, half, .. } => {
+        let head = self.head.iter().map(|(values, _)| Tensor {
+            name: SCORE_HEAD.to_string(),
+            shape: vec![1, values.len()],
+            floats: values.len(),
+            decays: false,
+            hidden: false,
+            second: false,
+            half: false,
+        });
+        let mut all: Vec<Tensor> = match &self.who {
+            Who::Adapter { adapter, half, .. } => {
                 let pairs = 2 * adapter.iter().count();
                 let tensors = adapter.tensors().into_iter().enumerate();
                 let one = |(i, (name, shape, values)): (usize, (String, Vec<usize>, &[f32]))| Tensor {
@@ -220,7 +268,7 @@ impl Tensors for Pupil<'_> {
                 };
                 tensors.map(one).collect()
             }
-            Pupil::Network { gradients, .. } => {
+            Who::Network { gradients, .. } => {
                 let one = |(p, g): (&Parameter, &[f32])| Tensor {
                     name: p.name.clone(),
                     shape: p.shape.clone(),
@@ -232,35 +280,41 @@ impl Tensors for Pupil<'_> {
                 };
                 gradients.iter().map(one).collect()
             }
-        }
+        };
+        all.extend(head);
+        all
     }
 
     fn gradients(&self) -> Vec<&[f32]> {
-        match self {
-            Pupil::Adapter { gradients, .. } => {
+        let mut all: Vec<&[f32]> = match &self.who {
+            Who::Adapter { gradients, .. } => {
                 let pairs = gradients.iter().flat_map(|(a, b)| [a, b]).chain(gradients.magnitudes());
                 pairs.chain(Some(gradients.tokens()).filter(|t| !t.is_empty())).collect()
             }
-            Pupil::Network { gradients, .. } => gradients.iter().map(|(_, g)| g).collect(),
-        }
+            Who::Network { gradients, .. } => gradients.iter().map(|(_, g)| g).collect(),
+        };
+        all.extend(self.head.iter().map(|(_, gradient)| &gradient[..]));
+        all
     }
 
     fn values(&self) -> Vec<&[f32]> {
-        match self {
-            Pupil::Adapter { adapter, .. } => {
+        let mut all: Vec<&[f32]> = match &self.who {
+            Who::Adapter { adapter, .. } => {
                 let pairs = adapter.iter().flat_map(|(_, p)| [p.a(), p.b()]);
                 let lengths = adapter.magnitudes().map(|(_, m)| m.values());
                 pairs.chain(lengths).chain(Some(adapter.tokens().rows()).filter(|t| !t.is_empty())).collect()
             }
-            Pupil::Network { network, gradients, .. } => {
+            Who::Network { network, gradients, .. } => {
                 gradients.iter().map(|(p, _)| network.floats(p.slot).unwrap_or_default()).collect()
             }
-        }
+        };
+        all.extend(self.head.iter().map(|(values, _)| &values[..]));
+        all
     }
 
     fn change(&mut self, cpu: &Cpu, change: Change<'_>) {
-        match self {
-            Pupil::Adapter { model, adapter, gradients, .. } => {
+        let last = match &mut self.who {
+            Who::Adapter { model, adapter, gradients, .. } => {
                 let mut at = 0;
                 for (i, (pair, (da, db))) in adapter.iter_mut().zip(gradients.iter()).enumerate() {
                     pair.update(|a, b| {
@@ -275,8 +329,9 @@ impl Tensors for Pupil<'_> {
                 }
                 adapter.update_tokens(|rows| change(at, rows, gradients.tokens()));
                 adapter.renew(cpu, model);
+                at + usize::from(!gradients.tokens().is_empty())
             }
-            Pupil::Network { network, gradients, .. } => {
+            Who::Network { network, gradients, .. } => {
                 let network = Arc::make_mut(network);
                 for (i, (p, g)) in gradients.iter().enumerate() {
                     let slot: Slot = p.slot;
@@ -284,7 +339,11 @@ impl Tensors for Pupil<'_> {
                         change(i, values, g);
                     }
                 }
+                gradients.iter().count()
             }
+        };
+        if let Some((values, gradient)) = &mut self.head {
+            change(last, values, gradient);
         }
     }
 }

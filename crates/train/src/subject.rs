@@ -2,7 +2,7 @@
 
 use crate::config::{Init, Optimiser, TrainConfig};
 use crate::error::TrainError;
-use nurture_model::{Config, Decoder, Freeze, Learning, LoraSpec, Parameter, Slot};
+use nurture_model::{Config, Decoder, Freeze, Learning, LoraSpec, Parameter, Projection, Slot};
 use serde_json::{Value, json};
 
 /// What a run trains.
@@ -107,18 +107,25 @@ impl Subject {
         Ok(())
     }
 
-    /// Values that train.
+    /// Values that train: pairs, magnitudes, own tokens and a head of the adapter, or parameters of the network.
     ///
     /// # Errors
     /// Parts to freeze that are not there.
-    pub fn trained(&self, model: &Decoder) -> Result<u64, TrainError> {
-        match self {
-            Subject::Lora(lora) => Ok(lora.parameters(model.config()) as u64),
-            Subject::Full { .. } => {
-                let freeze = self.freeze(model.config(), model.tied())?;
-                Ok(model.trainable(&freeze).iter().map(|p| p.count() as u64).sum())
+    pub fn trained(&self, model: &Decoder, config: &TrainConfig) -> Result<u64, TrainError> {
+        let c = model.config();
+        let own = match self {
+            Subject::Lora(lora) => {
+                let rows = |p: &Projection| if c.has(*p) { p.shape(c).1 } else { 0 };
+                let magnitudes = c.layers * lora.targets.iter().map(rows).sum::<usize>();
+                let magnitudes = if config.dora { magnitudes } else { 0 };
+                lora.parameters(c) + magnitudes + config.tokens.len() * c.width
             }
-        }
+            Subject::Full { .. } => {
+                let freeze = self.freeze(c, model.tied())?;
+                model.trainable(&freeze).iter().map(Parameter::count).sum()
+            }
+        };
+        Ok((own + if config.has_head() { c.width } else { 0 }) as u64)
     }
 
     /// What memory depends on.
@@ -126,7 +133,7 @@ impl Subject {
         Ok(Learning {
             lora: self.lora().cloned(),
             floats: self.own(c)?.iter().map(|p| p.floats() as u64).sum::<u64>()
-                + (config.tokens.len() * c.width) as u64,
+                + ((config.tokens.len() + usize::from(config.has_head())) * c.width) as u64,
             moment_bytes: config.optimiser.bytes(),
             recompute: config.recompute,
             average: config.ema > 0.0,

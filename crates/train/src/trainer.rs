@@ -414,10 +414,17 @@ impl<'a> Trainer<'a> {
         };
         let mut notes = self.notes();
         notes.extend(extra);
-        let tensors = self.learner.adapter().tensors();
+        let scores = self.learner.head().filter(|_| self.config.scores()).map(|(values, _)| values.to_vec());
+        let adapter = self.learner.adapter().clone().with_score(scores.unwrap_or_default());
+        let tensors = adapter.tensors();
         let mut config = lora.peft_config(base);
         config.use_dora = self.config.dora;
-        config.trainable_token_indices = self.learner.adapter().tokens().ids().to_vec();
+        config.trainable_token_indices = adapter.tokens().ids().to_vec();
+        if self.config.scores() {
+            // as transformers' `…ForSequenceClassification` with one label
+            config.task_type = Some("SEQ_CLS".to_string());
+            config.modules_to_save = vec!["score".to_string()];
+        }
         Ok(save_adapter(folder, &config, &tensors, Some(&Value::Object(notes)))?)
     }
 }

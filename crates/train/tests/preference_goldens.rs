@@ -47,6 +47,7 @@ fn losses_rewards_and_gradients_equal_trl() {
             sft: 0.0,
             desirable: number("desirable", 1.0),
             undesirable: number("undesirable", 1.0),
+            center: 0.0,
         };
         let config =
             TrainConfig { micro_tokens: 512, preference: Some(preference), ..TrainConfig::default() };

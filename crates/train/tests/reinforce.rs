@@ -9,7 +9,8 @@ use nurture_formats::TensorSource;
 use nurture_infer::engine::Loaded;
 use nurture_model::{Adapter, Cpu, Decoder};
 use nurture_train::reinforce::{
-    Attempt, Grade, Grader, Overlong, Policy, PolicyLoss, Practice, Reinforce, Trial, advantages, sample,
+    Attempt, Credit, Grade, Grader, Overlong, Policy, PolicyLoss, Practice, Reinforce, Trial, advantages,
+    credits, sample, whiten,
 };
 use nurture_train::{
     Found, Learner, METRICS, Objective, RunLength, Subject, TrainConfig, TrainError, Trainer, forecast,
@@ -150,7 +151,7 @@ fn rise(loss: PolicyLoss, subject: impl Fn(&Decoder) -> Subject, kl: f64, inner:
 
 #[test]
 fn rewards_rise_by_each_loss() {
-    for loss in [PolicyLoss::Grpo, PolicyLoss::DrGrpo, PolicyLoss::Dapo, PolicyLoss::Rloo] {
+    for loss in [PolicyLoss::Grpo, PolicyLoss::DrGrpo, PolicyLoss::Dapo, PolicyLoss::Rloo, PolicyLoss::Ppo] {
         let (before, after) = rise(loss, |_| lora().into(), 0.0, 1);
         assert!(after > before + 0.1, "{loss:?}: {before} {after}");
     }
@@ -162,15 +163,26 @@ fn rewards_rise_held_to_the_base_in_several_passes_and_of_a_network() {
     assert!(after > before + 0.1, "{before} {after}");
     let (before, after) = rise(PolicyLoss::Rloo, |_| lora().into(), 0.01, 1);
     assert!(after > before + 0.1, "{before} {after}");
+    let (before, after) = rise(PolicyLoss::Ppo, |_| lora().into(), 0.01, 2);
+    assert!(after > before + 0.1, "{before} {after}");
+    let (before, after) = rise(PolicyLoss::Ppo, |m| Subject::full(m, Vec::new()), 0.0, 2);
+    assert!(after > before + 0.1, "{before} {after}");
     let (before, after) = rise(PolicyLoss::Dapo, |m| Subject::full(m, Vec::new()), 0.01, 1);
     assert!(after > before + 0.1, "{before} {after}");
 }
 
 /// Bytes of what a run leaves; broken off after each of `stops` steps and taken up again.
-fn run(dir: &Path, threads: usize, stops: &[u64], calls: &AtomicUsize, full: bool) -> Vec<Vec<u8>> {
+fn run(
+    dir: &Path,
+    threads: usize,
+    stops: &[u64],
+    calls: &AtomicUsize,
+    full: bool,
+    loss: PolicyLoss,
+) -> Vec<Vec<u8>> {
     let cpu = Arc::new(Cpu::new(threads));
     let model = Arc::new(tiny(&cpu));
-    let config = settings(Reinforce { kl: 0.02, inner: 2, ..how(PolicyLoss::Dapo) }, 8);
+    let config = settings(Reinforce { kl: 0.02, inner: 2, ..how(loss) }, 8);
     let subject: Subject = if full { Subject::full(&model, Vec::new()) } else { lora().into() };
     for stop in stops.iter().copied().chain([u64::MAX]) {
         let mut trainer =
@@ -198,14 +210,14 @@ fn run(dir: &Path, threads: usize, stops: &[u64], calls: &AtomicUsize, full: boo
 
 #[test]
 fn killed_and_resumed_ends_with_the_same_bytes() {
-    for full in [false, true] {
+    for (full, loss) in [(false, PolicyLoss::Dapo), (true, PolicyLoss::Ppo), (false, PolicyLoss::Ppo)] {
         let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let calls = [AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0)];
-        let whole = run(dirs[0].path(), 2, &[], &calls[0], full);
-        let other = run(dirs[1].path(), 1, &[], &calls[1], full);
+        let whole = run(dirs[0].path(), 2, &[], &calls[0], full, loss);
+        let other = run(dirs[1].path(), 1, &[], &calls[1], full, loss);
         assert!(whole == other, "threads change nothing");
         // checkpoints stand after 3 and 6 steps: steps 4, 5 and 7 are done twice, by what was written down
-        let broken = run(dirs[2].path(), 2, &[5, 7], &calls[2], full);
+        let broken = run(dirs[2].path(), 2, &[5, 7], &calls[2], full, loss);
         assert!(whole == broken, "the same bytes");
         assert_eq!(calls[2].load(Ordering::Relaxed), 8, "each round was marked once");
     }
@@ -305,6 +317,7 @@ fn losses_and_advantages_are_those_of_trl() {
                 advantage: want[i],
                 old: old[i].clone(),
                 base: if how.kl > 0.0 && how.loss != PolicyLoss::Rloo { base[i].clone() } else { Vec::new() },
+                credits: Vec::new(),
             })
             .collect();
         let tokens = kept.iter().map(|&i| logp[i].len()).sum();
@@ -327,5 +340,66 @@ fn losses_and_advantages_are_those_of_trl() {
         if how.overlong == Overlong::Keep {
             assert_eq!(kept.len(), logp.len(), "{name}");
         }
+    }
+}
+
+#[test]
+fn advantages_targets_and_both_losses_of_ppo_are_those_of_its_formulas() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/policy_losses.json");
+    let cases: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let cases = cases["ppo"].as_array().unwrap();
+    assert_eq!(cases.len(), 3);
+    for case in cases {
+        let name = case["name"].as_str().unwrap();
+        let how: Reinforce = serde_json::from_value(case["how"].clone()).unwrap();
+        let exact = |key: &str| -> Vec<Vec<f64>> { serde_json::from_value(case[key].clone()).unwrap() };
+        let numbers = |key: &str| -> Vec<Vec<f32>> { serde_json::from_value(case[key].clone()).unwrap() };
+        let (logp, old, values) = (numbers("logp"), numbers("old"), numbers("values"));
+        let mut round: Vec<Vec<Credit>> = exact("each")
+            .iter()
+            .zip(&numbers("before"))
+            .map(|(rewards, before)| credits(&how.critic, rewards, before))
+            .collect();
+        whiten(&mut round);
+        let same = |got: f64, want: f64, what: &str| {
+            assert!((got - want).abs() < 1e-6 * want.abs().max(1.0), "{name}, {what}: {got}, not {want}");
+        };
+        for ((credits, advantages), targets) in round.iter().zip(&exact("advantages")).zip(&exact("targets"))
+        {
+            assert_eq!(credits.len(), targets.len());
+            for ((c, advantage), target) in credits.iter().zip(advantages).zip(targets) {
+                same(c.advantage, *advantage, "advantage");
+                same(c.target, *target, "target");
+            }
+        }
+        let trials: Vec<Trial> = round
+            .into_iter()
+            .zip(&old)
+            .map(|(credits, old)| Trial { old: old.clone(), credits, ..Trial::default() })
+            .collect();
+        // in two packs: what a round is worth does not depend on how it is cut
+        let packs = [vec![3, 0, 5], vec![1, 2, 4, 6, 7]];
+        let tokens = logp.iter().map(Vec::len).sum();
+        let mut policy = Policy::new(&how, &trials, &packs, logp.len(), tokens);
+        let mut value = 0.0;
+        for (pack, numbers) in packs.iter().enumerate() {
+            let pick = |from: &[Vec<f32>]| numbers.iter().map(|&i| from[i].clone()).collect::<Vec<_>>();
+            let found = Found { logp: pick(&logp), entropy: Vec::new() };
+            let (mut own, mut slopes) = (found.zeros(), found.zeros());
+            value +=
+                policy.weigh(pack, &found, &mut own) + policy.weigh_values(pack, &pick(&values), &mut slopes);
+            for (key, got) in [("factors", own), ("value_factors", slopes)] {
+                for (&i, got) in numbers.iter().zip(&got) {
+                    for (got, want) in got.iter().zip(&exact(key)[i]) {
+                        let got = f64::from(*got);
+                        assert!(
+                            (got - want).abs() < 2e-7 + 1e-4 * want.abs(),
+                            "{name}, {key} {i}: {got} {want}"
+                        );
+                    }
+                }
+            }
+        }
+        same(value, case["loss"].as_f64().unwrap(), "loss");
     }
 }

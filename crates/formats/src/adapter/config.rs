@@ -58,7 +58,13 @@ pub struct AdapterConfig {
     pub alpha_pattern: BTreeMap<String, f64>,
     /// Tokens whose rows of the embedding (and of a head that is the embedding) are the adapter's own.
     pub trainable_token_indices: Vec<u32>,
+    /// Modules that are saved whole: the head of a classifier or reward model (`score`; PEFT also lists `classifier`, which
+    /// other networks call it), or nothing.
+    pub modules_to_save: Vec<String>,
 }
+
+/// The modules that may be saved whole.
+const WHOLE: [&str; 2] = ["score", "classifier"];
 
 impl Default for AdapterConfig {
     /// PEFT's own defaults: rank 8, alpha 8, no dropout, no module yet.
@@ -79,6 +85,7 @@ impl Default for AdapterConfig {
             rank_pattern: BTreeMap::new(),
             alpha_pattern: BTreeMap::new(),
             trainable_token_indices: Vec::new(),
+            modules_to_save: Vec::new(),
         }
     }
 }
@@ -94,6 +101,11 @@ impl AdapterConfig {
         let alpha = by_module(&self.alpha_pattern, module).unwrap_or(self.lora_alpha);
         let rank = self.rank(module) as f64;
         alpha / if self.use_rslora { rank.sqrt() } else { rank }
+    }
+
+    /// Whether a head that scores stands beside the pairs.
+    pub fn scores(&self) -> bool {
+        self.modules_to_save.iter().any(|m| m == "score")
     }
 
     /// The text of `adapter_config.json`.
@@ -113,7 +125,10 @@ impl AdapterConfig {
             ("layers_to_transform", json!(self.layers_to_transform)),
             ("lora_alpha", number(self.lora_alpha)),
             ("lora_dropout", json!(self.lora_dropout)),
-            ("modules_to_save", Value::Null),
+            (
+                "modules_to_save",
+                if self.modules_to_save.is_empty() { Value::Null } else { json!(self.modules_to_save) },
+            ),
             ("peft_type", json!("LORA")),
             ("peft_version", json!(PEFT_VERSION)),
             ("r", json!(self.r)),
@@ -188,7 +203,12 @@ impl AdapterConfig {
             rank_pattern: keys.pattern("rank_pattern", |value| keys.rank("rank_pattern", value))?,
             alpha_pattern: keys.pattern("alpha_pattern", |value| keys.number("alpha_pattern", value))?,
             trainable_token_indices: keys.tokens()?,
+            modules_to_save: keys.texts("modules_to_save")?.unwrap_or_default(),
         };
+        if let Some(other) = config.modules_to_save.iter().find(|m| !WHOLE.contains(&m.as_str())) {
+            let problem = format!("\"{}\" is saved whole, which is not supported", shown(other));
+            return keys.fail("modules_to_save", problem);
+        }
         if !(0.0..1.0).contains(&config.lora_dropout) {
             return keys.fail("lora_dropout", format!("{} is not in 0..1", config.lora_dropout));
         }
@@ -225,7 +245,7 @@ fn by_module<T: Copy>(pattern: &BTreeMap<String, T>, module: &str) -> Option<T> 
 }
 
 /// Keys with a meaning of their own in [`AdapterConfig`] or in [`Keys::refuse_unsupported`].
-const KNOWN: [&str; 22] = [
+const KNOWN: [&str; 23] = [
     "alpha_pattern",
     "auto_mapping",
     "base_model_name_or_path",
@@ -235,6 +255,7 @@ const KNOWN: [&str; 22] = [
     "layers_to_transform",
     "lora_alpha",
     "lora_dropout",
+    "modules_to_save",
     "peft_type",
     "peft_version",
     "r",
@@ -482,7 +503,10 @@ mod tests {
             (r#""use_dora": "yes""#, "key \"use_dora\": expected true or false"),
             (r#""bias": "all""#, "key \"bias\""),
             (r#""fan_in_fan_out": true"#, "key \"fan_in_fan_out\""),
-            (r#""modules_to_save": ["lm_head"]"#, "key \"modules_to_save\": is set to [\\\"lm_head\\\"]"),
+            (
+                r#""modules_to_save": ["score", "lm_head"]"#,
+                "key \"modules_to_save\": \"lm_head\" is saved whole",
+            ),
             (r#""layer_replication": [[0, 4], [2, 5]]"#, "key \"layer_replication\""),
             (r#""init_lora_weights": "pissa""#, "changes the base weights"),
             (r#""some_new_thing": 3"#, "key \"some_new_thing\""),

@@ -7,7 +7,7 @@ use nurture_kernels::DType;
 use serde_json::Value;
 
 use super::config::AdapterConfig;
-use super::lora::{LoraPair, TOKEN_ROWS, pairs};
+use super::lora::{LoraPair, SCORE_HEAD, TOKEN_ROWS, pairs};
 use crate::atomic::write_atomic;
 use crate::folder::{previous_of, save_folder};
 use crate::hf::read_json;
@@ -58,6 +58,14 @@ impl Adapter {
                 let what = format!("tensor \"{TOKEN_ROWS}\"");
                 Err(FormatError::malformed(self.weights.path(), info.offset, what, problem))
             }
+        }
+    }
+
+    /// The head of a reward model, where there is one; an error where the settings speak of one that the file lacks.
+    pub fn score_head(&self) -> Result<Option<TensorInfo>, FormatError> {
+        match self.config.scores() {
+            true => self.weights.tensor(SCORE_HEAD).cloned().map(Some),
+            false => Ok(None),
         }
     }
 }

@@ -15,6 +15,10 @@ const MAGNITUDE: &str = ".lora_magnitude_vector";
 /// The tensor `[tokens, D]` with the rows of `trainable_token_indices`, in their order: whole rows, whatever PEFT's name of it says.
 pub const TOKEN_ROWS: &str = "base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta";
 
+/// The tensor `[1, D]` that reads a score from the last normed state: the module `score` of transformers' classifiers, saved whole
+/// (`modules_to_save`).
+pub const SCORE_HEAD: &str = "base_model.model.score.weight";
+
 /// The names of a module's A and B: `base_model.model.{module}.lora_A.weight` and `…lora_B.weight`.
 ///
 /// ```
@@ -58,7 +62,12 @@ pub(super) fn pairs(
     let fail = |info: &TensorInfo, problem: String| {
         Err(FormatError::malformed(file, info.offset, format!("tensor \"{}\"", shown(&info.name)), problem))
     };
-    for info in tensors.iter().filter(|t| t.name != TOKEN_ROWS || config.trainable_token_indices.is_empty()) {
+    let elsewhere = |t: &&TensorInfo| match t.name.as_str() {
+        TOKEN_ROWS => !config.trainable_token_indices.is_empty(),
+        SCORE_HEAD => config.scores(),
+        _ => false,
+    };
+    for info in tensors.iter().filter(|t| !elsewhere(t)) {
         let path = info.name.strip_prefix(PREFIX);
         let a = path.and_then(|path| path.strip_suffix(A));
         let b = path.and_then(|path| path.strip_suffix(B));

@@ -7,4 +7,4 @@ mod lora;
 
 pub use config::{AdapterConfig, TargetModules};
 pub use folder::{Adapter, CONFIG_NAME, EXTRA_NAME, WEIGHTS_NAME, load_adapter, save_adapter};
-pub use lora::{LoraPair, TOKEN_ROWS, lora_names, magnitude_name};
+pub use lora::{LoraPair, SCORE_HEAD, TOKEN_ROWS, lora_names, magnitude_name};

@@ -128,6 +128,14 @@ pub(crate) fn open(cli: &Cli, args: Args<'_>) -> anyhow::Result<Opened> {
     };
     let model = Model::load(&base.path, &options)?;
     let adapter = dir.as_deref().map(|dir| model.adapter(dir)).transpose()?;
+    if let (Some(dir), true) = (&dir, adapter.as_ref().is_some_and(|a| a.score().is_some())) {
+        let dir = dir.display();
+        bail!(say!(
+            lang,
+            "{dir} is a reward model: it scores answers and never speaks. A recipe practises by it: train.rewards = [{{ kind = \"model\", path = \"{dir}\" }}]",
+            "{dir} 是奖励模型：只给答案评分，从不作答。配方可以用它来练习：train.rewards = [{{ kind = \"model\", path = \"{dir}\" }}]"
+        ));
+    }
     // with fields other than {text} the pattern belongs to rows of data, not to a conversation
     let user = own("user").filter(|p| p.contains("{text}") && p.matches('{').count() == 1);
     Ok(Opened { model, adapter, adapter_dir: dir, system: own("system"), user })

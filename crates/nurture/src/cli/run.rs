@@ -378,10 +378,19 @@ impl<'a> Teller<'a> {
             String::new()
         };
         let of = stage.map_or_else(String::new, |name| say!(lang, " of {name}", "（{name}）"));
+        let tried = f.tried.map_or_else(String::new, |t| {
+            say!(
+                lang,
+                " if answers have about {:.0} tokens, as in a trial of {}, and the rules take no time",
+                "（假定回答约 {:.0} 个词元，同试答的 {} 个一样，且规则不花时间）",
+                t.length,
+                t.answers
+            )
+        });
         self.line(&say!(
             lang,
-            "Forecast{of}: {steps} steps, {tokens} tokens{shared}; memory {gb:.2} GB, training {time}",
-            "预测{of}：{steps} 步，{tokens} 个词元{shared}；内存 {gb:.2} GB，训练 {time}"
+            "Forecast{of}: {steps} steps, {tokens} tokens{shared}; memory {gb:.2} GB, training {time}{tried}",
+            "预测{of}：{steps} 步，{tokens} 个词元{shared}；内存 {gb:.2} GB，训练 {time}{tried}"
         ));
     }
 

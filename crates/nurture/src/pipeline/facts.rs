@@ -1,9 +1,11 @@
 //! What is measured of the machine for forecast and report. Nothing of the run's result depends on it.
 
 use crate::engine::Model;
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use nurture_data::{PrefixTree, TokenExample};
-use nurture_train::{Learner, Lessons, Subject, TrainConfig, preference_flop, useful_flop};
+use nurture_infer::engine::Loaded;
+use nurture_train::reinforce::{Reinforce, sample};
+use nurture_train::{Learner, Lessons, Subject, TrainConfig, Tried, preference_flop, useful_flop};
 use std::time::Instant;
 
 /// Most tokens of the piece that is timed.
@@ -101,6 +103,68 @@ fn preference_speed(
     let pass = (time()? + time()?) / 2.0;
     // of a whole network the optimiser's step is in the speed: a little too slow rather than too fast
     Ok((flop * 1e-9 / pass.max(1e-9), 0.0))
+}
+
+/// Answers of the trial of practice, and prompts that are answered.
+const TRIAL: (usize, usize) = (16, 4);
+
+/// How fast practice is, from a trial: a few answers made as in a round, and a pass that learns them.
+pub(super) fn practice_speed(
+    model: &Model,
+    subject: &Subject,
+    config: &TrainConfig,
+    how: &Reinforce,
+    prompts: &[TokenExample],
+) -> Result<Tried> {
+    let (network, cpu) = model.shared();
+    let mut learner = Learner::begin(model.cpu(), model.decoder(), subject, config)?;
+    let (count, step) = (TRIAL.1.min(config.batch), (prompts.len() / TRIAL.1).max(1));
+    let asked: Vec<&TokenExample> = prompts.iter().step_by(step).take(count).collect();
+    let each = (TRIAL.0 / asked.len().max(1)).min(how.samples).max(1);
+    let questions: Vec<(&[u32], Vec<u64>)> =
+        asked.iter().map(|e| (&e.tokens[..], (1..=each as u64).collect())).collect();
+    let adapter = subject.lora().map(|_| Loaded::new("trial", learner.adapter().clone()));
+    let stops = model.tokenizer().stop_ids();
+    let speak = |most: usize, questions: &[(&[u32], Vec<u64>)]| {
+        let how = Reinforce { max_new: most, ..how.clone() };
+        sample(&network, &cpu, adapter.as_ref(), &how, stops, questions).map_err(|e| anyhow!(e))
+    };
+    // the first answers take their memory from the system
+    speak(1, &questions)?;
+    let began = Instant::now();
+    let said = speak(how.max_new, &questions)?;
+    let seconds = began.elapsed().as_secs_f64();
+    let tokens: usize = said.iter().map(|r| r.tokens.len()).sum();
+    let mut lessons: Vec<TokenExample> = Vec::new();
+    for (i, answer) in said.iter().enumerate() {
+        let Some(prompt) = asked.get(i / each) else { continue };
+        let begin = prompt.tokens.len();
+        let tokens = [&prompt.tokens[..], &answer.tokens].concat();
+        let trained = (0..tokens.len()).map(|at| at >= begin).collect();
+        lessons.push(TokenExample { id: prompt.id.clone(), source: 0, tokens, trained });
+        let rows = PrefixTree::new(&lessons.iter().collect::<Vec<_>>(), config.shares()).rows();
+        if lessons.len() > 1 && rows > config.micro_tokens.min(PIECE) {
+            lessons.pop();
+            break;
+        }
+    }
+    let pack: Vec<&TokenExample> = lessons.iter().collect();
+    let flop = useful_flop(model.decoder().config(), subject, &[&pack[..]], config.shares())?;
+    let packs = vec![pack];
+    let mut pass = |step: u64| -> Result<f64> {
+        let began = Instant::now();
+        // a rate that changes nothing worth the name
+        learner.update(config, step, 1e-12, &packs)?;
+        Ok(began.elapsed().as_secs_f64())
+    };
+    pass(1)?;
+    let learning = (pass(2)? + pass(3)?) / 2.0;
+    Ok(Tried {
+        answers: said.len() as u64,
+        length: tokens as f64 / said.len().max(1) as f64,
+        tok_s: tokens as f64 / seconds.max(1e-9),
+        gflops: flop * 1e-9 / learning.max(1e-9),
+    })
 }
 
 /// The machine's rate of float32 multiply-adds, GFLOP/s: what a speed is held against.

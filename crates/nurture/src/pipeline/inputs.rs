@@ -25,6 +25,10 @@ pub(super) fn inputs(
     if r.data.questions.teacher.is_some() {
         add("teacher", &r.run_dir().join(super::teacher::JOURNAL))?;
     }
+    for path in r.train.rewards.iter().filter_map(|rule| rule.path.as_deref()) {
+        let weights = crate::engine::adapter_dir(path).join(nurture_formats::adapter::WEIGHTS_NAME);
+        add("reward model", &weights)?;
+    }
     let role = |general| if general { "breadth" } else { "depth" };
     for exams in [(&r.eval.depth, false), (&r.eval.breadth_exams, true)] {
         exams.0.iter().try_for_each(|e| add(role(exams.1), &e.path))?;

@@ -17,6 +17,7 @@ mod held_out;
 mod inputs;
 mod journal;
 mod judge;
+mod judges;
 mod pack;
 mod pairs;
 mod prepare;
@@ -404,6 +405,7 @@ pub fn run(loaded: &Loaded, ctx: &Context, watch: &mut dyn Watch) -> Result<Done
                 pulled: &pulled,
                 model: &model,
                 subject: &subject,
+                config: &s.config(own)?,
                 tuned,
                 training: &s.training,
                 resolved: &s.resolved,

@@ -251,7 +251,7 @@ pub(super) fn training(r: &Recipe, model: &Model, max_len: usize, watch: &mut dy
             }
             again(fit_lengths(rows, policy, &mut loaded.ledger)?, 1, &mut loaded)
         }
-        Method::Dpo | Method::Orpo | Method::Simpo => {
+        Method::Dpo | Method::Orpo | Method::Simpo | Method::Reward => {
             let rows = examples.iter().map(|e| pair(model, e)).collect::<Result<_>>()?;
             again(fit_groups(rows, policy, &mut loaded.ledger)?, 2, &mut loaded)
         }
@@ -362,7 +362,14 @@ fn pair(model: &Model, e: &Example) -> Result<[TokenExample; 2]> {
             "{id}：这种方法从一好一坏的答案对（chosen、rejected）学习，这一行不是；标了好坏的答案用 train.method = \"kto\"，普通答案用 \"sft\""
         ))
     };
-    Ok([answered(model, e, &e.with_answer())?, answered(model, e, &rejected)?])
+    let mut pair = [answered(model, e, &e.with_answer())?, answered(model, e, &rejected)?];
+    // an answer is over with the token that ends it, where a reward model reads; what a template writes after that is nobody's
+    for answer in &mut pair {
+        let end = answer.trained.iter().rposition(|t| *t).map_or(0, |at| at + 1);
+        answer.tokens.truncate(end);
+        answer.trained.truncate(end);
+    }
+    Ok(pair)
 }
 
 /// A question to practise on: the turns before the answer, up to where it begins. The last token stands for what is to come.
@@ -471,6 +478,15 @@ pub(super) fn exams(
         };
         loaded.sources.iter().for_each(|s| watch.event(Event::Source(s)));
         out.push(ExamPaper { general: *general, ..paper(exam, &exam.path, loaded, shots)? });
+    }
+    if let Some(exam) = out.iter().find(|e| e.kind != ExamKind::Preference) {
+        if r.train.method == Method::Reward {
+            let name = &exam.name;
+            bail!(said!(
+                "{name}: a reward model only tells answers apart: give exams of pairs (kind = \"preference\"), or data.hold_out",
+                "{name}：奖励模型只会比较答案：请用成对答案的考试（kind = \"preference\"），或 data.hold_out"
+            ));
+        }
     }
     let mut taken = std::collections::HashSet::new();
     for exam in &mut out {

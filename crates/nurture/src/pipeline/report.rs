@@ -13,7 +13,7 @@ use nurture_data::SourceLedger;
 use nurture_eval::stats::calibration;
 use nurture_eval::{Breadth, Comparison, Drift, ExamKind, Gain, Gate, PerplexityComparison, Verdict};
 use nurture_hub::Pulled;
-use nurture_train::{Forecast, METRICS, Outcome, Subject, read_metrics};
+use nurture_train::{Forecast, METRICS, Outcome, Subject, TrainConfig, read_metrics};
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -28,6 +28,7 @@ pub(super) struct Parts<'a> {
     pub(super) pulled: &'a Pulled,
     pub(super) model: &'a Model,
     pub(super) subject: &'a Subject,
+    pub(super) config: &'a TrainConfig,
     pub(super) tuned: Tuned<'a>,
     pub(super) training: &'a Training,
     pub(super) resolved: &'a Resolved,
@@ -146,10 +147,10 @@ pub(super) fn put_together(p: &Parts<'_>) -> Result<ReportData> {
         },
         trained_tokens: p.outcome.map_or(0, |o| o.tokens),
         train_examples: (p.training.tokens.len() / super::prepare::group(&p.loaded.recipe)) as u64,
-        exams: exams.iter().map(|(e, c)| exam(e, c)).collect(),
+        exams: exams.iter().map(|(e, c)| exam(p, e, c)).collect(),
         depth_texts: own.iter().map(text).collect(),
         breadth: general.iter().map(text).collect(),
-        breadth_exams: general_exams.iter().map(|(e, c)| exam(e, c)).collect(),
+        breadth_exams: general_exams.iter().map(|(e, c)| exam(p, e, c)).collect(),
         drifts: drifts.into_iter().map(drift).collect(),
         verdict,
         commands: commands(p),
@@ -182,7 +183,7 @@ fn trained(p: &Parts<'_>) -> Result<AdapterInfo> {
             alpha: 0.0,
             rslora: false,
             targets: freeze.clone(),
-            params: p.subject.trained(p.model.decoder())?,
+            params: p.subject.trained(p.model.decoder(), p.config)?,
             path: format!("model/{}", crate::network::WEIGHTS),
             sha256,
         },
@@ -200,7 +201,19 @@ fn commands(p: &Parts<'_>) -> Vec<Command> {
                 p.loaded.recipe.name()
             ),
         },
-        Command { does: said!("talk to the model", "和模型对话"), text: format!("nurture chat {dir}") },
+        match p.tuned.adapter().and_then(|a| a.score()) {
+            None => Command {
+                does: said!("talk to the model", "和模型对话"),
+                text: format!("nurture chat {dir}"),
+            },
+            Some(_) => Command {
+                does: said!(
+                    "practise by it (in a recipe with train.method = \"grpo\")",
+                    "用它来练习（写在 train.method = \"grpo\" 的配方里）"
+                ),
+                text: format!("train.rewards = [{{ kind = \"model\", path = \"{dir}\" }}]"),
+            },
+        },
     ]
 }
 
@@ -222,7 +235,7 @@ fn preferred(e: &Exam) -> Option<crate::report::data::Preferred> {
     })
 }
 
-fn exam(e: &Exam, c: &Comparison) -> ExamReport {
+fn exam(p: &Parts<'_>, e: &Exam, c: &Comparison) -> ExamReport {
     let graded = c.info.scorer.is_some_and(|s| s.is_graded());
     let mark = |s: &nurture_eval::Side, macro_f1: Option<f64>| Mark {
         correct: s.correct as u64,
@@ -258,6 +271,7 @@ fn exam(e: &Exam, c: &Comparison) -> ExamReport {
             ExamKind::Label => "label",
             ExamKind::Choice => "choice",
             ExamKind::Free => "free",
+            ExamKind::Preference if p.tuned.adapter().is_some_and(|a| a.score().is_some()) => REWARD,
             ExamKind::Preference => "preference",
         }
         .into(),

@@ -1,15 +1,17 @@
 //! Practice as the recipe has it: rules from words, answers from tokens, marks for the trainer.
 
+use super::judges::Judges;
 use super::{Event, Training, Watch};
 use crate::engine::Model;
 use crate::recipe::{self, Method, Recipe, RewardKind};
 use crate::said;
 use anyhow::{Context as _, Result, bail};
+use nurture_hub::Pulled;
 use nurture_reward::{
     Answer, Check, Code, External, Form, Length, Limits, Pattern, Rule, Schema, Tones, Verse, Walls, mark,
 };
 use nurture_text::Tokenizer;
-use nurture_train::reinforce::{Attempt, Grade, Grader, Overlong, PolicyLoss, Practice, Reinforce};
+use nurture_train::reinforce::{Attempt, Critic, Grade, Grader, Overlong, PolicyLoss, Practice, Reinforce};
 use std::collections::HashMap;
 use std::error::Error;
 use std::path::PathBuf;
@@ -28,6 +30,7 @@ pub(super) fn settings(r: &Recipe) -> Option<Reinforce> {
             recipe::PolicyLoss::DrGrpo => PolicyLoss::DrGrpo,
             recipe::PolicyLoss::Dapo => PolicyLoss::Dapo,
             recipe::PolicyLoss::Rloo => PolicyLoss::Rloo,
+            recipe::PolicyLoss::Ppo => PolicyLoss::Ppo,
         },
         samples: p.samples,
         max_new: p.max_tokens,
@@ -41,6 +44,7 @@ pub(super) fn settings(r: &Recipe) -> Option<Reinforce> {
             recipe::Overlong::Mask => Overlong::Mask,
             recipe::Overlong::Punish => Overlong::Punish,
         },
+        critic: Critic { weight: p.value, gamma: p.gamma, lambda: p.lambda, clip: p.clip_value },
         rules: serde_json::to_string(&r.train.rewards).unwrap_or_default(),
     })
 }
@@ -49,6 +53,7 @@ pub(super) fn settings(r: &Recipe) -> Option<Reinforce> {
 pub(super) fn practice<'m>(
     r: &Recipe,
     model: &'m Model,
+    pulled: &Pulled,
     training: &Training,
     watch: &mut dyn Watch,
 ) -> Result<Option<Practice<'m>>> {
@@ -70,12 +75,16 @@ pub(super) fn practice<'m>(
             )));
         }
     }
+    let prompts = training.tokens.iter().map(|t| t.tokens.clone()).collect();
+    let mut judges = Judges::new(model, prompts);
     let rules = r
         .train
         .rewards
         .iter()
         .enumerate()
-        .map(|(i, rule)| self::rule(rule, walls).with_context(|| format!("train.rewards[{i}]")))
+        .map(|(i, rule)| {
+            self::rule(rule, walls, pulled, &mut judges).with_context(|| format!("train.rewards[{i}]"))
+        })
         .collect::<Result<Vec<_>>>()?;
     let examples: HashMap<&str, &nurture_data::Example> =
         training.loaded.examples.iter().map(|e| (e.id.as_str(), e)).collect();
@@ -94,13 +103,13 @@ pub(super) fn practice<'m>(
         .collect::<Result<Vec<_>>>()?;
     let (shared, cpu) = model.shared();
     let stops = model.tokenizer().stop_ids().to_vec();
-    let marker = Marker { rules, tokenizer: model.tokenizer(), rows };
+    let mut marker = Marker { rules, tokenizer: model.tokenizer(), rows, judges };
     // a rule that cannot be followed shows before the first answer is made
-    marker.marks(&[Attempt { prompt: 0, tokens: &[], ended: true }])?;
+    marker.marks(&[Attempt { prompt: 0, tokens: &[], end: stops.first().copied() }])?;
     Ok(Some(Practice { model: shared, cpu, stops, grader: Box::new(marker) }))
 }
 
-fn rule(rule: &recipe::Reward, walls: Walls) -> Result<Rule> {
+fn rule(rule: &recipe::Reward, walls: Walls, pulled: &Pulled, judges: &mut Judges<'_>) -> Result<Rule> {
     let time = Duration::from_secs_f64(rule.seconds);
     let check = match rule.kind {
         RewardKind::Number => Check::Number,
@@ -119,6 +128,10 @@ fn rule(rule: &recipe::Reward, walls: Walls) -> Result<Rule> {
             }
             None => None,
         }),
+        RewardKind::Model => match &rule.path {
+            Some(path) => Check::Model(judges.add(path, &pulled.sha256)?),
+            None => bail!(said!("rule model: its `path` is missing", "规则 model：缺少 `path`")),
+        },
         RewardKind::Code => {
             let mut code = Code::python(walls);
             if !rule.program.is_empty() {
@@ -157,18 +170,21 @@ struct Marker<'m> {
     tokenizer: &'m Tokenizer,
     /// question and right answers of each prompt
     rows: Vec<(String, Vec<String>)>,
+    judges: Judges<'m>,
 }
 
 impl Marker<'_> {
-    fn marks(&self, attempts: &[Attempt<'_>]) -> Result<Vec<Grade>> {
+    fn marks(&mut self, attempts: &[Attempt<'_>]) -> Result<Vec<Grade>> {
         let texts: Vec<String> = attempts.iter().map(|a| self.tokenizer.decode_plain(a.tokens)).collect();
+        let worth = self.judges.worth(attempts)?;
         let answers: Vec<Answer<'_>> = attempts
             .iter()
             .zip(&texts)
-            .map(|(a, text)| {
+            .zip(&worth)
+            .map(|((a, text), worth)| {
                 let (question, reference) =
                     self.rows.get(a.prompt).map_or(("", &[][..]), |r| (&r.0[..], &r.1[..]));
-                Answer { question, text, reference }
+                Answer { question, text, reference, worth }
             })
             .collect();
         let marks = mark(&self.rules, &answers)?;

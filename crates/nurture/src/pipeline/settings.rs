@@ -125,6 +125,7 @@ fn preference(r: &Recipe) -> Option<nurture_train::Preference> {
             recipe::Method::Kto => PreferenceMethod::Kto,
             recipe::Method::Orpo => PreferenceMethod::Orpo,
             recipe::Method::Simpo => PreferenceMethod::Simpo,
+            recipe::Method::Reward => PreferenceMethod::Reward,
             _ => return None,
         },
         loss: match p.loss {
@@ -139,5 +140,6 @@ fn preference(r: &Recipe) -> Option<nurture_train::Preference> {
         sft: p.sft,
         desirable: p.desirable,
         undesirable: p.undesirable,
+        center: p.center,
     })
 }

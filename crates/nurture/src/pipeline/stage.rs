@@ -141,13 +141,18 @@ impl Stage {
         Ok(match before {
             // the first forecast is the one that counts: what came later knows more
             Some(first) if first.tokens == plan.tokens => first,
-            // how long the answers become is not known before: the first steps tell the time
-            _ if config.reinforce.is_some() => plan.under(facts::ceiling(model)),
-            _ => {
-                let (speed, beside) =
-                    facts::training_speed(model, &subject, &config, tokens, &self.training.judged)?;
-                plan.at_speed(speed).with_steps_of(beside).under(facts::ceiling(model))
+            _ => match &config.reinforce {
+                Some(how) => {
+                    let tried = facts::practice_speed(model, &subject, &config, how, tokens)?;
+                    plan.as_tried(decoder.config(), &subject, &config, tokens, tried)?
+                }
+                None => {
+                    let (speed, beside) =
+                        facts::training_speed(model, &subject, &config, tokens, &self.training.judged)?;
+                    plan.at_speed(speed).with_steps_of(beside)
+                }
             }
+            .under(facts::ceiling(model)),
         })
     }
 
@@ -173,7 +178,7 @@ impl Stage {
         let files = RunFiles { folder: dir.clone(), base_sha256: pulled.sha256.clone() };
         let system = system_text(r, &self.training);
         let ask = |done| samples::Samples::open(dir, model, &r.train.samples, system.as_deref(), done);
-        let practice = rewards::practice(r, model, &self.training, watch)?;
+        let practice = rewards::practice(r, model, pulled, &self.training, watch)?;
         let outcome = train(model, &subject, &config, lessons, practice, &files, watch, ask, |trainer| {
             // the result last: once it is there, training counts as done
             write_json(&dir.join(OUTCOME), &trainer.outcome())?;
@@ -188,6 +193,11 @@ impl Stage {
             }
         })?;
         Ok(Some(outcome))
+    }
+
+    /// How the stage trains.
+    pub(super) fn config(&self, model: &Model) -> Result<TrainConfig> {
+        train_config(self.recipe(), &self.resolved, model)
     }
 
     /// What trains, for the model that the stage begins with.

@@ -185,7 +185,7 @@ impl Resolved {
         full.train.clip = Some(self.clip);
         full.train.weight_decay = Some(self.weight_decay);
         full.train.checkpoint_every = Some(self.checkpoint_every);
-        if recipe.train.method.compares() {
+        if recipe.train.method.compares() && recipe.train.method != Method::Reward {
             full.train.preference.beta = Some(recipe.train.beta());
         }
         if let Some(adapter) = &mut full.train.adapter {
@@ -326,7 +326,7 @@ pub fn derive(recipe: &Recipe, data: &DataFacts, base: &BaseFacts) -> Resolved {
         said!("a short LoRA run has little to decay", "短时间的 LoRA 没什么可衰减")
     });
 
-    if compares {
+    if compares && train.method != Method::Reward {
         notes.choose("train.preference.beta", train.preference.beta, train.beta(), |_| {
             let method = train.method.word();
             said!("the usual value of {method}", "{method} 的常用值")
@@ -368,6 +368,9 @@ pub fn derive(recipe: &Recipe, data: &DataFacts, base: &BaseFacts) -> Resolved {
                 "windows × tokens of general text in each step, on which the model is held to its base",
                 "每一步的通用文本：窗口数 × 词元数，在其上让模型贴近基座"
             ),
+            false if train.method == Method::Reward => {
+                said!("off: a reward model never speaks", "未用：奖励模型从不作答")
+            }
             false => said!("off: nothing holds the model to its breadth", "未用：没有什么保住模型的广度"),
         },
     );

@@ -355,7 +355,7 @@ section! { Train ["How to teach.", "怎么教。"] {
     weight_decay: Option<f64> = None, SHARE, DIAL, "0.01",
         ["Decoupled weight decay of AdamW.", "AdamW 的解耦权重衰减。"];
     preference: Preference = Preference::default(), Kind::Table(&Preference::SECTION), Absent::Default, "{ beta = 0.1 }",
-        ["What the methods that compare answers (dpo, kto, orpo, simpo) go by.", "比较答案的方法（dpo、kto、orpo、simpo）的设置。"];
+        ["What the methods that compare answers (dpo, kto, orpo, simpo, reward) go by.", "比较答案的方法（dpo、kto、orpo、simpo、reward）的设置。"];
     keep: Keep = Keep::default(), Kind::Table(&Keep::SECTION), Absent::Default, "{ strength = 2.0 }",
         ["Breadth that is kept while depth is learnt.", "学深的同时保住的广度。"];
     label_smoothing: f64 = 0.0, Kind::Number { min: 0.0, max: 0.9, positive: false }, Absent::Default, "0.1",
@@ -412,6 +412,9 @@ section! { Preference ["What the methods that compare answers go by.", "比较�
          "kto：好答案的权重。好答案较少时调高，让两边分量相当。"];
     undesirable: f64 = 1.0, Kind::Number { min: 0.0, max: 1000.0, positive: false }, Absent::Default, "1.0",
         ["kto: weight of the bad answers.", "kto：坏答案的权重。"];
+    center: f64 = 0.01, Kind::Number { min: 0.0, max: 1000.0, positive: false }, Absent::Default, "0.01",
+        ["reward: factor on the squared sum of a pair's rewards, which keeps them around zero (Eisenstein et al. 2023).",
+         "reward：一对答案奖励之和的平方的系数，让奖励围绕零（Eisenstein 等，2023）。"];
 } }
 
 section! { Keep ["Breadth that is kept while depth is learnt: each step also holds the model to its base on some general text.",
@@ -446,6 +449,8 @@ section! { Reward ["A rule that marks answers, strictly (right, in the form aske
     schema: Option<String> = None, Kind::NameOrPath, RULE, "\"schema.json\"",
         ["Rule `schema`: path of the JSON schema. Without it each row's answer is its schema.",
          "规则 `schema`：JSON 模式文件的路径。不写则每行的答案就是它的模式。"];
+    path: Option<PathBuf> = None, Kind::Path, RULE, "\"runs/desk-reward/adapter\"",
+        ["Rule `model`: the reward model, as the folder of its run or of its adapter.", "规则 `model`：奖励模型，写它的运行目录或适配器目录。"];
     program: Vec<String> = Vec::new(), Kind::List(&Kind::Text), Absent::Default, "[\"python3\", \"mark.py\"]",
         ["Rule `command`: program and arguments, run in the current folder; answers go in and scores come out as JSON lines. Rule `code`: the interpreter (left out: `python3 -I`).",
          "规则 `command`：程序和参数，在当前目录运行；回答以 JSON 行传入，得分以 JSON 行返回。规则 `code`：解释器（不写则 `python3 -I`）。"];
@@ -471,8 +476,8 @@ section! { Practice ["How the model practises: it answers, rules mark the answer
     "模型怎样练习：它作答，规则评分，比同组好的变得更可能。"] {
     loss: PolicyLoss = PolicyLoss::Grpo, Kind::Choice(PolicyLoss::CHOICES), Absent::Default, "\"grpo\"",
         ["How rewards become gradients.", "奖励怎样变成梯度。"];
-    samples: usize = 8, Kind::Integer { min: 2, max: 1024 }, Absent::Default, "8",
-        ["Answers to each prompt in a step: the group.", "每步每个提示回答几次：一组。"];
+    samples: usize = 8, Kind::Integer { min: 1, max: 1024 }, Absent::Default, "8",
+        ["Answers to each prompt in a step: the group. At least 2, but for `ppo`.", "每步每个提示回答几次：一组。至少 2 次，`ppo` 除外。"];
     max_tokens: usize = 256, Kind::Integer { min: 1, max: 65_536 }, Absent::Default, "128",
         ["Longest answer in tokens.", "回答最长多少词元。"];
     temperature: f64 = 1.0, Kind::Number { min: 0.01, max: 10.0, positive: true }, Absent::Default, "1.0",
@@ -486,10 +491,19 @@ section! { Practice ["How the model practises: it answers, rules mark the answer
         Absent::Means(Text::new("0.28 for `dapo`, else 0.2", "`dapo` 为 0.28，其余为 0.2")), "0.28",
         ["How far it may rise above 1.", "高于 1 多少仍然计入。"];
     kl: f64 = 0.0, Kind::Number { min: 0.0, max: 1000.0, positive: false }, Absent::Default, "0.02",
-        ["Factor on the divergence from the base at the answers' tokens (of `rloo`: taken off the reward). It costs a pass of the base. 0: none.",
-         "回答词元上与基座散度的系数（`rloo` 则从奖励中扣除）。要多算一遍基座。0 表示不用。"];
+        ["Factor on the divergence from the base at the answers' tokens (of `rloo` and `ppo`: taken off the reward). It costs a pass of the base. 0: none.",
+         "回答词元上与基座散度的系数（`rloo` 和 `ppo` 则从奖励中扣除）。要多算一遍基座。0 表示不用。"];
     overlong: Overlong = Overlong::Keep, Kind::Choice(Overlong::CHOICES), Absent::Default, "\"mask\"",
         ["What becomes of answers that were cut off at their longest.", "到最长被截断的回答怎么办。"];
+    value: f64 = 0.1, Kind::Number { min: 0.0, max: 1000.0, positive: true }, Absent::Default, "0.1",
+        ["ppo: factor on the loss of the value beside the policy's.", "ppo：价值损失相对策略损失的系数。"];
+    gamma: f64 = 1.0, SHARE, Absent::Default, "1.0",
+        ["ppo: decay of rewards that are still to come, token by token.", "ppo：后续奖励逐词元的衰减。"];
+    lambda: f64 = 0.95, SHARE, Absent::Default, "0.95",
+        ["ppo: how far advantages go by what came rather than by values (generalised advantage estimation, Schulman et al. 2016). 1: by what came alone.",
+         "ppo：优势更看实际所得还是价值（广义优势估计，Schulman 等，2016）。1 表示只看实际所得。"];
+    clip_value: f64 = 0.2, Kind::Number { min: 0.0, max: 1000.0, positive: true }, Absent::Default, "0.2",
+        ["ppo: how far a value may move from what it was in one step and still be learnt.", "ppo：一步里价值离原值多远仍然计入。"];
 } }
 
 section! { Samples ["Questions that the model answers while it learns.", "训练过程中让模型回答的问题。"] {
@@ -782,6 +796,8 @@ Method {
         "偏好与监督微调合一，答案成对，不与基座比较。"];
     Simpo = "simpo" ["Preference in pairs by likelihood per token with a margin, without a base to compare with.",
         "偏好：答案成对，按每词元似然加差距学，不与基座比较。"];
+    Reward = "reward" ["A reward model, from pairs: a head reads what an answer is worth, the better one more (Bradley–Terry). It scores and never speaks; `train.rewards` of another run takes it. Needs `train.adapter`.",
+        "奖励模型，从答案对学习：一个输出头读出答案值多少，较好的应更高（Bradley–Terry）。它只评分，从不作答，供另一次运行的 `train.rewards` 使用。需要 `train.adapter`。"];
     Grpo = "grpo" ["Reinforcement learning under rules: the model answers each prompt several times, `train.rewards` marks the answers, and what was better than its group becomes likelier.",
         "按规则的强化学习：模型对每个提示作答几次，`train.rewards` 评分，比同组好的变得更可能。"];
 } }
@@ -799,6 +815,8 @@ RewardKind {
     Command = "command" ["What the owner's own program says.", "由你自己的程序评分。"];
     Verse = "verse" ["Chinese regulated verse: lines, tones, rhyme; leniently the share of the rules that hold.",
         "近体诗：句数字数、平仄、押韵；宽松分是守住的规则所占比例。"];
+    Model = "model" ["What a reward model of the same base (train.method = \"reward\") finds it worth, as the chance that it would be preferred to an answer worth 0.",
+        "同一基座的奖励模型（train.method = \"reward\"）认为它值多少，换算成它胜过价值为 0 的答案的概率。"];
     Length = "length" ["Neither too short nor too long.", "不太短也不太长。"];
     Repetition = "repetition" ["It does not say the same again and again.", "不反复说同样的话。"];
 } }
@@ -823,6 +841,8 @@ PolicyLoss {
     Grpo = "grpo" ["Advantages over the group's spread, mean over each answer (Shao et al. 2024).", "优势除以组内标准差，按回答取平均（Shao 等，2024）。"];
     DrGrpo = "dr_grpo" ["Without the spread, and long wrong answers are not spared (Liu et al. 2025).", "不除以标准差，也不偏袒长的错误回答（Liu 等，2025）。"];
     Dapo = "dapo" ["Mean over all tokens, with a higher upper clip (Yu et al. 2025).", "按全部词元取平均，上侧裁剪更宽（Yu 等，2025）。"];
+    Ppo = "ppo" ["Each token against the value of its place, which a head on the same states learns (Schulman et al. 2017); `samples` may be 1.",
+        "每个词元与其所在处的价值相比，价值由同一状态上的输出头学出（Schulman 等，2017）；`samples` 可以为 1。"];
     Rloo = "rloo" ["Whole answers against the mean of the others (Ahmadian et al. 2024).", "整个回答与其余回答的平均相比（Ahmadian 等，2024）。"];
 } }
 
@@ -1049,7 +1069,7 @@ impl PersonalKind {
 impl Method {
     /// Whether answers are compared rather than imitated.
     pub fn compares(self) -> bool {
-        matches!(self, Method::Dpo | Method::Kto | Method::Orpo | Method::Simpo)
+        matches!(self, Method::Dpo | Method::Kto | Method::Orpo | Method::Simpo | Method::Reward)
     }
 }
 

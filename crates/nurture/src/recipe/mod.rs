@@ -164,6 +164,11 @@ impl Recipe {
         }
         self.check_together("", &place)?;
         self.check_stages(&place)?;
+        if self.train.method == Method::Reward {
+            // it never speaks: there is no breadth to keep or to measure
+            self.eval.breadth.clear();
+            self.train.keep.share = 0.0;
+        }
         self.check_shots(&place)?;
         if let Some(judge) = &self.eval.judge {
             for (name, value) in [("url", &judge.url), ("model", &judge.model)] {
@@ -208,6 +213,14 @@ impl Recipe {
             let why = said!("only grpo practises by rules", "只有 grpo 按规则练习");
             return Err(apart(place, "train.rewards", &word, why));
         }
+        if practises && train.practice.samples < 2 && train.practice.loss != PolicyLoss::Ppo {
+            let word = format!("train.practice.loss = \"{}\"", train.practice.loss.word());
+            let why = said!(
+                "an answer is judged against others of its prompt: at least 2 (ppo takes 1)",
+                "一个回答要与同一提示的其他回答相比：至少 2（ppo 可以为 1）"
+            );
+            return Err(apart(place, "train.practice.samples = 1", &word, why));
+        }
         if practises {
             let softened = [
                 ("train.label_smoothing", train.label_smoothing),
@@ -220,6 +233,24 @@ impl Recipe {
                     "学习的策略必须就是作答的策略"
                 );
                 return Err(apart(place, key, "train.method = \"grpo\"", why));
+            }
+        }
+        if train.method == Method::Reward {
+            let word = "train.method = \"reward\"";
+            if train.adapter.is_none() {
+                let missing = Train::SECTION
+                    .field("adapter")
+                    .map(|field| check::missing(place.clone(), "train.adapter", field));
+                return missing.map_or(Ok(()), Err);
+            }
+            let speaks = [
+                ("train.samples.prompts", !train.samples.prompts.is_empty()),
+                ("eval.breadth_exams", !self.eval.breadth_exams.is_empty()),
+            ];
+            if let Some((key, _)) = speaks.iter().find(|(_, given)| *given) {
+                let why =
+                    said!("a reward model scores answers and never speaks", "奖励模型只给答案评分，从不作答");
+                return Err(apart(place, key, word, why));
             }
         }
         if train.adapter.is_some() && !train.freeze.is_empty() {

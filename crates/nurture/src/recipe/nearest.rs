@@ -27,6 +27,7 @@ pub(crate) const ELSEWHERE: &[(&str, &str)] = &[
     ("loss_type", "train.preference.loss"),
     ("rpo_alpha", "train.preference.sft"),
     ("pref_ftx", "train.preference.sft"),
+    ("center_rewards_coefficient", "train.preference.center"),
     ("desirable_weight", "train.preference.desirable"),
     ("undesirable_weight", "train.preference.undesirable"),
     ("label_smoothing_factor", "train.label_smoothing"),

@@ -81,6 +81,14 @@ impl Recipe {
 
     /// What the table of fields cannot say of further stages.
     pub(super) fn check_stages(&self, place: &Place) -> Result<(), RecipeError> {
+        let methods = || std::iter::once(self.train.method).chain(self.then.iter().map(|t| t.train.method));
+        if !self.then.is_empty() && methods().any(|m| m == super::Method::Reward) {
+            let why = said!(
+                "a reward model never speaks, so that no stage can go on with it: give it a recipe of its own",
+                "奖励模型从不作答，别的阶段无法接着它学：请另写一份配方"
+            );
+            return Err(apart(place, "then", "train.method = \"reward\"", why));
+        }
         for (i, then) in self.then.iter().enumerate() {
             let at = format!("then[{i}].");
             if then.data.train.is_empty()

@@ -220,7 +220,7 @@ fn slips_are_refused_with_line_and_hint() {
     );
     let practise = |more: &str| with(&format!("method = 'grpo'\nrewards = [{{ kind = 'exact' }}]\n{more}"));
     check(&practise("neftune = 5.0"), &["train.neftune", "must be the one that answered"]);
-    check(&practise("practice = { samples = 1 }"), &["train.practice.samples", "from 2"]);
+    check(&practise("practice = { samples = 1 }"), &["train.practice.samples", "at least 2"]);
     check(&practise("practice = { loss = 'gprpo' }"), &["grpo"]);
     check(&with("[export]\nformats = ['peft', 'gguf']"), &["`export.formats[1]`", "not in this version"]);
     check(&with("[run]\nname = '../up'"), &["name without slashes"]);

@@ -244,6 +244,8 @@ pub struct AdapterInfo {
 
 /// [`AdapterInfo::kind`] where the network itself was trained.
 pub const FULL: &str = "full";
+/// [`ExamReport::kind`] of pairs that a reward model told apart.
+pub const REWARD: &str = "pairs, by reward";
 
 impl AdapterInfo {
     /// Whether the network itself was trained.

@@ -113,6 +113,15 @@ fn one(lang: Lang, exam: &ExamReport, number: usize, blocks: &mut Vec<Block>) {
             "较好答案的每词元似然更高，就算对。{all} 题中有 {towards} 题较好的答案拉开了与较差答案的差距；整段答案平均拉开 {moved} 奈特。"
         )));
     }
+    if exam.kind == super::data::REWARD {
+        blocks.push(Block::Note(
+            lang.pick(
+                "The raised model is a reward model: an item is right where it finds the better answer worth more. The base has no head that scores; its column tells which answer it finds likelier per token.",
+                "养成的是奖励模型：它给较好答案的分更高，就算对。基座没有评分的输出头；它那一列看的是哪个答案的每词元似然更高。",
+            )
+            .into(),
+        ));
+    }
     if let Some(majority) = exam.majority_accuracy {
         let share = fmt::percent(lang, majority);
         blocks.push(Block::Note(say!(

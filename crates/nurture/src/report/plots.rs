@@ -41,8 +41,8 @@ pub(crate) fn margins(lang: Lang, points: &[CurvePoint]) -> Option<Block> {
     line(lang, points, caption)
 }
 
-/// A figure over steps, as it was (pale) and its running mean.
-fn line(lang: Lang, mut points: Vec<[f64; 2]>, caption: &str) -> Option<Block> {
+/// A figure over steps, as it was (pale) and its running mean. `None` without a finite point.
+pub(crate) fn line(lang: Lang, mut points: Vec<[f64; 2]>, caption: &str) -> Option<Block> {
     points.retain(|p| p[1].is_finite());
     let (first, last) = (points.first()?[0], points.last()?[0]);
     let smooth = running_mean(&points, points.len() / 16);

@@ -1,4 +1,4 @@
-//! Practice: what the model's own answers were worth, step by step.
+//! Practice: what the model's own answers were worth, how long and how sure they were, step by step.
 use super::data::CurvePoint;
 use super::page::{Block, Cell};
 use super::{fmt, plots};
@@ -39,6 +39,10 @@ pub(crate) fn practice(lang: Lang, curve: &[CurvePoint]) -> Vec<Block> {
         let name = lang.pick("Divergence from the base, nats a token", "与基座的散度，每词元奈特");
         facts.push((name, way(4, &|r| r.kl.unwrap_or(0.0))));
     }
+    if points.iter().any(|p| p.1.explained.is_some()) {
+        let name = lang.pick("Variance that the values explain", "价值所解释的方差");
+        facts.push((name, share(&|r| r.explained.unwrap_or(0.0))));
+    }
     facts.push((lang.pick("Clipped", "被裁剪"), share(&|r| r.clipped)));
     let flat = |r: &RewardMetrics| r.flat as f64 / r.groups.max(1) as f64;
     facts.push((
@@ -51,6 +55,48 @@ pub(crate) fn practice(lang: Lang, curve: &[CurvePoint]) -> Vec<Block> {
     let line =
         |of: &dyn Fn(&RewardMetrics) -> f64| points.iter().map(|p| [p.0, of(&p.1)]).collect::<Vec<_>>();
     blocks.extend(plots::rewards(lang, &line(&|r| r.strict), &line(&|r| r.lenient)));
+    type Of = fn(&RewardMetrics) -> Option<f64>;
+    let curves: [(Of, &str); 5] = [
+        (
+            |r| Some(r.reward),
+            lang.pick(
+                "Reward over steps, as the rules weigh it: pale as it was, dark its running mean",
+                "奖励随步数变化（按规则加权）：浅色为原值，深色为滑动平均",
+            ),
+        ),
+        (
+            |r| Some(r.length),
+            lang.pick(
+                "Tokens of an answer over steps: where reward rises with length alone, it is length that is learnt",
+                "每个回答的词元随步数变化：若奖励只随长度上升，学到的就只是长度",
+            ),
+        ),
+        (
+            |r| Some(r.entropy),
+            lang.pick(
+                "Entropy over steps, nats a token: near zero the model always says the same, and there is nothing left to choose from",
+                "熵随步数变化，每词元奈特：接近零时模型总说同样的话，再无可选",
+            ),
+        ),
+        (
+            |r| r.kl,
+            lang.pick(
+                "Divergence from the base over steps, nats a token",
+                "与基座的散度随步数变化，每词元奈特",
+            ),
+        ),
+        (
+            |r| r.explained,
+            lang.pick(
+                "Share of the variance of what came that the values knew, over steps",
+                "价值事先所知占实际所得方差的比例，随步数变化",
+            ),
+        ),
+    ];
+    for (of, caption) in curves {
+        let points = points.iter().filter_map(|p| Some([p.0, of(&p.1)?])).collect();
+        blocks.extend(plots::line(lang, points, caption));
+    }
     blocks.push(Block::Facts(facts.into_iter().map(|(n, v)| (n.to_string(), Cell::Text(v))).collect()));
     let gap = |part: &[(f64, RewardMetrics)]| mean(part, &|r| r.lenient - r.strict);
     let (before, after) = (gap(first), gap(last));
@@ -89,11 +135,20 @@ mod tests {
         assert!(practice(Lang::En, &[CurvePoint::default()]).is_empty());
         for lang in Lang::ALL {
             let blocks = practice(lang, &curve);
-            assert_eq!(blocks.len(), 3, "figure, facts, and the warning of the gap");
-            let Block::Facts(facts) = &blocks[1] else { panic!("no figures") };
+            assert_eq!(blocks.len(), 6, "scores, three curves, facts, and the warning of the gap");
+            let Block::Facts(facts) = &blocks[4] else { panic!("no figures") };
             let Cell::Text(text) = &facts[0].1 else { panic!("no text") };
             assert_eq!(text, "0.062 → 0.963");
         }
-        assert_eq!(practice(Lang::En, &curve[..1]).len(), 2);
+        assert_eq!(practice(Lang::En, &curve[..1]).len(), 5);
+        let mut valued = curve.clone();
+        for rewards in valued.iter_mut().filter_map(|p| p.rewards.as_mut()) {
+            (rewards.kl, rewards.explained) = (Some(0.01), Some(0.5));
+        }
+        assert_eq!(
+            practice(Lang::En, &valued).len(),
+            8,
+            "divergence and values have curves where they are known"
+        );
     }
 }

@@ -104,6 +104,7 @@ pub fn pair_forecast(
         gflops: None,
         seconds: None,
         ceiling: None,
+        tried: None,
         shape: None,
     };
     let Some((pack, flop)) = first.filter(|_| probe) else { return Ok(forecast) };

@@ -63,6 +63,7 @@ fn smoothed(x: f64, epsilon: f64) -> (f64, f64) {
 pub fn pair_loss(p: &Preference, chosen: &Answer, rejected: &Answer) -> PairLoss {
     let (beta, epsilon) = (p.beta, p.label_smoothing);
     match p.method {
+        PreferenceMethod::Reward => ranking_loss(p, chosen.logp, rejected.logp),
         PreferenceMethod::Orpo => {
             let (c, r) = (chosen.mean(), rejected.mean());
             // log odds: log p - log (1 - p) with p = e^mean
@@ -109,6 +110,18 @@ pub fn pair_loss(p: &Preference, chosen: &Answer, rejected: &Answer) -> PairLoss
     }
 }
 
+/// The loss of a reward model on what its head read of a better and a worse answer.
+pub fn ranking_loss(p: &Preference, chosen: f64, rejected: f64) -> PairLoss {
+    let (value, slope) = smoothed(chosen - rejected, 0.0);
+    let sum = chosen + rejected;
+    let pull = 2.0 * p.center * sum;
+    PairLoss {
+        value: value + p.center * sum * sum,
+        slopes: [slope + pull, pull - slope],
+        rewards: [chosen, rejected],
+    }
+}
+
 /// KTO's loss of one judged answer at an estimated divergence `kl`: `(value, derivative, reward)`.
 pub fn judged_loss(p: &Preference, answer: &Answer, good: bool, kl: f64) -> (f64, f64, f64) {
     let (weight, sign) = if good { (p.desirable, 1.0) } else { (p.undesirable, -1.0) };
@@ -130,6 +143,7 @@ mod tests {
             for loss in [DpoLoss::Sigmoid, DpoLoss::Hinge, DpoLoss::Ipo, DpoLoss::Robust] {
                 out.push(Preference { loss, label_smoothing, ..Preference::default() });
             }
+            out.push(Preference { method: PreferenceMethod::Reward, ..Preference::default() });
             for method in [PreferenceMethod::Orpo, PreferenceMethod::Simpo] {
                 out.push(Preference { method, label_smoothing, beta: 0.7, ..Preference::default() });
             }

@@ -1,4 +1,5 @@
-//! Preference: learning from a better and a worse answer, or from answers that are marked good or bad.
+//! Preference: learning from a better and a worse answer, or from answers that are marked good or bad. What is learnt is to
+//! answer so, or (a reward model) to tell what an answer is worth.
 //!
 //! A pair is two examples that follow each other, the better one first, and is never parted. What both begin with, the
 //! prompt, is computed once. The reference is the base: the same weights with the adapter off, or, where the network
@@ -10,7 +11,7 @@
 mod losses;
 mod step;
 
-pub use losses::{Answer, PairLoss, judged_loss, pair_loss};
+pub use losses::{Answer, PairLoss, judged_loss, pair_loss, ranking_loss};
 pub(crate) use step::moved_on;
 
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,9 @@ pub enum PreferenceMethod {
     Orpo,
     /// Length-normalised likelihood with a margin, without a reference (Meng et al. 2024).
     Simpo,
+    /// A reward model: a head reads each answer's worth, the better one's is to be the larger (Bradley & Terry 1952,
+    /// Ouyang et al. 2022).
+    Reward,
 }
 
 /// What DPO does with the margin of a pair.
@@ -65,6 +69,14 @@ pub struct Preference {
     pub desirable: f64,
     /// KTO: weight of bad answers.
     pub undesirable: f64,
+    /// Reward model: factor on the squared sum of a pair's rewards, which keeps them around zero (Eisenstein et al. 2023).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub center: f64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde asks for it
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }
 
 impl Default for Preference {
@@ -78,6 +90,7 @@ impl Default for Preference {
             sft: 0.0,
             desirable: 1.0,
             undesirable: 1.0,
+            center: 0.0,
         }
     }
 }
@@ -116,12 +129,14 @@ impl Preference {
             .or_else(|| range("preference.sft", self.sft, 0.0, 1e3))
             .or_else(|| range("preference.desirable", self.desirable, 0.0, 1e3))
             .or_else(|| range("preference.undesirable", self.undesirable, 0.0, 1e3))
+            .or_else(|| range("preference.center", self.center, 0.0, 1e3))
     }
 }
 
 /// How a step's answers are rewarded as the learner stands, before the update.
 ///
-/// A reward is `β` times the log-probability, less the base's where there is a reference; of ORPO and SimPO it is per token.
+/// A reward is `β` times the log-probability, less the base's where there is a reference; of ORPO and SimPO it is per token; a
+/// reward model reads it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rewards {
     /// Mean reward of the better (good) answers.

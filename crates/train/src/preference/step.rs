@@ -1,8 +1,8 @@
 //! A step of preference: what the base says, what the divergence is, and the objective over the packs.
 
-use super::{Answer, Preference, Rewards, judged_loss, pair_loss};
+use super::{Answer, PairLoss, Preference, PreferenceMethod, Rewards, judged_loss, pair_loss, ranking_loss};
 use crate::config::TrainConfig;
-use crate::deferred::{Found, Objective};
+use crate::deferred::{Found, Objective, Reads};
 use crate::error::TrainError;
 use crate::keep::Lessons;
 use crate::learner::{Learner, Update};
@@ -53,13 +53,17 @@ impl Step<'_> {
                 let each = (likelihood / self.chosen_tokens) as f32;
                 own[0].iter_mut().for_each(|f| *f -= each);
             }
-            for (i, reward) in loss.rewards.into_iter().enumerate() {
-                self.rewards[i] += reward;
-                self.numbers[i] += 1.0;
-            }
-            self.right += f64::from(u8::from(loss.rewards[0] > loss.rewards[1]));
+            self.note(&loss);
         }
         value
+    }
+
+    fn note(&mut self, loss: &PairLoss) {
+        for (i, reward) in loss.rewards.into_iter().enumerate() {
+            self.rewards[i] += reward;
+            self.numbers[i] += 1.0;
+        }
+        self.right += f64::from(u8::from(loss.rewards[0] > loss.rewards[1]));
     }
 
     fn judged(&mut self, pack: usize, found: &Found, factors: &mut [Vec<f32>]) -> f64 {
@@ -85,6 +89,24 @@ impl Objective for Step<'_> {
             true => self.pairs(pack, found, factors),
             false => self.judged(pack, found, factors),
         }
+    }
+
+    fn reads(&self) -> Reads {
+        if self.p.method == PreferenceMethod::Reward { Reads::Ends } else { Reads::Nothing }
+    }
+
+    fn weigh_values(&mut self, _pack: usize, values: &[Vec<f32>], factors: &mut [Vec<f32>]) -> f64 {
+        let mut value = 0.0;
+        for (worth, own) in values.chunks_exact(2).zip(factors.chunks_exact_mut(2)) {
+            let worth = |i: usize| worth[i].first().map_or(0.0, |&w| f64::from(w));
+            let loss = ranking_loss(self.p, worth(0), worth(1));
+            value += loss.value / self.count;
+            for (own, slope) in own.iter_mut().zip(loss.slopes) {
+                own.fill((slope / self.count) as f32);
+            }
+            self.note(&loss);
+        }
+        value
     }
 }
 

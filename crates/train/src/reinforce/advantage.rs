@@ -15,7 +15,8 @@ pub fn advantages(how: &Reinforce, rewards: &[f64]) -> Vec<f64> {
         let mean = sum / n;
         match how.loss {
             PolicyLoss::Rloo => group.iter().map(|r| r - (sum - r) / (n - 1.0).max(1.0)).collect(),
-            PolicyLoss::DrGrpo => group.iter().map(|r| r - mean).collect(),
+            // of PPO values say it, token by token
+            PolicyLoss::DrGrpo | PolicyLoss::Ppo => group.iter().map(|r| r - mean).collect(),
             PolicyLoss::Grpo | PolicyLoss::Dapo => {
                 let spread = spread(group);
                 group.iter().map(|r| (r - mean) / (spread + SPREAD)).collect()

@@ -6,16 +6,20 @@
 //! written down ([`journal`]) before they are used; advantages within the group ([`advantage`]) weigh the tokens
 //! ([`objective`]); the optimiser steps once for each inner pass over the round.
 //!
-//! Left out on purpose: a value network (PPO), filters on what is sampled (top-k, top-p): the policy that is trained is the
+//! PPO ([`critic`]) reads a value before each token from the policy's own states instead, so that a prompt needs no group.
+//!
+//! Left out on purpose: a value network of its own beside the policy, filters on what is sampled (top-k, top-p): the policy that is trained is the
 //! one that spoke, at one temperature; off-policy corrections for another engine, because there is no other engine.
 
 mod advantage;
+mod critic;
 mod journal;
 mod objective;
 mod rollout;
 mod round;
 
 pub use advantage::advantages;
+pub use critic::{Credit, Critic, credits, whiten};
 pub use journal::ROLLOUTS;
 pub use objective::{Policy, Stats, Trial};
 pub use rollout::{Rollout, rollout_tokens, sample};
@@ -39,6 +43,15 @@ pub enum PolicyLoss {
     Dapo,
     /// Whole answers against the mean of the others (Kool et al. 2019, Ahmadian et al. 2024).
     Rloo,
+    /// Each token against the value of its place, which a head learns beside (Schulman et al. 2017).
+    Ppo,
+}
+
+impl PolicyLoss {
+    /// Whether the divergence from the base is taken off the reward, not added to the loss.
+    pub(crate) fn charges(self) -> bool {
+        matches!(self, PolicyLoss::Rloo | PolicyLoss::Ppo)
+    }
 }
 
 /// What becomes of answers that were cut off at their longest.
@@ -76,6 +89,8 @@ pub struct Reinforce {
     pub kl: f64,
     /// What becomes of answers that were cut off.
     pub overlong: Overlong,
+    /// PPO: how values are learnt and used.
+    pub critic: Critic,
     /// What the grader goes by, in its own words: a run is only resumed under the same rules.
     pub rules: String,
 }
@@ -92,6 +107,7 @@ impl Default for Reinforce {
             clip_high: 0.2,
             kl: 0.0,
             overlong: Overlong::Keep,
+            critic: Critic::default(),
             rules: String::new(),
         }
     }
@@ -101,7 +117,7 @@ impl Reinforce {
     /// Refuses values that cannot be meant.
     pub(crate) fn check(&self) -> Result<(), TrainError> {
         let refuse = |key, problem: String| Err(TrainError::Setting { key, problem });
-        if self.samples < 2 {
+        if self.samples == 0 || self.samples == 1 && self.loss != PolicyLoss::Ppo {
             return refuse(
                 "samples",
                 format!("{}: an answer is judged against others of its prompt", self.samples),
@@ -118,6 +134,10 @@ impl Reinforce {
             ("clip_low", self.clip_low, 0.0, 1.0),
             ("clip_high", self.clip_high, 0.0, 1e6),
             ("kl", self.kl, 0.0, 1e6),
+            ("critic.weight", self.critic.weight, 0.0, 1e6),
+            ("critic.gamma", self.critic.gamma, 0.0, 1.0),
+            ("critic.lambda", self.critic.lambda, 0.0, 1.0),
+            ("critic.clip", self.critic.clip, 0.0, 1e6),
         ] {
             if !(low..=high).contains(&value) {
                 return refuse(key, format!("{value} is not in {low}..{high}"));

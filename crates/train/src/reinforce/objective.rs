@@ -3,10 +3,12 @@
 //! With the ratio `c = exp(logp − old)` and the advantage `A` a token (for RLOO a whole answer) costs
 //! `−min(c · A, clip(c, 1 − low, 1 + high) · A)` (Schulman et al. 2017), and, where the policy is held to its base,
 //! `kl · (exp(ref − logp) − (ref − logp) − 1)`, an estimate of the divergence that is never negative. RLOO takes the
-//! divergence off the reward instead.
+//! divergence off the reward instead, and PPO off the reward of each token; PPO's advantages are those of the tokens, and its value
+//! is learnt beside ([`super::critic`]).
 
-use super::{PolicyLoss, Reinforce};
-use crate::deferred::{Found, Objective};
+use super::critic::value_loss;
+use super::{Credit, PolicyLoss, Reinforce};
+use crate::deferred::{Found, Objective, Reads};
 use nurture_model::ScoreOptions;
 
 /// An answer as the objective sees it.
@@ -18,6 +20,8 @@ pub struct Trial {
     pub old: Vec<f32>,
     /// The same by the base; empty where the policy is not held to it.
     pub base: Vec<f32>,
+    /// PPO: what is known of each of its tokens.
+    pub credits: Vec<Credit>,
 }
 
 /// What came out beside the gradient, summed over tokens (RLOO: answers for what is clipped).
@@ -31,6 +35,8 @@ pub struct Stats {
     pub of: f64,
     /// Estimated divergence from the base, nats.
     pub kl: f64,
+    /// PPO: half the squared errors of the values.
+    pub value: f64,
 }
 
 /// The objective of a round. Answers stand in packs; their numbers are indices into `trials`.
@@ -68,20 +74,23 @@ impl<'a> Policy<'a> {
         }
         let share = match how.loss {
             PolicyLoss::DrGrpo => 1.0 / (self.answers * how.max_new as f64),
-            PolicyLoss::Dapo => 1.0 / self.tokens,
+            PolicyLoss::Dapo | PolicyLoss::Ppo => 1.0 / self.tokens,
             _ => 1.0 / (self.answers * logp.len().max(1) as f64),
         };
         let mut value = 0.0;
         for (i, (&logp, factor)) in logp.iter().zip(factors).enumerate() {
             let logp = f64::from(logp);
             let old = trial.old.get(i).map_or(logp, |&o| f64::from(o));
-            let (mut loss, mut slope, clipped) = clip(how, (logp - old).exp(), trial.advantage);
+            let advantage = trial.credits.get(i).map_or(trial.advantage, |c| c.advantage);
+            let (mut loss, mut slope, clipped) = clip(how, (logp - old).exp(), advantage);
             if let Some(&base) = trial.base.get(i) {
                 let apart = f64::from(base) - logp;
                 let kl = apart.exp() - apart - 1.0;
-                loss += how.kl * kl;
-                slope += how.kl * (1.0 - apart.exp());
                 self.stats.kl += kl;
+                if !how.loss.charges() {
+                    loss += how.kl * kl;
+                    slope += how.kl * (1.0 - apart.exp());
+                }
             }
             self.stats.clipped += f64::from(u8::from(clipped));
             self.stats.of += 1.0;
@@ -134,6 +143,28 @@ impl Objective for Policy<'_> {
         }
         value
     }
+
+    fn reads(&self) -> Reads {
+        if self.how.loss == PolicyLoss::Ppo { Reads::Tokens } else { Reads::Nothing }
+    }
+
+    fn weigh_values(&mut self, pack: usize, values: &[Vec<f32>], factors: &mut [Vec<f32>]) -> f64 {
+        let (trials, packs) = (self.trials, self.packs);
+        let numbers = packs.get(pack).map_or(&[][..], |p| &p[..]);
+        let critic = &self.how.critic;
+        let share = critic.weight / self.tokens;
+        let mut value = 0.0;
+        for ((number, values), factors) in numbers.iter().zip(values).zip(factors) {
+            let credits = trials.get(*number).map_or(&[][..], |t| &t.credits[..]);
+            for ((credit, &v), factor) in credits.iter().zip(values).zip(factors) {
+                let (loss, slope) = value_loss(critic, credit, f64::from(v));
+                self.stats.value += loss;
+                value += share * loss;
+                *factor = (share * slope) as f32;
+            }
+        }
+        value
+    }
 }
 
 #[cfg(test)]
@@ -145,12 +176,19 @@ mod tests {
     fn factors_are_derivatives() {
         let logp = vec![vec![-1.0f32, -2.0, -0.3], vec![-0.7f32, -1.1]];
         let trials = [
-            Trial { advantage: 1.5, old: vec![-1.1, -2.6, -0.3], base: vec![-1.2, -1.9, -0.5] },
-            Trial { advantage: -0.5, old: vec![-0.3, -1.4], base: vec![-0.9, -1.0] },
+            Trial {
+                advantage: 1.5,
+                old: vec![-1.1, -2.6, -0.3],
+                base: vec![-1.2, -1.9, -0.5],
+                credits: Vec::new(),
+            },
+            Trial { advantage: -0.5, old: vec![-0.3, -1.4], base: vec![-0.9, -1.0], credits: Vec::new() },
         ];
         let packs = [vec![0, 1]];
-        for loss in [PolicyLoss::Grpo, PolicyLoss::DrGrpo, PolicyLoss::Dapo, PolicyLoss::Rloo] {
-            let kl = if loss == PolicyLoss::Rloo { 0.0 } else { 0.3 };
+        for loss in
+            [PolicyLoss::Grpo, PolicyLoss::DrGrpo, PolicyLoss::Dapo, PolicyLoss::Rloo, PolicyLoss::Ppo]
+        {
+            let kl = if loss.charges() { 0.0 } else { 0.3 };
             let how = Reinforce { loss, kl, clip_high: 0.28, max_new: 4, ..Reinforce::default() };
             let at = |logp: &[Vec<f32>]| {
                 let mut policy = Policy::new(&how, &trials, &packs, 2, 5);

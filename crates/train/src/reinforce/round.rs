@@ -1,11 +1,13 @@
 //! A round: answers, marks, the journal, advantages, and the steps of the optimiser.
 
 use super::advantage::{advantages, spread};
+use super::critic::{Credit, credits, whiten};
 use super::journal::{Journal, Line};
 use super::objective::{Policy, Stats, Trial};
 use super::rollout::{Rollout, sample};
 use super::{Overlong, PolicyLoss, Reinforce};
 use crate::config::TrainConfig;
+use crate::deferred::Reads;
 use crate::error::TrainError;
 use crate::learner::{Learner, Update};
 use crate::metrics::RewardMetrics;
@@ -23,8 +25,8 @@ pub struct Attempt<'a> {
     pub prompt: usize,
     /// Its tokens, without the one that ended it.
     pub tokens: &'a [u32],
-    /// Whether it ended by itself.
-    pub ended: bool,
+    /// The token that ended it; `None`: it was cut off.
+    pub end: Option<u32>,
 }
 
 /// What an answer is worth.
@@ -130,16 +132,29 @@ impl<'a> Rounds<'a> {
                 *reward -= how.kl * apart.sum::<f64>();
             }
         }
+        let mut credits = vec![Vec::new(); lines.len()];
+        if how.loss == PolicyLoss::Ppo {
+            for pack in packs(config, step, &examples, &all)? {
+                let these: Vec<&TokenExample> = pack.iter().map(|&i| &examples[i]).collect();
+                let values = learner.read(config, &these, Reads::Tokens)?;
+                for (&i, values) in pack.iter().zip(&values) {
+                    credits[i] = credit(how, &lines[i], rewards[i], &base[i], values);
+                }
+            }
+        }
+        let trust = explained(&credits);
+        whiten(&mut credits);
         let advantages = advantages(how, &rewards);
         let trials: Vec<Trial> = lines
             .iter()
             .zip(advantages)
             .zip(base)
-            .map(|((l, advantage), base)| Trial { advantage, old: l.logp.clone(), base })
+            .zip(credits)
+            .map(|(((l, advantage), base), credits)| Trial { advantage, old: l.logp.clone(), base, credits })
             .collect();
 
-        // what is no better and no worse than its group has no gradient, unless it is held to the base
-        let held = how.kl > 0.0 && how.loss != PolicyLoss::Rloo;
+        // what is no better and no worse than its group has no gradient, unless it is held to the base or to a value
+        let held = how.loss == PolicyLoss::Ppo || how.kl > 0.0 && !how.loss.charges();
         let chosen: Vec<usize> =
             all.iter().copied().filter(|&i| held || trials[i].advantage != 0.0).collect();
         let tokens: usize = all.iter().map(|&i| lines[i].tokens.len()).sum();
@@ -154,8 +169,8 @@ impl<'a> Rounds<'a> {
                 let mut policy = Policy::new(how, &trials, &packs, lines.len(), tokens);
                 let done = learner.update_deferred(config, number, rate, &these, keep, &mut policy);
                 let done = match done {
-                    // every answer has left the clip: nothing more is to be had from this round
-                    Err(TrainError::ZeroGradient { .. }) if inner > 0 => break,
+                    // every answer has left the clip, or all came as their values said: nothing more is to be had
+                    Err(TrainError::ZeroGradient { .. }) if inner > 0 || how.loss == PolicyLoss::Ppo => break,
                     done => done?,
                 };
                 let s = policy.stats;
@@ -163,6 +178,7 @@ impl<'a> Rounds<'a> {
                 stats.clipped += s.clipped;
                 stats.of += s.of;
                 stats.kl += s.kl;
+                stats.value += s.value;
                 update = Some(match update {
                     None => done,
                     Some(before) => Update {
@@ -174,7 +190,7 @@ impl<'a> Rounds<'a> {
                 });
             }
         }
-        let metrics = summary(how, &lines, &rewards, &stats);
+        let metrics = RewardMetrics { explained: trust, ..summary(how, &lines, &rewards, &stats) };
         let nothing = Update {
             preferred: None,
             loss: 0.0,
@@ -231,7 +247,8 @@ impl<'a> Rounds<'a> {
             .zip(&places)
             .map(|(r, place)| {
                 let tokens = &r.tokens[..r.tokens.len() - usize::from(r.ended)];
-                Attempt { prompt: place.0, tokens, ended: r.ended }
+                let end = r.tokens.last().copied().filter(|_| r.ended);
+                Attempt { prompt: place.0, tokens, end }
             })
             .collect();
         let grades = self.practice.grader.grade(&attempts).map_err(failed)?;
@@ -275,6 +292,31 @@ fn finite(step: u64, lines: Vec<Line>) -> Result<Vec<Line>, TrainError> {
         }
         None => Ok(lines),
     }
+}
+
+/// The credits of an answer: its reward stands at its end, and each token pays for its divergence from the base.
+fn credit(how: &Reinforce, line: &Line, reward: f64, base: &[f32], values: &[f32]) -> Vec<Credit> {
+    let mut rewards: Vec<f64> = (0..line.logp.len())
+        .map(|i| match (line.logp.get(i), base.get(i)) {
+            (Some(&own), Some(&base)) => how.kl * (f64::from(base) - f64::from(own)),
+            _ => 0.0,
+        })
+        .collect();
+    if let Some(last) = rewards.last_mut() {
+        *last += reward;
+    }
+    credits(&how.critic, &rewards, values)
+}
+
+/// Share of the targets' variance that the values knew beforehand; below 0 where they mislead. `None` where targets are alike.
+fn explained(round: &[Vec<Credit>]) -> Option<f64> {
+    let variance = |of: &dyn Fn(&Credit) -> f64| {
+        let n = round.iter().flatten().count().max(1) as f64;
+        let mean = round.iter().flatten().map(of).sum::<f64>() / n;
+        round.iter().flatten().map(|c| (of(c) - mean).powi(2)).sum::<f64>() / n
+    };
+    let all = variance(&|c| c.target);
+    (all > 1e-12).then(|| 1.0 - variance(&|c| c.target - c.value) / all)
 }
 
 /// What counts: the reward, less what an over-long answer loses.
@@ -327,6 +369,8 @@ fn summary(how: &Reinforce, lines: &[Line], rewards: &[f64], stats: &Stats) -> R
         kl: (how.kl > 0.0 && stats.tokens > 0.0).then(|| stats.kl / stats.tokens),
         length: tokens / n,
         entropy: -logp / tokens.max(1.0),
+        value: (how.loss == PolicyLoss::Ppo && stats.tokens > 0.0).then(|| stats.value / stats.tokens),
+        explained: None,
         clipped: if stats.of > 0.0 { stats.clipped / stats.of } else { 0.0 },
         cut: mean(&|l| f64::from(u8::from(!l.ended))),
         flat: groups.filter(|g| g.iter().all(|r| *r == g[0])).count() as u64,
