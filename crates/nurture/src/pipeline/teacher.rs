@@ -27,8 +27,10 @@ const AT_ONCE: usize = 4;
 const MOST: usize = 64 << 10;
 
 const SYSTEM: &str = "You write exam questions about a passage. Use the language of the passage. Each question must be \
-    understood without seeing the passage, and must have one short answer that is copied from the passage word by word. \
-    Write nothing else than lines of this form:\nQ: the question\nA: the answer";
+    understood without seeing the passage, and must have one short answer that is copied from the passage word by word: a \
+    name, a number, a few words, no whole sentence. Write nothing else than pairs of lines. For the passage \
+    \u{201c}The relief valve of the pump opens at 3 bar.\u{201d} they could be:\n\
+    Q: At which pressure does the relief valve of the pump open?\nA: 3 bar";
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Reply {

@@ -219,8 +219,8 @@ fn tiles(lang: Lang, data: &ReportData, tone: Tone) -> Vec<Tile> {
             tone: if breadth_kept(data, text) { Tone::Plain } else { Tone::Caution },
         });
     }
-    let (examples, rank, params) =
-        (fmt::count(data.train_examples), data.adapter.rank, fmt::many(lang, data.base.params));
+    let (rank, params) = (data.adapter.rank, fmt::many(lang, data.base.params));
+    let examples = taught_with(lang, data);
     tiles.push(Tile {
         label: lang.pick("Raised from", "基座").into(),
         value: short(&data.base.name, 40),
@@ -252,6 +252,20 @@ fn tiles(lang: Lang, data: &ReportData, tone: Tone) -> Vec<Tile> {
         tone: Tone::Plain,
     });
     tiles
+}
+
+/// The examples that a run learnt from: of less than one pass a part of them.
+fn taught_with(lang: Lang, data: &ReportData) -> String {
+    let all = fmt::count(data.train_examples);
+    let epochs =
+        data.derived.iter().find(|d| d.key == "train.epochs").and_then(|d| d.value.parse::<f64>().ok());
+    match epochs.filter(|e| (0.0..1.0).contains(e)) {
+        Some(part) => {
+            let seen = fmt::count((part * data.train_examples as f64).ceil() as u64);
+            say!(lang, "about {seen} of {all}", "{all} 个中约 {seen}")
+        }
+        None => all,
+    }
 }
 
 /// What a reader should not conclude from the figures.
@@ -314,6 +328,15 @@ pub(crate) fn limits(lang: Lang, data: &ReportData) -> Vec<String> {
             lang,
             "Breadth was measured by perplexity on {size} of general text. That says little about conversation, facts or safety.",
             "广度以 {size} 通用文本的困惑度衡量，不能说明对话、事实和安全方面的表现。"
+        ));
+    }
+    if let Some(drift) = data.drifts.iter().max_by(|a, b| a.kl.total_cmp(&b.kl)) {
+        let (name, kl) = (short(&drift.name, 60), fmt::fixed(drift.kl, 2));
+        let agree = fmt::percent(lang, drift.agree);
+        out.push(say!(
+            lang,
+            "“{name}”: on the base's own answers to general prompts the raised model would have said the same token {agree} of the time ({kl} nats a token apart). That is how much its manner has changed, whatever perplexity says.",
+            "“{name}”：读基座对通用提示的回答时，养成后的模型有 {agree} 的词元会说得相同（每词元相差 {kl} 奈特）。无论困惑度如何，这就是它的表达方式改变的程度。"
         ));
     }
     let (name, licence) = (&data.base.name, &data.base.licence);
