@@ -165,15 +165,24 @@ const stories = {
     must((await page.textContent(".answer .text")).length > before, "it went on where it was");
   },
 
-  async keyboard({ page, base }) {
+  async keyboard({ page, base, dress }) {
     await page.goto(`${base}/`);
-    must(await page.evaluate(() => document.activeElement.id === "question"), "the question has the focus");
+    const focus = () => page.evaluate(() => document.activeElement.id);
+    must((await focus()) === "question", "the question has the focus");
     const seen = new Set();
     for (let i = 0; i < 60; i++) {
       await page.keyboard.press("Tab");
       seen.add(await page.evaluate(() => document.activeElement.id || document.activeElement.className || document.activeElement.textContent.trim().slice(0, 20)));
     }
-    for (const id of ["skip", "q", "turns", "first", "second", "question", "send"]) must(seen.has(id), `Tab reaches #${id}: ${[...seen]}`);
+    // on a phone the history is a drawer: what is in it is out of the way until it is opened
+    for (const id of ["skip", dress.phone ? "drawer" : "q", "turns", "first", "second", "question", "send"]) must(seen.has(id), `Tab reaches #${id}: ${[...seen]}`);
+    if (!dress.phone) return;
+    must(!seen.has("q"), "a closed drawer takes no focus");
+    await page.focus("#drawer");
+    await page.keyboard.press("Enter");
+    must((await focus()) === "q", `opening it leads to the search: ${await focus()}`);
+    await page.keyboard.press("Escape");
+    must((await focus()) === "drawer" && (await page.getAttribute("#drawer", "aria-expanded")) === "false", `closing it leads back: ${await focus()}`);
   },
 
   async runs({ page, base, dress }) {

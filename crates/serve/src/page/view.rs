@@ -1,6 +1,7 @@
 //! From a template and its values to a page. Templates escape whatever they are given; only [`safe`] says otherwise.
 
 use super::lang::PageLang;
+use super::markdown::escape;
 use super::query::{Pairs, cookie};
 use crate::error::ApiError;
 use crate::http::Caller;
@@ -51,6 +52,7 @@ static PAGES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         (if chinese { zh } else { en }).to_string()
     });
     env.add_filter("in_path", |text: &str| super::query::in_path(text));
+    env.add_filter("code", |text: &str| safe(code(text)));
     env.add_filter("bytes", |n: u64| bytes(n));
     env.add_filter("date", |n: u64| date(n));
     for (name, text) in TEMPLATES {
@@ -59,6 +61,22 @@ static PAGES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     }
     env
 });
+
+/// A line of documentation as HTML: what stands between two backticks is code.
+fn code(text: &str) -> String {
+    let parts: Vec<&str> = text.split('`').collect();
+    // the last backtick of an odd number stands for itself
+    let pairs = (parts.len() - 1) / 2 * 2;
+    let mut out = String::new();
+    for (i, part) in parts.iter().enumerate() {
+        match i {
+            _ if i > pairs => out.push_str(&format!("`{}", escape(part))),
+            _ if i % 2 == 1 => out.push_str(&format!("<code>{}</code>", escape(part))),
+            _ => out.push_str(&escape(part)),
+        }
+    }
+    out
+}
 
 /// HTML that was made here, to be passed on as it is.
 pub(crate) fn safe(html: String) -> Value {
@@ -177,6 +195,15 @@ pub(crate) fn date(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn backticks_become_code_and_nothing_else_acts() {
+        assert_eq!(code("a `b <c>` d & `e`"), "a <code>b &lt;c&gt;</code> d &amp; <code>e</code>");
+        assert_eq!(
+            (code("no"), code("one ` left"), code("`x` and `")),
+            ("no".into(), "one ` left".into(), "<code>x</code> and `".into())
+        );
+    }
 
     #[test]
     fn every_template_parses() {

@@ -304,8 +304,11 @@ $("conversations").addEventListener("click", (event) => {
 });
 
 function shut() {
+  const within = $("history").classList.contains("shown") && $("history").contains(document.activeElement);
   $("history").classList.remove("shown");
   $("drawer").setAttribute("aria-expanded", "false");
+  // what had the focus is gone
+  if (within) $("drawer").focus();
 }
 $("drawer").addEventListener("click", () => {
   const shown = $("history").classList.toggle("shown");
