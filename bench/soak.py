@@ -1,9 +1,14 @@
 """A soak of `nurture serve`: mixed clients, disconnect storms and slow-loris connections at once, for some minutes.
 
-  python3 bench/soak.py --binary target/release/nurture --model MODEL.gguf --minutes 60
+  python3 bench/soak.py --binary target/release/nurture --model MODEL.gguf --minutes 60 [--adapter DIR] [--pace 10]
 
 It starts the server itself, uses the standard library alone, and fails (exit code 1) when an honest request is lost, a health check
 takes more than a second, the memory grows, or requests stay behind when all clients are gone. Figures go to stdout as JSON.
+
+With an adapter, requests are spread over the base and two names of it, and one of these is replaced again and again while others
+are answered. `--pace` makes clients rest so many seconds on average between two requests, and lets those who leave come in storms:
+all at once, ten connections each, every half minute. `--curve` writes seconds, memory, processor seconds, threads and open files
+to a file every ten seconds, as they are taken.
 """
 
 import argparse
@@ -25,8 +30,9 @@ WORDS = "lamp river copper winter doctor seven music border paper engine silver 
 
 
 class Soak:
-    def __init__(self, port, seconds):
-        self.port, self.end = port, time.monotonic() + seconds
+    def __init__(self, port, seconds, pace, names):
+        self.port, self.begin, self.pace, self.names = port, time.monotonic(), pace, names
+        self.end = self.begin + seconds
         self.lock, self.counts, self.lost = threading.Lock(), {}, []
         self.health, self.first = [], []
 
@@ -41,30 +47,43 @@ class Soak:
         with self.lock:
             self.lost.append(what)
 
-    def ask(self, path, body, timeout=180):
+    def rest(self, seconds):
+        time.sleep(max(0, min(seconds, self.end - time.monotonic())))
+
+    def ask(self, path, body=None, timeout=660, method=None, key=None):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
-        connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+        head = {"Content-Type": "application/json"} if body is not None else {}
+        head |= {"Authorization": "Bearer " + key} if key else {}
+        method = method or ("GET" if body is None else "POST")
+        connection.request(method, path, None if body is None else json.dumps(body), head)
         return connection, connection.getresponse()
 
     def honest(self, seed):
-        """Whole and streamed chats, completions, labels and vectors; 429 and 503 with Retry-After are honest answers too."""
+        """Whole and streamed chats, completions, labels and vectors, and the pages; 429 and 503 with Retry-After are honest answers
+        too."""
         rng = random.Random(seed)
         while self.goes_on():
+            if self.pace:
+                self.rest(rng.expovariate(1 / self.pace))
+            if rng.random() < 0.1:
+                self.page(rng)
+                continue
+            model = rng.choice(self.names)
             text = " ".join(rng.choice(WORDS) for _ in range(rng.choice([3, 8, 40, 200])))
             kind = rng.choice(["chat", "stream", "completion", "classify", "embed", "tool", "anthropic", "responses"])
-            chat = {"model": "base", "messages": [{"role": "user", "content": text}], "max_tokens": rng.choice([1, 8, 32])}
+            chat = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": rng.choice([1, 8, 32])}
             tool = {"name": "find", "parameters": {"type": "object", "properties": {"word": {"enum": WORDS}}, "required": ["word"]}}
             path, body = {
                 "chat": ("/v1/chat/completions", chat),
                 "stream": ("/v1/chat/completions", chat | {"stream": True}),
-                "completion": ("/v1/completions", {"model": "base", "prompt": text, "max_tokens": 8}),
-                "classify": ("/v1/classify", {"model": "base", "labels": WORDS[:5], "input": text}),
-                "embed": ("/v1/embeddings", {"model": "base", "input": [text, "x"]}),
+                "completion": ("/v1/completions", {"model": model, "prompt": text, "max_tokens": 8}),
+                "classify": ("/v1/classify", {"model": model, "labels": WORDS[:5], "input": text}),
+                "embed": ("/v1/embeddings", {"model": model, "input": [text, "x"]}),
                 "tool": ("/v1/chat/completions", chat | {
                     "max_tokens": 64, "tools": [{"type": "function", "function": tool}], "tool_choice": "required",
                     "parallel_tool_calls": False}),
                 "anthropic": ("/v1/messages", chat | {"stream": True}),
-                "responses": ("/v1/responses", {"model": "base", "input": text, "max_output_tokens": 8}),
+                "responses": ("/v1/responses", {"model": model, "input": text, "max_output_tokens": 8}),
             }[kind]
             try:
                 begin = time.monotonic()
@@ -91,12 +110,54 @@ class Soak:
             else:
                 self.count(kind)
 
+    def page(self, rng):
+        """A question on the chat page, the conversation read again, a mark, and every second time its end."""
+        try:
+            body = {"text": "Say " + rng.choice(WORDS), "models": self.names[:2], "settings": {"max_tokens": 8}}
+            connection, response = self.ask("/page/ask", body)
+            told = response.read().decode()
+            connection.close()
+            if response.status in (429, 503) and response.getheader("Retry-After"):
+                return self.count("told to wait")
+            found = re.search(r"/c/c-[0-9a-f]+", told)
+            if response.status != 200 or not found or "event: end" not in told:
+                return self.lose(f"page: {response.status} {told[:200]!r}")
+            place = found[0]
+            for path, method in [(place, "GET"), ("/page/history?q=say", "GET"), ("/page" + place, "DELETE")]:
+                if method == "DELETE" and rng.random() < 0.5:
+                    continue
+                connection, response = self.ask(path, method=method)
+                response.read()
+                connection.close()
+                if response.status != 200:
+                    return self.lose(f"page {path}: {response.status}")
+            self.count("page")
+        except OSError as e:
+            self.lose(f"page: {e!r}")
+
+    def renew(self, folder, key):
+        """Replaces the second adapter while it is being used."""
+        while self.goes_on():
+            self.rest(20 if self.pace else 5)
+            try:
+                connection, response = self.ask("/admin/adapters", {"name": self.names[-1], "path": folder}, key=key)
+                told = response.read()
+                connection.close()
+                if response.status // 100 != 2:
+                    self.lose(f"adapter: {response.status} {told[:200]!r}")
+                self.count("adapter replaced")
+            except OSError as e:
+                self.lose(f"adapter: {e!r}")
+
     def leaver(self, seed):
         """Asks for much and goes away, in any phase."""
-        rng = random.Random(seed)
+        rng, left = random.Random(seed), 0
         while self.goes_on():
+            if self.pace and left % 10 == 0:
+                self.rest(30 - (time.monotonic() - self.begin) % 30)
+            left += 1
             text = " ".join(rng.choice(WORDS) for _ in range(rng.choice([5, 600])))
-            body = {"model": "base", "messages": [{"role": "user", "content": text}], "max_tokens": 400, "stream": True}
+            body = {"model": rng.choice(self.names), "messages": [{"role": "user", "content": text}], "max_tokens": 400, "stream": True}
             data = json.dumps(body).encode()
             try:
                 s = socket.create_connection(("127.0.0.1", self.port), timeout=20)
@@ -109,7 +170,8 @@ class Soak:
                 self.count("left")
             except OSError:
                 pass
-            time.sleep(rng.random() / 4)
+            if not self.pace:
+                time.sleep(rng.random() / 4)
 
     def loris(self, seed):
         """Sends a head a byte at a time, or garbage, or nothing."""
@@ -131,8 +193,9 @@ class Soak:
             except OSError:
                 pass
 
-    def watch(self, pid, memory):
+    def watch(self, pid, memory, curve):
         """Health and memory, twice a second."""
+        due = 0
         while self.goes_on():
             begin = time.monotonic()
             try:
@@ -145,6 +208,14 @@ class Soak:
             except OSError as e:
                 self.lose(f"health: {e!r}")
             memory.append(resident(pid))
+            since = time.monotonic() - self.begin
+            if curve and since >= due:
+                due += 10
+                with open(f"/proc/{pid}/stat") as f:
+                    parts = f.read().rsplit(")", 1)[1].split()
+                seconds = (int(parts[11]) + int(parts[12])) / os.sysconf("SC_CLK_TCK")
+                print(round(since), round(memory[-1], 1), round(seconds, 1), parts[17], len(os.listdir(f"/proc/{pid}/fd")),
+                      sum(self.counts.values()), len(self.lost), file=curve, flush=True)
             time.sleep(0.5)
 
 
@@ -168,11 +239,19 @@ def main():
     parser.add_argument("--honest", type=int, default=6)
     parser.add_argument("--leavers", type=int, default=4)
     parser.add_argument("--lorises", type=int, default=10)
+    parser.add_argument("--pace", type=float, default=0, help="mean rest in seconds of an honest client between two requests")
+    parser.add_argument("--adapter", help="folder of an adapter")
+    parser.add_argument("--curve", help="file for seconds, MB, processor seconds, threads, open files, answers, lost: every 10 s")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
         log = open(os.path.join(home, "log"), "w+")
         command = [args.binary, "serve", "--model", args.model, "--name", "base", "--port", "0", "--context", "2048", "--lang", "en"]
-        server = subprocess.Popen(command, stderr=log, env=os.environ | {"NURTURE_HOME": home})
+        names, key = ["base"], "soak-admin"
+        if args.adapter:
+            names += ["deep", "renewed"]
+            command += [word for name in names[1:] for word in ("--adapter", f"{name}={args.adapter}")]
+        # an administrator's key alone leaves the API open on this machine
+        server = subprocess.Popen(command, stderr=log, env=os.environ | {"NURTURE_HOME": home, "NURTURE_ADMIN_KEY": key})
         try:
             port = None
             for _ in range(600):
@@ -183,10 +262,13 @@ def main():
                     break
                 if server.poll() is not None:
                     sys.exit("the server did not start: " + open(log.name).read())
-            soak, memory = Soak(port, args.minutes * 60), []
+            soak, memory = Soak(port, args.minutes * 60, args.pace, names), []
             jobs = [(soak.honest, args.honest), (soak.leaver, args.leavers), (soak.loris, args.lorises)]
             threads = [threading.Thread(target=f, args=(i,)) for f, n in jobs for i in range(n)]
-            threads.append(threading.Thread(target=soak.watch, args=(server.pid, memory)))
+            curve = open(args.curve, "w") if args.curve else None
+            threads.append(threading.Thread(target=soak.watch, args=(server.pid, memory, curve)))
+            if args.adapter:
+                threads.append(threading.Thread(target=soak.renew, args=(args.adapter, key)))
             [t.start() for t in threads]
             [t.join() for t in threads]
             time.sleep(2)

@@ -64,7 +64,8 @@ def one(args, url, index, row, out):
     body = {"model": args.model, "prompt": prompt(index, length, blocks, args.scale, args.vocab), "max_tokens": new,
             "stream": True, "ignore_eos": True, "temperature": 0, "logprobs": 0}
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {args.key}"} if args.key else {})
-    begin, times, status = time.monotonic(), [], 0
+    body["stream_options"] = {"include_usage": True}
+    begin, times, status, told = time.monotonic(), [], 0, 0
     try:
         kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
         connection = kind(url.hostname, url.port, timeout=args.timeout)
@@ -73,12 +74,17 @@ def one(args, url, index, row, out):
         status = response.status
         for line in response:
             if line.startswith(b"data: {"):
-                figures = (json.loads(line[6:])["choices"] or [{}])[0].get("logprobs") or {}
-                times += [time.monotonic()] * len(figures.get("tokens") or [])
+                event = json.loads(line[6:])
+                told = (event.get("usage") or {}).get("completion_tokens", told)
+                choice = (event["choices"] or [{}])[0]
+                figures = choice.get("logprobs") or {}
+                # servers that tell no figures send an event a token
+                tokens = len(figures["tokens"]) if figures.get("tokens") is not None else bool(choice.get("text"))
+                times += [time.monotonic()] * tokens
         connection.close()
     except OSError as e:
         status = repr(e)
-    out.append((begin, times, length, new, status))
+    out.append((begin, times, length, new, status, max(told, len(times))))
 
 
 def percentiles(values, digits=3):
@@ -117,7 +123,7 @@ def main():
         threads.append(thread)
     [t.join() for t in threads]
     whole = time.monotonic() - begin
-    done = [o for o in out if o[4] == 200 and len(o[1]) >= o[3]]
+    done = [o for o in out if o[4] == 200 and o[1] and o[5] >= o[3]]
     first = [times[0] - at for at, times, *_ in done]
     between = [b - a for _, times, *_ in done for a, b in zip(times, times[1:])]
     mean = lambda times: (times[-1] - times[0]) / max(1, len(times) - 1)

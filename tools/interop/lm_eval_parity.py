@@ -8,7 +8,8 @@
 lm-eval asks through `/v1/completions` (`echo`, `logprobs`). Choice: accuracy by likelihood and by likelihood a character
 (`acc`, `acc_norm`), questions as plain text. Perplexity: bits per byte of documents shorter than a window; lm-eval also scores
 a document's first token after an end token, so here the harness' own sum without that token stands beside ours. Exits
-with 1 where a choice differs by more than 0.1 point or the bits per byte by more than 0.1 %.
+with 1 where a choice differs by more than 0.1 point, the bits per byte by more than 0.1 %, or the log-likelihood of an answer by
+more than 0.001.
 """
 
 import argparse
@@ -75,7 +76,7 @@ def harness(args, items, texts):
     parts = [(h, t[len(h):]) for h, t in zip(heads, texts)]
     lls = [ll for ll, _ in lm.loglikelihood(ask("loglikelihood", parts))]
     bits = -sum(lls) / math.log(2) / sum(len(rest.encode()) for _, rest in parts)
-    return {"acc": acc / len(items), "acc_norm": norm / len(items), "bits_per_byte": bits}
+    return {"acc": acc / len(items), "acc_norm": norm / len(items), "bits_per_byte": bits}, got
 
 
 def ours(args, items, texts):
@@ -101,8 +102,9 @@ depth = [{exam("acc", "likelihood")}, {exam("acc_norm", "per_char")}]
 """)
         subprocess.run([args.nurture, "run", "parity.toml"], cwd=home, check=True, stdout=subprocess.DEVNULL)
         read = lambda name: json.loads((home / "runs/parity/eval" / name).read_text())
+        lines = (home / "runs/parity/eval/acc.base.jsonl").read_text().splitlines()
         return {"acc": read("acc.base.json")["accuracy"], "acc_norm": read("acc_norm.base.json")["accuracy"],
-                "bits_per_byte": read("text.base.json")["bits_per_byte"]}
+                "bits_per_byte": read("text.base.json")["bits_per_byte"]}, [json.loads(l) for l in lines]
 
 
 def main():
@@ -115,7 +117,7 @@ def main():
     parser.add_argument("--items", type=int, default=40)
     args = parser.parse_args()
     items, texts = choices()[: args.items], documents()
-    theirs, own = harness(args, items, texts), ours(args, items, texts)
+    (theirs, given), (own, answers) = harness(args, items, texts), ours(args, items, texts)
     print(f"lm_eval {lm_eval.__version__}, {len(items)} items, {len(texts)} documents")
     bad = False
     for key in theirs:
@@ -123,6 +125,10 @@ def main():
         off = abs(a - b) > 0.001 if key != "bits_per_byte" else abs(a / b - 1) > 0.001
         bad |= off
         print(f"{key:14} lm-eval {a:.5f}   nurture {b:.5f}{'   DIFFERS' if off else ''}")
+    # of each item the answer that `nurture eval` took, with its log-likelihood, against the harness' figure for that answer
+    apart = [abs(given[4 * i + item["options"].index(a["answer"])] - a["logprob"]) for i, (item, a) in enumerate(zip(items, answers))]
+    print(f"log-likelihoods of {len(apart)} answers: at most {max(apart):.2e} apart")
+    bad |= len(apart) != len(items) or max(apart) > 1e-3
     sys.exit(bad)
 
 

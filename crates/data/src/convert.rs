@@ -3,7 +3,7 @@
 //! User texts, labels, options and short answers lose white space at their ends (csv exports leave line ends there);
 //! completions, turns and documents are kept as they are.
 
-use nurture_text::Message;
+use nurture_text::{Message, ToolStyle};
 use serde_json::{Map, Value};
 
 use crate::choice;
@@ -12,7 +12,7 @@ use crate::example::{Answer, TEXT_ROLE};
 use crate::mapping::{Fields, Mapping, SchemaKind};
 use crate::preference;
 use crate::template::{ChoiceStyle, UserTemplate};
-use crate::tools::ToolStyle;
+use crate::tools;
 use crate::turns::{self, Turns};
 
 pub(crate) type Row = Map<String, Value>;
@@ -95,7 +95,7 @@ pub(crate) fn convert(
         SchemaKind::Judged => preference::judged(row, mapping, user_template, &mut messages)?,
     };
     if let Some(field) = &mapping.tools {
-        style.offer(row, field, &mut messages).map_err(|problem| bad_field(field, problem))?;
+        tools::offer(style, row, field, &mut messages).map_err(|problem| bad_field(field, problem))?;
     }
     Ok(Draft { messages, answer, group })
 }

@@ -72,6 +72,8 @@ pub use load::{
 };
 pub use mapping::{Fields, Mapping, SchemaKind, Tags};
 pub use near::{NearIndex, Signature, near_windows};
+/// How tools and calls are written; its home is beside the renderer.
+pub use nurture_text::ToolStyle;
 pub use overlap::{Overlap, OverlapKind, OverlapOptions, overlap};
 pub use parts::files_below;
 pub use pieces::document_sequences;
@@ -88,6 +90,5 @@ pub use template::{ChoiceStyle, PromptTemplate};
 pub use tokens::{
     LengthPolicy, NO_TRAINED_TOKENS, OverLong, TOO_LONG, TokenError, TokenExample, fit_groups, fit_lengths,
 };
-pub use tools::ToolStyle;
 pub use weight::{repeat_by_weight, sample_by_weight, without_copy};
 pub use why::Why;

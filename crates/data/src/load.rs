@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use nurture_text::Message;
+use nurture_text::{Message, ToolStyle};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -22,7 +22,6 @@ use crate::questions::{Asked, NO_QUESTIONS, Proposed, QuestionSource, document_p
 use crate::rows::{BadRow, FileFormat, FileFound, ReadLimits, Row, RowReader, SourceSpec};
 use crate::schema::{SAMPLE_ROWS, SchemaFound, find_schema};
 use crate::template::{PromptTemplate, UserTemplate, system_text};
-use crate::tools::ToolStyle;
 use crate::why::Why;
 
 /// The key of a row whose words a translator wrote.

@@ -1,12 +1,12 @@
 //! Conversations: OpenAI messages, ShareGPT turns, Alpaca history.
 
-use nurture_text::Message;
+use nurture_text::{Message, ToolStyle};
 use serde_json::{Map, Value};
 
 use crate::convert::{bad_field, missing_answer, scalar};
 use crate::error::RowProblem;
 use crate::mapping::{SchemaKind, Tags};
-use crate::tools::ToolStyle;
+use crate::tools;
 
 /// How the turns of a file are written.
 pub(crate) struct Turns<'a> {
@@ -76,7 +76,7 @@ impl Turns<'_> {
                 value => content(value).map_err(|problem| wrong(format!("\"{content_key}\" {problem}")))?,
             };
             let spelled =
-                |calls: &Value| self.style.calls(calls).map_err(|problem| wrong(problem.to_string()));
+                |calls: &Value| tools::calls(self.style, calls).map_err(|problem| wrong(problem.to_string()));
             let (role, content) = match speaker {
                 Speaker::Calls => {
                     let calls = serde_json::from_str(&content).map_err(|_| {
@@ -128,7 +128,7 @@ impl Turns<'_> {
     }
 
     fn is_call(&self, content: &str) -> bool {
-        self.style == ToolStyle::Tagged && content.ends_with("</tool_call>")
+        self.style == ToolStyle::Tagged && content.ends_with(ToolStyle::CLOSE)
     }
 
     fn speaker(&self, role: &str) -> Option<Speaker> {

@@ -1,7 +1,8 @@
 //! Adapters and keys while the service runs. Only with an admin key.
 
+use crate::body::Json;
 use crate::error::{ApiError, json_response};
-use crate::http::{Caller, Json};
+use crate::http::Caller;
 use crate::models::Served;
 use crate::service::Service;
 use crate::store::{KeyLimits, KeyRecord, Store, Used};

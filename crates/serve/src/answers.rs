@@ -201,7 +201,7 @@ impl<'t> Answers<'t> {
                     Finish::Length | Finish::Context => "length",
                     Finish::Cancelled => "cancelled",
                     Finish::Deadline => "deadline",
-                    Finish::Failed(_) => "failed",
+                    Finish::Ruled(_) | Finish::Failed(_) => "failed",
                 };
                 self.service.metrics().ended(&self.model, Ended { finish: name, usage });
                 if choice.ended {
@@ -211,6 +211,7 @@ impl<'t> Answers<'t> {
                 match finish {
                     Finish::Cancelled => return Err(ApiError::closing()),
                     Finish::Deadline => return Err(ApiError::deadline()),
+                    Finish::Ruled(why) => return Err(ApiError::rule(&why)),
                     Finish::Failed(why) => return Err(ApiError::internal(why)),
                     Finish::Stop | Finish::Length | Finish::Context => {}
                 }

@@ -1,9 +1,10 @@
 //! `POST /v1/messages` and `POST /v1/messages/count_tokens`: Anthropic's shapes.
 
 use crate::ask::{self, Ask};
+use crate::body::Json;
 use crate::error::{ApiError, json_response};
 use crate::fields::Fields;
-use crate::http::{Caller, Json, aside};
+use crate::http::{Caller, aside};
 use crate::reply::{PING, event_stream};
 use crate::service::Service;
 use crate::tools::{self, Call, Tools, Turn};

@@ -1,9 +1,10 @@
 //! `POST /v1/chat/completions`.
 
 use crate::ask::{Ask, TOP};
+use crate::body::Json;
 use crate::error::ApiError;
 use crate::fields::Fields;
-use crate::http::{Caller, Json};
+use crate::http::Caller;
 use crate::reply::{Reply, Shape};
 use crate::service::Service;
 use crate::tools::{self, Call, Tools, Turn};

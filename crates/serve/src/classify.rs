@@ -6,9 +6,10 @@
 
 use crate::answers::Job;
 use crate::ask::model;
+use crate::body::Json;
 use crate::chat::messages;
 use crate::error::{ApiError, json_response};
-use crate::http::{Caller, Json, aside};
+use crate::http::{Caller, aside};
 use crate::models::Served;
 use crate::service::Service;
 use crate::tools::Turn;
@@ -117,8 +118,13 @@ pub(crate) fn tree_of(
     param: &str,
 ) -> Result<(Vec<u32>, Vec<Vec<u32>>)> {
     let conversation = model.spelled(conversation, None);
+    let longest = labels.iter().map(String::len).max().unwrap_or(0);
+    model.bears("input", longest + conversation.iter().map(|m| m.content.len()).sum::<usize>())?;
     let text = |e: nurture_text::TextError| ApiError::invalid("input", e.to_string());
     let prompt = model.renderer.prompt(&conversation).map_err(text)?.tokens;
+    if prompt.len() >= model.context {
+        return Err(ApiError::too_long("input", model.context, prompt.len(), None));
+    }
     let whole = |label: &str| -> Result<Vec<u32>> {
         let turn = conversation.iter().cloned().chain([Message::new("assistant", label)]);
         let rendered = model.renderer.example(&turn.collect::<Vec<_>>()).map_err(text)?;

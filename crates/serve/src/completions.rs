@@ -2,9 +2,10 @@
 
 use crate::answers::Job;
 use crate::ask::{Ask, TOP};
+use crate::body::Json;
 use crate::error::ApiError;
 use crate::fields::{Fields, token_ids};
-use crate::http::{Caller, Json, aside};
+use crate::http::{Caller, aside};
 use crate::models::Served;
 use crate::reply::{Reply, Shape};
 use crate::service::Service;
@@ -121,10 +122,7 @@ pub(crate) async fn encode(
     aside(size, move || {
         let one = |input| match input {
             Input::Tokens(ids) => Ok(ids),
-            Input::Text(text) => {
-                let rendered = model.renderer.completion(&text);
-                rendered.map(|r| r.tokens).map_err(|e| ApiError::invalid(param, e.to_string()))
-            }
+            Input::Text(text) => model.tokens(&text, param),
         };
         inputs.into_iter().map(one).collect()
     })

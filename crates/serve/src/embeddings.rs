@@ -2,9 +2,10 @@
 
 use crate::answers::Job;
 use crate::ask::model;
+use crate::body::Json;
 use crate::completions::{encode, texts_or_tokens};
 use crate::error::{ApiError, json_response};
-use crate::http::{Caller, Json};
+use crate::http::Caller;
 use crate::service::Service;
 use axum::Extension;
 use axum::body::Body;

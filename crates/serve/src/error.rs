@@ -80,6 +80,21 @@ impl ApiError {
         ApiError { code: Some("context_length_exceeded"), ..ApiError::invalid(param, message) }
     }
 
+    /// A text that cannot fit, whatever its tokens are.
+    pub fn too_many_bytes(param: &str, context: usize, bytes: usize) -> ApiError {
+        let message = format!(
+            "This model's maximum context length is {context} tokens, but the text has {bytes} bytes, which are more tokens than \
+             that. Please shorten it."
+        );
+        ApiError { code: Some("context_length_exceeded"), ..ApiError::invalid(param, message) }
+    }
+
+    /// A schema that nothing can follow, which shows itself only on the way.
+    pub fn rule(why: &str) -> ApiError {
+        let message = format!("the schema of the answer or of a tool cannot be followed: {why}");
+        ApiError::new(StatusCode::BAD_REQUEST, INVALID, "invalid_schema", message)
+    }
+
     /// No key, or a wrong one.
     pub fn unauthorized() -> ApiError {
         let message = "Incorrect or missing API key: send it as `Authorization: Bearer KEY`";

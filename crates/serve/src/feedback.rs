@@ -2,9 +2,10 @@
 //! and becomes a lesson with `nurture data feedback`.
 
 use crate::ask::model;
+use crate::body::Json;
 use crate::chat::messages;
 use crate::error::{ApiError, json_response};
-use crate::http::{Caller, Json};
+use crate::http::Caller;
 use crate::service::Service;
 use crate::store::{NewFeedback, Verdict};
 use crate::tools;

@@ -1,5 +1,6 @@
 //! Reading a request's JSON object field by field: what is read is checked, what is left over is refused by name.
 
+use crate::body::Held;
 use crate::error::ApiError;
 use serde_json::{Map, Value};
 
@@ -14,43 +15,65 @@ pub(crate) struct Fields {
     map: Map<String, Value>,
     /// where the object stands in the request, e.g. `messages[0].`
     place: String,
+    /// what the body takes, as long as it is read
+    _held: Option<Held>,
 }
 
-/// Whether brackets are nested deeper than `most`; strings are left out.
-fn deeper_than(bytes: &[u8], most: usize) -> bool {
+/// Bytes that the values of a JSON text take at most, about; `None` where brackets are nested deeper than `deepest`. Strings count
+/// once more what they take in the text.
+fn weigh(bytes: &[u8], deepest: usize) -> Option<usize> {
+    // of a value in a list, of an object, of an entry of an object beside its value
+    const VALUE: usize = 32;
+    const OBJECT: usize = 256;
+    const ENTRY: usize = 96;
     let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    let mut weight = bytes.len();
     for &b in bytes {
         match (in_string, b) {
             (true, _) if escaped => escaped = false,
             (true, b'\\') => escaped = true,
             (_, b'"') => in_string = !in_string,
-            (false, b'{' | b'[') => depth += 1,
+            (false, b'{' | b'[') => {
+                depth += 1;
+                weight += if b == b'{' { OBJECT } else { VALUE };
+            }
             (false, b'}' | b']') => depth = depth.saturating_sub(1),
+            (false, b',') => weight += VALUE,
+            (false, b':') => weight += ENTRY,
             _ => {}
         }
-        if depth > most {
-            return true;
+        if depth > deepest {
+            return None;
         }
     }
-    false
+    Some(weight)
 }
 
 impl Fields {
+    /// What a body takes in memory as values, about.
+    pub(crate) fn weight(bytes: &[u8]) -> Result<usize> {
+        let deep = || ApiError::body(format!("the body is nested deeper than {DEPTH} levels"));
+        weigh(bytes, DEPTH).ok_or_else(deep)
+    }
+
     pub(crate) fn parse(bytes: &[u8]) -> Result<Fields> {
-        if deeper_than(bytes, DEPTH) {
-            return Err(ApiError::body(format!("the body is nested deeper than {DEPTH} levels")));
-        }
+        Fields::weight(bytes)?;
         match serde_json::from_slice(bytes) {
-            Ok(Value::Object(map)) => Ok(Fields { map, place: String::new() }),
+            Ok(Value::Object(map)) => Ok(Fields { map, place: String::new(), _held: None }),
             Ok(_) => Err(ApiError::body("the body must be a JSON object")),
             Err(e) => Err(ApiError::body(format!("the body is not JSON: {e}"))),
         }
     }
 
+    /// Keeps the body's part of what all bodies may take.
+    pub(crate) fn holding(self, held: Held) -> Fields {
+        Fields { _held: Some(held), ..self }
+    }
+
     /// An object inside the request.
     pub(crate) fn inner(value: Value, place: &str) -> Result<Fields> {
         match value {
-            Value::Object(map) => Ok(Fields { map, place: format!("{place}.") }),
+            Value::Object(map) => Ok(Fields { map, place: format!("{place}."), _held: None }),
             _ => Err(ApiError::invalid(place, format!("\"{place}\" must be an object"))),
         }
     }
@@ -181,6 +204,8 @@ mod tests {
         let deep = |n: usize| format!("{{\"a\":{}{}}}", "[".repeat(n), "]".repeat(n));
         assert!(Fields::parse(deep(63).as_bytes()).is_ok());
         assert!(Fields::parse(deep(64).as_bytes()).unwrap_err().message.contains("64"));
+        assert!(weigh(br#"{"a":[1,2,{"b":"[[[[{{{{,,,,\"::"}]}"#, 3).unwrap() < 1024);
+        assert!(weigh("[0,0]".replace("0", &"0,".repeat(1000)).as_bytes(), 3).unwrap() > 2000 * 32);
         assert!(Fields::parse("[".repeat(1_000_000).as_bytes()).is_err());
         assert!(
             Fields::parse(b"[1]").is_err() && Fields::parse(b"{").is_err() && Fields::parse(b"\xff").is_err()

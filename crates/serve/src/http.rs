@@ -2,27 +2,26 @@
 
 use crate::access::Access;
 use crate::error::ApiError;
-use crate::fields::Fields;
 use crate::page;
 use crate::service::Service;
-use axum::body::{Body, to_bytes};
-use axum::extract::{FromRequest, MatchedPath, Request, State};
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::IntoResponse;
-use http_body_util::BodyExt as _;
 use serde_json::json;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
+use tokio::sync::Semaphore;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const URI_BYTES: usize = 8 << 10;
 /// The connection's own buffer bounds a head only roughly.
 const HEAD_BYTES: usize = 32 << 10;
-/// Time for a body that is too large to be thrown away.
-const LINGER: Duration = Duration::from_secs(5);
 /// Texts of more bytes are worked on beside the threads that serve connections.
 const LONG_TEXT: usize = 4 << 10;
+/// So many at once: tokens of a text take many times its room, and more would not be sooner.
+static LONG_TEXTS: Semaphore = Semaphore::const_new(2);
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, Default)]
@@ -152,8 +151,11 @@ fn check_host(service: &Service, request: &Request) -> Result<(), ApiError> {
     if !own && config.hosts.is_empty() {
         return Ok(());
     }
-    let header = request.headers().get(header::HOST).and_then(|v| v.to_str().ok());
-    let host = header.or_else(|| request.uri().host()).unwrap_or_default();
+    // an address that names a host counts before the header, and two headers count as none
+    let mut headers = request.headers().get_all(header::HOST).iter();
+    let header = headers.next().filter(|_| headers.next().is_none()).and_then(|v| v.to_str().ok());
+    let host = request.uri().authority().map(|a| a.as_str()).or(header).unwrap_or_default();
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
     let name = match host.strip_prefix('[') {
         Some(v6) => v6.split(']').next().unwrap_or_default(),
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
@@ -168,67 +170,7 @@ fn check_host(service: &Service, request: &Request) -> Result<(), ApiError> {
     Err(ApiError::forbidden("host_not_allowed", message))
 }
 
-/// A JSON body, read within its bounds.
-pub(crate) struct Json(pub(crate) Fields);
-
-impl FromRequest<Service> for Json {
-    type Rejection = ApiError;
-
-    async fn from_request(request: Request, service: &Service) -> Result<Json, ApiError> {
-        let config = service.config();
-        let kind =
-            request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        // a browser sends other kinds to other sites without asking
-        if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
-            let message = "the body must be sent with `Content-Type: application/json`";
-            return Err(ApiError::status(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_media_type",
-                message,
-            ));
-        }
-        let too_large = || {
-            let message = format!("the body is larger than {} bytes", config.body);
-            ApiError::status(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
-        };
-        let length =
-            request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-        if length.is_some_and(|n| n > config.body as u64) {
-            // a client that is still writing would not hear a connection that is closed at once
-            _ = tokio::time::timeout(LINGER, discard(request.into_body(), config.body * 4)).await;
-            return Err(too_large());
-        }
-        let body = tokio::time::timeout(config.body_time, to_bytes(request.into_body(), config.body)).await;
-        match body {
-            Err(_) => {
-                let message = format!("the body did not arrive within {} s", config.body_time.as_secs());
-                Err(ApiError::status(StatusCode::REQUEST_TIMEOUT, "body_timeout", message))
-            }
-            Ok(Err(e)) => Err(
-                match std::error::Error::source(&e)
-                    .is_some_and(|s| s.is::<http_body_util::LengthLimitError>())
-                {
-                    true => too_large(),
-                    false => ApiError::body(format!("the body broke off: {e}")),
-                },
-            ),
-            Ok(Ok(bytes)) => Fields::parse(&bytes).map(Json),
-        }
-    }
-}
-
-/// Reads what nobody wants, at most so many bytes.
-async fn discard(mut body: Body, mut most: usize) {
-    while let Some(Ok(frame)) = body.frame().await {
-        let bytes = frame.data_ref().map_or(0, |d| d.len());
-        most = match most.checked_sub(bytes) {
-            Some(left) => left,
-            None => return,
-        };
-    }
-}
-
-/// Does work on `size` bytes of text: at once if it is little, else on a thread of its own.
+/// Does work on `size` bytes of text: at once if it is little, else on a thread of its own, a few at a time.
 pub(crate) async fn aside<T: Send + 'static>(
     size: usize,
     work: impl FnOnce() -> T + Send + 'static,
@@ -236,7 +178,13 @@ pub(crate) async fn aside<T: Send + 'static>(
     if size < LONG_TEXT {
         return Ok(work());
     }
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|_| ApiError::internal("a fault of ours while reading the text"))
+    let fault = || ApiError::internal("a fault of ours while reading the text");
+    let place = LONG_TEXTS.acquire().await.map_err(|_| fault())?;
+    // the place goes with the work: a client that leaves does not end it
+    let work = move || {
+        let done = work();
+        drop(place);
+        done
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|_| fault())
 }

@@ -16,6 +16,7 @@ mod admin;
 mod answers;
 mod anthropic;
 mod ask;
+mod body;
 mod chat;
 mod classify;
 mod completions;

@@ -1,10 +1,10 @@
 //! The models by name: the base, and each adapter beside it.
 
 use crate::error::ApiError;
-use crate::tools::{self, Style, Tools, Turn};
+use crate::tools::{self, Tools, Turn};
 use nurture_infer::engine::{EngineHandle, Loaded};
 use nurture_model::{Adapter, Cpu};
-use nurture_text::{ChatTemplate, Message, Renderer};
+use nurture_text::{ChatTemplate, Message, Renderer, ToolStyle};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
@@ -48,7 +48,12 @@ pub(crate) struct Served {
     pub(crate) path: Option<PathBuf>,
     /// seconds since 1970
     pub(crate) created: u64,
+    /// longest sequence in tokens
+    pub(crate) context: usize,
 }
+
+/// No token has more bytes of text than this, save a few of nothing but blanks: a longer text cannot fit.
+const TOKEN_BYTES: usize = 64;
 
 impl Served {
     /// The generation of its adapter; 0 is the base.
@@ -58,13 +63,29 @@ impl Served {
 
     /// The tokens of a conversation up to the answer, with the tools that are offered.
     pub(crate) fn prompt(&self, turns: Vec<Turn>, tools: Option<&Tools>) -> Result<Vec<u32>, ApiError> {
-        let rendered = self.renderer.prompt(&self.spelled(turns, tools));
+        let messages = self.spelled(turns, tools);
+        self.bears("messages", messages.iter().map(|m| m.content.len()).sum())?;
+        let rendered = self.renderer.prompt(&messages);
         Ok(rendered.map_err(|e| ApiError::invalid("messages", e.to_string()))?.tokens)
     }
 
+    /// The tokens of a plain text, the beginning-of-sequence token before them where the vocabulary wants one.
+    pub(crate) fn tokens(&self, text: &str, param: &str) -> Result<Vec<u32>, ApiError> {
+        self.bears(param, text.len())?;
+        Ok(self.renderer.completion(text).map_err(|e| ApiError::invalid(param, e.to_string()))?.tokens)
+    }
+
+    /// Refuses a text of which not even the bytes fit, before it takes time and memory to be read token by token.
+    pub(crate) fn bears(&self, param: &str, bytes: usize) -> Result<(), ApiError> {
+        match bytes.div_ceil(TOKEN_BYTES) {
+            tokens if tokens > self.context => Err(ApiError::too_many_bytes(param, self.context, bytes)),
+            _ => Ok(()),
+        }
+    }
+
     /// How this model's family writes calls of tools.
-    pub(crate) fn style(&self) -> Style {
-        Style::of(self.renderer.template().source())
+    pub(crate) fn style(&self) -> ToolStyle {
+        ToolStyle::of_template(self.renderer.template().source())
     }
 
     /// A conversation as the template takes it, with what the adapter was trained with.
@@ -103,8 +124,9 @@ impl Models {
         name: String,
         renderer: Renderer,
         manner: Manner,
+        context: usize,
     ) -> Models {
-        let base = Served { name, adapter: None, renderer, manner, path: None, created: now() };
+        let base = Served { name, adapter: None, renderer, manner, path: None, created: now(), context };
         Models { engine, cpu, base: Arc::new(base), adapters: RwLock::default() }
     }
 
@@ -170,9 +192,9 @@ impl Models {
         // one load at a time, so that both registers agree
         let mut adapters = self.adapters.write().unwrap_or_else(|e| e.into_inner());
         let loaded = self.engine.load_adapter(name, adapter).map_err(|e| ApiError::refused("path", &e))?;
-        let name = name.to_string();
-        let served =
-            Served { name: name.clone(), adapter: Some(loaded), renderer, manner, path, created: now() };
+        let (name, context) = (name.to_string(), self.base.context);
+        let (adapter, created) = (Some(loaded), now());
+        let served = Served { name: name.clone(), adapter, renderer, manner, path, created, context };
         let served = Arc::new(served);
         adapters.insert(name, served.clone());
         Ok(served)

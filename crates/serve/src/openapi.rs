@@ -451,7 +451,7 @@ fn meaning(status: &str) -> &'static str {
         "431" => "the headers are too large",
         "500" => "a fault of ours",
         "501" => "this server keeps nothing",
-        "503" => "going down, or stuck",
+        "503" => "going down, stuck, or too many large bodies at once",
         _ => "it took longer than this server allows",
     }
 }
@@ -466,12 +466,14 @@ fn document(models: &[String], prompts: usize, choices: usize) -> Value {
         let mut content = Map::new();
         content.insert(kind.into(), json!({ "schema": schema }));
         if op.stream {
-            content.insert("text/event-stream".into(), json!({ "schema": { "type": "string" } }));
+            // readers of the document differ on whether this is the text or an event: no type is told
+            let about = "server-sent events; the data of each is a JSON object";
+            content.insert("text/event-stream".into(), json!({ "schema": { "description": about } }));
         }
         let mut responses = Map::new();
         responses.insert(status.into(), json!({ "description": op.about, "content": content }));
         let always: &[&str] = match op.body {
-            Some(_) => &["400", "401", "403", "405", "408", "413", "414", "415", "429", "431"],
+            Some(_) => &["400", "401", "403", "405", "408", "413", "414", "415", "429", "431", "503"],
             None => &["401", "403", "405", "414", "431"],
         };
         for status in always.iter().chain(op.statuses) {

@@ -5,10 +5,11 @@ mod input;
 mod output;
 
 use crate::ask::Ask;
+use crate::body::Json;
 use crate::chat::{ANY_OBJECT, schema};
 use crate::error::{ApiError, json_response};
 use crate::fields::Fields;
-use crate::http::{Caller, Json};
+use crate::http::Caller;
 use crate::models::now;
 use crate::reply::event_stream;
 use crate::service::Service;

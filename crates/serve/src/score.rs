@@ -3,10 +3,11 @@
 
 use crate::answers::Job;
 use crate::ask::model;
+use crate::body::Json;
 use crate::chat::messages;
 use crate::classify::tree_of;
 use crate::error::{ApiError, json_response};
-use crate::http::{Caller, Json, aside};
+use crate::http::{Caller, aside};
 use crate::service::Service;
 use crate::tools::Turn;
 use axum::Extension;

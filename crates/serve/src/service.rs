@@ -2,6 +2,7 @@
 
 use crate::access::Access;
 use crate::ask::Rule;
+use crate::body::Budget;
 use crate::config::ServeConfig;
 use crate::error::ApiError;
 use crate::http::Caller;
@@ -69,6 +70,7 @@ struct Inner {
     ids: AtomicU64,
     random: RandomState,
     pages: Pages,
+    bodies: Budget,
 }
 
 impl std::fmt::Debug for Service {
@@ -83,7 +85,7 @@ impl Service {
         let Parts { engine, cpu, name, renderer, manner, context, grammars, config, store, log } = parts;
         let access = Access::new(config.keys.clone(), config.admin.clone());
         Service(Arc::new(Inner {
-            models: Models::new(engine.clone(), cpu, name, renderer, manner),
+            models: Models::new(engine.clone(), cpu, name, renderer, manner, context),
             engine,
             context,
             config,
@@ -99,6 +101,7 @@ impl Service {
             ids: AtomicU64::new(0),
             random: RandomState::new(),
             pages: Pages::default(),
+            bodies: Budget::default(),
         }))
     }
 
@@ -245,6 +248,11 @@ impl Service {
 
     pub(crate) fn connections(&self) -> usize {
         self.0.connections.load(SeqCst)
+    }
+
+    /// What bodies take.
+    pub(crate) fn bodies(&self) -> &Budget {
+        &self.0.bodies
     }
 
     /// Counts a connection while the guard lives.

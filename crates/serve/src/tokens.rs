@@ -1,18 +1,23 @@
 //! `POST /tokenize` and `POST /detokenize`.
 
 use crate::ask::model;
+use crate::body::Json;
 use crate::chat::messages;
 use crate::error::{ApiError, json_response};
 use crate::fields::token_ids;
-use crate::http::{Json, aside};
+use crate::http::aside;
 use crate::service::Service;
 use crate::tools::Tools;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::Response;
-use serde_json::{Value, json};
+use serde_json::json;
 
 type Result<T> = std::result::Result<T, ApiError>;
+
+/// Largest text in bytes, and most tokens.
+const TEXT: usize = 1 << 20;
+const IDS: usize = 1 << 18;
 
 /// Texts (`prompt`, special tokens in it are ordinary text) or conversations (`messages`) to tokens.
 pub(crate) async fn tokenize(
@@ -27,6 +32,10 @@ pub(crate) async fn tokenize(
         Some(text) => {
             let begin = fields.switch("add_special_tokens")?.unwrap_or(true);
             fields.done()?;
+            if text.len() > TEXT {
+                let message = format!("\"prompt\" has {} bytes; at most {TEXT} are read at once", text.len());
+                return Err(ApiError::invalid("prompt", message));
+            }
             let work = move || match begin {
                 true => asked.renderer.completion(&text).map(|r| r.tokens),
                 false => asked.renderer.tokenizer().encode(&text, false),
@@ -55,12 +64,9 @@ pub(crate) async fn detokenize(
 ) -> Result<Response<Body>> {
     let model = model(&service, &mut fields)?;
     let vocab = service.engine().model().config().vocab;
-    let list = fields.needed("tokens")?;
+    let list = fields.list("tokens", IDS)?.ok_or_else(|| ApiError::missing("tokens"))?;
     fields.done()?;
-    let ids = match &list {
-        Value::Array(list) => token_ids(list).filter(|ids| ids.iter().all(|&id| (id as usize) < vocab)),
-        _ => None,
-    };
+    let ids = token_ids(&list).filter(|ids| ids.iter().all(|&id| (id as usize) < vocab));
     let wrong =
         || ApiError::invalid("tokens", format!("\"tokens\" must be a list of token ids below {vocab}"));
     let ids = ids.ok_or_else(wrong)?;

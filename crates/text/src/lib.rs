@@ -12,6 +12,7 @@ mod render;
 mod show;
 mod template;
 mod tokenizer;
+mod tool_style;
 mod train_bpe;
 
 pub use error::{Result, TextError};
@@ -22,4 +23,5 @@ pub use tokenizer::{
     Encoded, GgufTokenizerKeys, GgufVocabulary, HfTokenizerFiles, SpecialNames, StreamDecoder, Tokenizer,
     TokenizerFiles,
 };
+pub use tool_style::ToolStyle;
 pub use train_bpe::{TrainBpe, WordCounts};

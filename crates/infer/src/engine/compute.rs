@@ -226,7 +226,7 @@ fn pick(seq: &mut Sequence, logits: &mut [f32], vocab: usize, longest: usize) ->
         let (pick, forced) = match picker.pick(row, past) {
             Ok(Picked::Token(pick, forced)) => (pick, forced),
             Ok(Picked::End) => return Some(Finish::Stop),
-            Err(e) => return Some(Finish::Failed(e.to_string())),
+            Err(e) => return Some(Finish::of(e)),
         };
         if let Some(t) = forced.tokens.iter().chain([&pick.token]).find(|&&t| t as usize >= vocab) {
             return Some(Finish::Failed(format!("token {t} is beyond the vocabulary of {vocab}")));

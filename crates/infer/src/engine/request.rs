@@ -2,6 +2,7 @@
 
 use super::adapters::Loaded;
 use super::picker::{Picker, Sampled};
+use crate::InferError;
 use crate::sampling::{Pick, Sampling};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -101,8 +102,20 @@ pub enum Finish {
     Cancelled,
     /// the deadline passed
     Deadline,
+    /// the rule of the text cannot be followed any further: what was asked for is at fault
+    Ruled(String),
     /// it cannot go on; others are not touched
     Failed(String),
+}
+
+impl Finish {
+    /// What ends a text when the choice of its token fails.
+    pub(crate) fn of(error: InferError) -> Finish {
+        match error {
+            InferError::Constraint { why } => Finish::Ruled(why),
+            other => Finish::Failed(other.to_string()),
+        }
+    }
 }
 
 /// Counts and times of a request.

@@ -239,7 +239,7 @@ impl Engine {
         }
         let forced = match guarded(|| seq.picker.begin()) {
             Some(Ok(forced)) => forced,
-            Some(Err(e)) => return Some(Finish::Failed(e.to_string())),
+            Some(Err(e)) => return Some(Finish::of(e)),
             None => return Some(Finish::Failed("the choice of a token panicked".into())),
         };
         let (vocab, room) = (self.model.config().vocab, self.compute.longest - seq.tokens.len());

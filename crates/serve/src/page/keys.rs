@@ -2,8 +2,8 @@
 
 use super::models::must_manage;
 use super::view::View;
+use crate::body::Json;
 use crate::error::{ApiError, json_response};
-use crate::http::Json;
 use crate::service::Service;
 use crate::store::{KeyLimits, KeyRecord, Used};
 use axum::body::Body;

@@ -51,6 +51,9 @@ const ASSETS: &[(&str, &str, &str)] = &[
     ("chat.mjs", "text/javascript; charset=utf-8", include_str!("assets/chat.mjs")),
 ];
 
+/// Most bytes of conversations without a store.
+const FORGETFUL: i64 = 64 << 20;
+
 /// What the pages keep beside the service.
 #[derive(Default)]
 pub(crate) struct Pages {
@@ -73,7 +76,7 @@ impl Pages {
         let mut forgetful = self.forgetful.lock().unwrap_or_else(|e| e.into_inner());
         Ok(match &*forgetful {
             Some(store) => store.clone(),
-            None => forgetful.insert(Arc::new(Store::in_memory()?)).clone(),
+            None => forgetful.insert(Arc::new(Store::in_memory_of(FORGETFUL)?)).clone(),
         })
     }
 

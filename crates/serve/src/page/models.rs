@@ -2,8 +2,8 @@
 
 use super::runs::{ask, time};
 use super::view::{View, bytes};
+use crate::body::Json;
 use crate::error::{ApiError, json_response};
-use crate::http::Json;
 use crate::service::Service;
 use axum::body::Body;
 use axum::extract::{Path, State};

@@ -87,6 +87,7 @@ impl Store {
         let NewConversation { title, model, system, settings } = new.clone();
         let settings = if settings.is_empty() { "{}".to_string() } else { settings };
         bounds(Some(&title), Some(&system), Some(&settings))?;
+        self.make_room("")?;
         let (id, time) = (new_id("c-")?, now());
         let made =
             Conversation { id, title, model, system, settings, leaf: None, created: time, updated: time };

@@ -111,6 +111,7 @@ impl Store {
             let why = format!("`{}`; it can be {}", new.role, ROLES.join(", "));
             return Err(StoreError::Invalid { what: "role", why });
         }
+        self.make_room(conversation)?;
         let id = self.change(|t| {
             let sql = "UPDATE conversation SET updated = ?3 WHERE id = ?1 AND owner = ?2";
             if t.execute(sql, params![conversation, owner, now()])? == 0 {

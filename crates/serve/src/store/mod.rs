@@ -103,6 +103,8 @@ pub struct Store {
     path: PathBuf,
     /// changes of keys by this process
     keys_changed: AtomicU64,
+    /// most bytes, of a store in memory
+    bound: Option<i64>,
 }
 
 impl std::fmt::Debug for Store {
@@ -128,7 +130,7 @@ impl Store {
         options.open(path).map_err(|e| failed(e.to_string()))?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(|e| failed(e.to_string()))?;
-        Store::start(connection, path)
+        Store::start(connection, path, None)
     }
 
     /// A store that is forgotten with the process.
@@ -136,16 +138,30 @@ impl Store {
     /// # Errors
     /// No memory.
     pub fn in_memory() -> Result<Store> {
-        Store::start(Connection::open_in_memory()?, Path::new(":memory:"))
+        Store::start(Connection::open_in_memory()?, Path::new(":memory:"), None)
     }
 
-    fn start(mut connection: Connection, path: &Path) -> Result<Store> {
+    /// The same of at most so many bytes: when it is nearly full, the conversations that were not touched for longest go.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn in_memory_of(bytes: i64) -> Result<Store> {
+        Store::start(Connection::open_in_memory()?, Path::new(":memory:"), Some(bytes))
+    }
+
+    fn start(mut connection: Connection, path: &Path, bound: Option<i64>) -> Result<Store> {
         connection.busy_timeout(PATIENCE)?;
         schema::prepare(&mut connection, path)?;
+        if let Some(bytes) = bound {
+            let page: i64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+            let pages = format!("PRAGMA max_page_count = {}", bytes / page);
+            connection.query_row(&pages, [], |_| Ok(()))?;
+        }
         Ok(Store {
             connection: Mutex::new(connection),
             path: path.to_path_buf(),
             keys_changed: AtomicU64::new(0),
+            bound,
         })
     }
 
@@ -166,6 +182,26 @@ impl Store {
     fn lock(&self) -> MutexGuard<'_, Connection> {
         // a panic leaves no half of a change behind: its transaction was rolled back
         self.connection.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// In a store of a bounded size: forgets the oldest conversations until a quarter is free, but not the one that is at work.
+    fn make_room(&self, at_work: &str) -> Result<()> {
+        let Some(bytes) = self.bound else { return Ok(()) };
+        self.change(|t| {
+            let number = |name: &str| t.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
+            let page = number("page_size")?;
+            while (number("page_count")? - number("freelist_count")?) * page > bytes / 4 * 3 {
+                let sql = "DELETE FROM conversation WHERE id =
+                           (SELECT id FROM conversation WHERE id != ?1 ORDER BY updated, leaf IS NULL, leaf LIMIT 1)";
+                let gone = t.execute(sql, [at_work])?;
+                // nobody will read feedback of a store in memory but beside its message
+                let loose = t.execute("DELETE FROM feedback WHERE message IS NULL", [])?;
+                if gone + loose == 0 {
+                    break;
+                }
+            }
+            Ok(())
+        })
     }
 
     /// Runs changes that belong together.
@@ -234,6 +270,41 @@ mod tests {
         std::fs::write(&text, "not a database, but a text of some length\n".repeat(60)).unwrap();
         assert!(Store::open(&text).unwrap_err().to_string().contains("not a database"));
         assert!(Store::open(dir.path()).is_err());
+    }
+
+    #[test]
+    fn a_store_in_memory_keeps_within_its_bound() {
+        let bound = 4 << 20;
+        let store = Store::in_memory_of(bound).unwrap();
+        let text = "x".repeat(100_000);
+        let mut last = String::new();
+        for i in 0..200 {
+            last = store
+                .new_conversation(
+                    "me",
+                    &NewConversation { title: i.to_string(), ..NewConversation::default() },
+                )
+                .unwrap()
+                .id;
+            store.add_message("me", &last, &NewMessage::of("user", text.as_str())).unwrap();
+        }
+        let kept = store.conversations("me", None, None, 999).unwrap();
+        assert!((20..42).contains(&kept.len()), "{}", kept.len());
+        assert!(kept.iter().any(|c| c.id == last) && !kept.iter().any(|c| c.title == "0"));
+        // one that alone is larger than everything is told so, and the store goes on
+        let parent = |leaf| NewMessage { parent: leaf, ..NewMessage::of("user", text.as_str()) };
+        let mut leaf = None;
+        let full = (0..99).find_map(|_| match store.add_message("me", &last, &parent(leaf)) {
+            Ok(message) => {
+                leaf = Some(message.id);
+                None
+            }
+            Err(e) => Some(e.to_string()),
+        });
+        assert!(full.is_some_and(|e| e.contains("full")));
+        let next = store.new_conversation("me", &NewConversation::default()).unwrap().id;
+        store.add_message("me", &next, &NewMessage::of("user", text.as_str())).unwrap();
+        assert_eq!(store.conversations("me", None, None, 9).unwrap().len(), 1);
     }
 
     #[cfg(unix)]

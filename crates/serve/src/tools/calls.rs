@@ -1,11 +1,14 @@
 //! Reading calls out of an answer while it comes.
 
-use super::{CLOSE, Call, OPEN, Style, Tools};
+use super::{Call, Tools};
+use nurture_text::ToolStyle;
 use serde_json::Value;
 use std::sync::Arc;
 
 /// Most calls of one answer; what comes behind them stays text.
 const CALLS: usize = 64;
+const OPEN: &str = ToolStyle::OPEN;
+const CLOSE: &str = ToolStyle::CLOSE;
 
 /// What was heard.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,7 +21,7 @@ pub(crate) enum Heard {
 #[derive(Debug)]
 pub(crate) struct Calls {
     tools: Arc<Tools>,
-    style: Style,
+    style: ToolStyle,
     /// what is held back
     held: String,
     inside: bool,
@@ -28,7 +31,7 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    pub(crate) fn new(tools: Arc<Tools>, style: Style) -> Calls {
+    pub(crate) fn new(tools: Arc<Tools>, style: ToolStyle) -> Calls {
         Calls { tools, style, held: String::new(), inside: false, words: false, count: 0 }
     }
 
@@ -42,8 +45,8 @@ impl Calls {
         self.held.push_str(text);
         let mut out = Vec::new();
         match self.style {
-            Style::Tagged => self.tagged(&mut out),
-            Style::Bare => {
+            ToolStyle::Tagged => self.tagged(&mut out),
+            ToolStyle::Bare => {
                 let begin = self.held.trim_start();
                 let may = begin.is_empty()
                     || begin.starts_with(['{', '['])
@@ -94,11 +97,11 @@ impl Calls {
         let mut out = Vec::new();
         match self.style {
             // some models leave the last mark out
-            Style::Tagged if self.inside => match self.read(&held) {
+            ToolStyle::Tagged if self.inside => match self.read(&held) {
                 Some(calls) => out.extend(calls.into_iter().map(Heard::Call)),
                 None => said(&mut out, format!("{OPEN}{held}")),
             },
-            Style::Bare if !self.words => {
+            ToolStyle::Bare if !self.words => {
                 let bare = held.trim().trim_start_matches("```json").trim_end_matches("```");
                 match self.read(bare) {
                     Some(calls) => out.extend(calls.into_iter().map(Heard::Call)),
@@ -165,7 +168,7 @@ mod tests {
     use crate::fields::Fields;
 
     /// Reads an answer in pieces of `step` characters: text, and calls as `name(arguments)`.
-    fn read(style: Style, text: &str, step: usize) -> (String, Vec<String>) {
+    fn read(style: ToolStyle, text: &str, step: usize) -> (String, Vec<String>) {
         let tools = br#"{"tools": [{"type": "function", "function": {"name": "f"}},
                                    {"type": "function", "function": {"name": "g"}}]}"#;
         let tools = Tools::chat(&mut Fields::parse(tools).unwrap()).unwrap().unwrap();
@@ -198,29 +201,34 @@ mod tests {
                 );
             };
             let f = r#"f({"x":"</b>"})"#;
-            check(Style::Tagged, &format!("<tool_call>\n{one}\n</tool_call>"), "", &[f]);
+            check(ToolStyle::Tagged, &format!("<tool_call>\n{one}\n</tool_call>"), "", &[f]);
             check(
-                Style::Tagged,
+                ToolStyle::Tagged,
                 &format!("Let me see.\n<tool_call>{one}</tool_call>\n<tool_call>{one}</tool_call>\n"),
                 "Let me see.",
                 &[f, f],
             );
-            check(Style::Tagged, &format!("<tool_call>[{one}, {one}]"), "", &[f, f]);
-            check(Style::Tagged, "a < b <tool c>", "a < b <tool c>", &[]);
+            check(ToolStyle::Tagged, &format!("<tool_call>[{one}, {one}]"), "", &[f, f]);
+            check(ToolStyle::Tagged, "a < b <tool c>", "a < b <tool c>", &[]);
             check(
-                Style::Tagged,
+                ToolStyle::Tagged,
                 "<tool_call>{\"name\": \"h\"}</tool_call>!",
                 "<tool_call>{\"name\": \"h\"}</tool_call>!",
                 &[],
             );
-            check(Style::Tagged, "x <tool_", "x <tool_", &[]);
-            check(Style::Bare, bare, "", &[r#"f({"x":1})"#]);
-            check(Style::Bare, &format!("```json\n{bare}\n```"), "", &[r#"f({"x":1})"#]);
-            check(Style::Bare, &format!("{bare}; {bare}"), "", &[r#"f({"x":1})"#, r#"f({"x":1})"#]);
-            check(Style::Bare, "{\"a\": 1}", "{\"a\": 1}", &[]);
-            check(Style::Bare, "In words: {", "In words: {", &[]);
-            check(Style::Bare, r#"{"name": "g"}"#, "", &["g({})"]);
-            check(Style::Bare, r#"{"name": "g", "parameters": 3}"#, r#"{"name": "g", "parameters": 3}"#, &[]);
+            check(ToolStyle::Tagged, "x <tool_", "x <tool_", &[]);
+            check(ToolStyle::Bare, bare, "", &[r#"f({"x":1})"#]);
+            check(ToolStyle::Bare, &format!("```json\n{bare}\n```"), "", &[r#"f({"x":1})"#]);
+            check(ToolStyle::Bare, &format!("{bare}; {bare}"), "", &[r#"f({"x":1})"#, r#"f({"x":1})"#]);
+            check(ToolStyle::Bare, "{\"a\": 1}", "{\"a\": 1}", &[]);
+            check(ToolStyle::Bare, "In words: {", "In words: {", &[]);
+            check(ToolStyle::Bare, r#"{"name": "g"}"#, "", &["g({})"]);
+            check(
+                ToolStyle::Bare,
+                r#"{"name": "g", "parameters": 3}"#,
+                r#"{"name": "g", "parameters": 3}"#,
+                &[],
+            );
         }
     }
 }

@@ -1,8 +1,5 @@
-//! Tools: what a request offers, what the model is told of it, how calls are written, and the rule that forces one.
-//!
-//! The model reads its tools in the system text and earlier calls in the assistant's turns, in the notation that its family was
-//! trained on. So every chat template serves, and text inside a tool's description never becomes a special token. The calls
-//! are read back by `calls.rs`.
+//! Tools: what a request offers, the conversation that the model reads of it, and the rule that forces a call. How tools and calls
+//! are worded is [`ToolStyle`]'s matter; calls are read back by `calls.rs`.
 
 mod calls;
 mod offer;
@@ -11,51 +8,10 @@ pub(crate) use calls::{Calls, Heard};
 pub(crate) use offer::{Choice, Tools};
 
 use crate::error::ApiError;
-use nurture_text::Message;
-use serde_json::{Value, json};
+use nurture_text::{Message, ToolStyle};
+use serde_json::Value;
 
 type Result<T> = std::result::Result<T, ApiError>;
-
-/// How a family writes calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Style {
-    /// `<tool_call>` around JSON with `name` and `arguments`: SmolLM2, Qwen, Hermes
-    Tagged,
-    /// JSON with `name` and `parameters` as the whole answer: Llama 3, Gemma
-    Bare,
-}
-
-impl Style {
-    /// By the words of the chat template.
-    pub(crate) fn of(template: &str) -> Style {
-        let bare = ["<|python_tag|>", "<|start_header_id|>", "<start_of_turn>"];
-        match !template.contains("<tool_call>") && bare.iter().any(|w| template.contains(w)) {
-            true => Style::Bare,
-            false => Style::Tagged,
-        }
-    }
-
-    fn arguments(self) -> &'static str {
-        match self {
-            Style::Tagged => "arguments",
-            Style::Bare => "parameters",
-        }
-    }
-
-    /// A call as the model writes it.
-    fn spell(self, call: &Call) -> String {
-        let arguments: Value =
-            serde_json::from_str(&call.arguments).unwrap_or_else(|_| call.arguments.clone().into());
-        let object = json!({ "name": call.name, self.arguments(): arguments });
-        match self {
-            Style::Tagged => format!("{OPEN}\n{object}\n{CLOSE}"),
-            Style::Bare => object.to_string(),
-        }
-    }
-}
-
-pub(crate) const OPEN: &str = "<tool_call>";
-pub(crate) const CLOSE: &str = "</tool_call>";
 
 /// A call.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -64,6 +20,15 @@ pub(crate) struct Call {
     pub(crate) name: String,
     /// JSON
     pub(crate) arguments: String,
+}
+
+impl Call {
+    /// As the model writes it.
+    fn spelt(&self, style: ToolStyle) -> String {
+        let arguments: Value =
+            serde_json::from_str(&self.arguments).unwrap_or_else(|_| self.arguments.clone().into());
+        style.call(&self.name, &arguments)
+    }
 }
 
 /// A message as APIs know it.
@@ -102,34 +67,28 @@ pub(crate) fn check(turns: &[Turn], param: &str) -> Result<()> {
 }
 
 /// Conversations with tools as plain ones: calls and results in the model's notation, the offer in the system text.
-pub(crate) fn spell(turns: Vec<Turn>, style: Style, tools: Option<&Tools>) -> Vec<Message> {
+pub(crate) fn spell(turns: Vec<Turn>, style: ToolStyle, tools: Option<&Tools>) -> Vec<Message> {
     let mut out: Vec<Message> = Vec::with_capacity(turns.len() + 1);
     let mut results = false;
     for turn in turns {
         let result = turn.answers.is_some() || turn.role == "tool";
         if result {
-            let text = match style {
-                Style::Tagged => format!("<tool_response>\n{}\n</tool_response>", turn.content),
-                Style::Bare => turn.content,
-            };
+            let text = style.result(&turn.content);
             // results of parallel calls are one turn: many templates want turns to alternate
             match out.last_mut().filter(|_| results) {
                 Some(last) => last.content = format!("{}\n{text}", last.content),
                 None => out.push(Message::new("user", text)),
             }
         } else {
-            let calls: Vec<String> = turn.calls.iter().map(|c| style.spell(c)).collect();
+            let calls: Vec<String> = turn.calls.iter().map(|c| c.spelt(style)).collect();
             let text = [turn.content].into_iter().filter(|t| !t.is_empty()).chain(calls);
             out.push(Message::new(turn.role, text.collect::<Vec<_>>().join("\n")));
         }
         results = result;
     }
     if let Some(tools) = tools.filter(|t| t.choice != Choice::None && !t.list.is_empty()) {
-        let offer = tools.text(style);
-        match out.first_mut().filter(|m| m.role == "system") {
-            Some(system) => system.content = format!("{}\n\n{offer}", system.content),
-            None => out.insert(0, Message::new("system", offer)),
-        }
+        let list: Vec<String> = tools.list.iter().map(|t| t.line()).collect();
+        style.offer(&list, &mut out);
     }
     out
 }
@@ -150,7 +109,7 @@ mod tests {
         ];
         check(&turns, "messages").unwrap();
         assert!(check(&turns[2..], "messages").unwrap_err().message.contains("`a`"));
-        let plain = spell(turns.clone(), Style::Tagged, None);
+        let plain = spell(turns.clone(), ToolStyle::Tagged, None);
         assert_eq!(plain.len(), 3);
         assert_eq!(
             plain[1]
@@ -163,20 +122,7 @@ mod tests {
             (plain[2].role.as_str(), plain[2].content.matches("<tool_response>").count()),
             ("user", 2)
         );
-        let plain = spell(turns, Style::Bare, None);
+        let plain = spell(turns, ToolStyle::Bare, None);
         assert!(plain[1].content.contains("\"parameters\":{\"x\":1}") && plain[2].content == "1\n2");
-    }
-
-    #[test]
-    fn styles_follow_templates() {
-        for (template, style) in [
-            ("<|im_start|>", Style::Tagged),
-            ("<start_of_turn>", Style::Bare),
-            ("<|start_header_id|>", Style::Bare),
-            ("<|im_start|> <tool_call>", Style::Tagged),
-            ("Q: A:", Style::Tagged),
-        ] {
-            assert_eq!(Style::of(template), style, "{template}");
-        }
     }
 }

@@ -1,9 +1,10 @@
 //! The tools of a request, in the three shapes in which APIs bring them.
 
-use super::{CLOSE, OPEN, Result, Style};
+use super::Result;
 use crate::ask::Rule;
 use crate::error::ApiError;
 use crate::fields::Fields;
+use nurture_text::ToolStyle;
 use serde_json::{Value, json};
 
 /// Most tools of a request.
@@ -58,6 +59,11 @@ impl Tool {
         fields.harmless(&["strict"]);
         fields.done()?;
         Ok(Tool { name, description, parameters })
+    }
+
+    /// As the model reads it.
+    pub(super) fn line(&self) -> String {
+        ToolStyle::tool(&self.name, self.description.as_deref(), Some(&self.parameters))
     }
 }
 
@@ -180,34 +186,8 @@ impl Tools {
         self.list.iter().any(|t| t.name == name)
     }
 
-    /// What the model reads.
-    pub(super) fn text(&self, style: Style) -> String {
-        let one = |t: &Tool| {
-            let mut function = json!({ "name": t.name, "parameters": t.parameters });
-            if let Some(description) = &t.description {
-                function["description"] = description.as_str().into();
-            }
-            json!({ "type": "function", "function": function }).to_string()
-        };
-        let list: Vec<String> = self.list.iter().map(one).collect();
-        let list = list.join("\n");
-        match style {
-            Style::Tagged => format!(
-                "# Tools\n\nThese functions can help with the question; they are described within <tools></tools>:\n\
-                 <tools>\n{list}\n</tools>\n\nTo call a function, write a JSON object with its name and its arguments within \
-                 {OPEN}{CLOSE}, once for each call:\n{OPEN}\n{{\"name\": <function-name>, \"arguments\": \
-                 <arguments-as-JSON-object>}}\n{CLOSE}"
-            ),
-            Style::Bare => format!(
-                "These functions can help with the question:\n{list}\n\nTo call a function, answer with nothing but a JSON \
-                 object of this form: {{\"name\": <function-name>, \"parameters\": <arguments-as-JSON-object>}}. \
-                 Otherwise answer in words."
-            ),
-        }
-    }
-
     /// The rule where a call must come, or where the text beside possible calls has a schema of its own.
-    pub(crate) fn rule(&self, style: Style, otherwise: Option<&str>) -> Option<Rule> {
+    pub(crate) fn rule(&self, style: ToolStyle, otherwise: Option<&str>) -> Option<Rule> {
         let allowed: Vec<&Tool> = match &self.choice {
             Choice::None => return otherwise.map(|s| Rule::Schema(s.to_string())),
             Choice::Named(name) => self.list.iter().filter(|t| t.name == *name).collect(),
@@ -230,13 +210,14 @@ impl Tools {
         call["x-guidance"] = blanks.clone();
         let more = if self.parallel { CALLS - 1 } else { 0 };
         let mut lark = match style {
-            Style::Tagged => {
+            ToolStyle::Tagged => {
                 let more = if more > 0 { format!(" (\"\\n\" call){{0,{more}}}") } else { String::new() };
+                let (open, close) = (ToolStyle::OPEN, ToolStyle::CLOSE);
                 format!(
-                    "calls: call{more}\ncall: \"{OPEN}\\n\" object \"\\n{CLOSE}\"\nobject: %json {call}\n"
+                    "calls: call{more}\ncall: \"{open}\\n\" object \"\\n{close}\"\nobject: %json {call}\n"
                 )
             }
-            Style::Bare => format!("calls: %json {call}\n"),
+            ToolStyle::Bare => format!("calls: %json {call}\n"),
         };
         match otherwise.filter(|_| self.choice == Choice::Auto) {
             None => lark.insert_str(0, "start: calls\n"),
@@ -315,17 +296,17 @@ mod tests {
     fn rules_only_where_something_must_come() {
         let f = r#"{"type": "function", "function": {"name": "f"}}"#;
         let of = |more: &str| chat(&format!(r#"{{"tools": [{f}]{more}}}"#)).unwrap().unwrap();
-        assert!(of("").rule(Style::Tagged, None).is_none());
-        assert!(of(r#", "tool_choice": "none""#).rule(Style::Tagged, None).is_none());
+        assert!(of("").rule(ToolStyle::Tagged, None).is_none());
+        assert!(of(r#", "tool_choice": "none""#).rule(ToolStyle::Tagged, None).is_none());
         let lark = |tools: Tools, style, otherwise| match tools.rule(style, otherwise) {
             Some(Rule::Lark(lark)) => lark,
             other => panic!("{other:?}"),
         };
-        let forced = lark(of(r#", "tool_choice": "required""#), Style::Tagged, None);
+        let forced = lark(of(r#", "tool_choice": "required""#), ToolStyle::Tagged, None);
         assert!(forced.contains("start: calls\n") && forced.contains("{0,15}"), "{forced}");
         let single = of(r#", "tool_choice": "required", "parallel_tool_calls": false"#);
-        assert!(!lark(single, Style::Tagged, None).contains("{0,"));
-        let either = lark(of(""), Style::Bare, Some(r#"{"type": "object"}"#));
+        assert!(!lark(single, ToolStyle::Tagged, None).contains("{0,"));
+        let either = lark(of(""), ToolStyle::Bare, Some(r#"{"type": "object"}"#));
         assert!(either.contains("start: calls | words"), "{either}");
     }
 }
