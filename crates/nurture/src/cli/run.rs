@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use nurture::data::SourceFound;
 use nurture::lang::{Lang, Text};
 use nurture::messages;
-use nurture::pipeline::{self, Context, Done, Event, Mark, Watch};
+use nurture::pipeline::{Context, Done, Event, Mark, Watch};
 use nurture::recipe::{Derived, Loaded, Recipe};
 use nurture::report::verdict;
 use nurture::say;

@@ -479,14 +479,14 @@ pub(super) fn exams(
         loaded.sources.iter().for_each(|s| watch.event(Event::Source(s)));
         out.push(ExamPaper { general: *general, ..paper(exam, &exam.path, loaded, shots)? });
     }
-    if let Some(exam) = out.iter().find(|e| e.kind != ExamKind::Preference) {
-        if r.train.method == Method::Reward {
-            let name = &exam.name;
-            bail!(said!(
-                "{name}: a reward model only tells answers apart: give exams of pairs (kind = \"preference\"), or data.hold_out",
-                "{name}：奖励模型只会比较答案：请用成对答案的考试（kind = \"preference\"），或 data.hold_out"
-            ));
-        }
+    if r.train.method == Method::Reward
+        && let Some(exam) = out.iter().find(|e| e.kind != ExamKind::Preference)
+    {
+        let name = &exam.name;
+        bail!(said!(
+            "{name}: a reward model only tells answers apart: give exams of pairs (kind = \"preference\"), or data.hold_out",
+            "{name}：奖励模型只会比较答案：请用成对答案的考试（kind = \"preference\"），或 data.hold_out"
+        ));
     }
     let mut taken = std::collections::HashSet::new();
     for exam in &mut out {

@@ -184,7 +184,7 @@ impl Stage {
             write_json(&dir.join(OUTCOME), &trainer.outcome())?;
             let extra = recorded(r, &self.training, pulled, model);
             match trainer.learner().network() {
-                None => Ok(trainer.save_adapter(&dir.join("adapter"), Some(base_name(r, pulled)), extra)?),
+                None => Ok(trainer.save_adapter(dir.join("adapter"), Some(base_name(r, pulled)), extra)?),
                 Some(trained) => {
                     let mut notes = trainer.notes();
                     notes.extend(extra);
