@@ -111,11 +111,10 @@ def main():
 
 def check(folder, rows):
     weights = load_file(tiny.OUT / "qwen3" / "model.safetensors")
-    with tiny.everything_float64():
-        model = PeftModel.from_pretrained(network(weights).double(), folder).double().eval()
-        with torch.no_grad():
-            got = model(**batch()[1]).logits.squeeze(-1)
-    want = torch.tensor(json.load(open(rows)), dtype=torch.float64).T.reshape(-1)
+    model = PeftModel.from_pretrained(network(weights), folder).eval()
+    with torch.no_grad():
+        got = model(**batch()[1]).logits.squeeze(-1)
+    want = torch.tensor(json.load(open(rows))).T.reshape(-1)
     print("greatest difference", (got - want).abs().max().item(), "of rewards up to", want.abs().max().item())
     assert torch.allclose(got, want, atol=1e-5)
 
