@@ -429,6 +429,8 @@ impl<'a> Teller<'a> {
                 m.loss,
                 self.seen.2 as f64 / self.seen.1.max(1e-9),
             ));
+            // the next stage has a pace of its own
+            self.seen = (0, 0.0, 0);
         }
     }
 

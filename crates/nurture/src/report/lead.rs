@@ -150,8 +150,8 @@ fn on_breadth(lang: Lang, data: &ReportData, text: &TextReport) -> String {
     if low > 0.0 {
         say!(
             lang,
-            "It cost a little breadth: bits per byte on general text changed by {change}, within the {allowed} allowed.",
-            "广度略有代价：通用文本每字节比特数 {change}，在允许的 {allowed} 之内。"
+            "It cost some breadth: bits per byte on general text changed by {change}, within the {allowed} allowed.",
+            "广度有所损失：通用文本每字节比特数 {change}，在允许的 {allowed} 之内。"
         )
     } else if high < 0.0 {
         say!(

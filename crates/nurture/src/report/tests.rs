@@ -400,7 +400,7 @@ fn each_verdict_has_its_sentence() {
             assert!(html(data, lang).contains(want), "{want}");
         }
     };
-    check(&data, "It cost a little breadth", "广度略有代价");
+    check(&data, "It cost some breadth", "广度有所损失");
     data.verdict.kind = VerdictKind::NotShown;
     data.exams[0].paired.ci = [-0.01, 0.02];
     check(&data, "can be chance", "可能出于偶然");
