@@ -99,8 +99,14 @@ fn torment(home: &Home, (name, train, more): Method, kills: usize, dice: &mut Di
     let small = home.text("small.toml");
     assert!(small.contains(adapter), "the recipe has changed");
     let share = format!("{train}\nkeep = {{ share = {} }}", if more == Kept { 0.25 } else { 0.0 });
-    let data = if more == Pairs { "pairs.jsonl" } else { "train.jsonl" };
-    home.write("method.toml", small.replace(adapter, &share).replace("train.jsonl", data));
+    let mut recipe = small.replace(adapter, &share);
+    if more == Pairs {
+        let label = r#"path = "exam.jsonl", kind = "label""#;
+        assert!(recipe.contains(label), "the recipe has changed");
+        recipe = recipe.replace(label, r#"path = "pairs_exam.jsonl", kind = "preference""#);
+        recipe = recipe.replace("train.jsonl", "pairs.jsonl");
+    }
+    home.write("method.toml", recipe);
     let command = |run: &str, threads: u64| {
         let every = "--set train.checkpoint_every=1";
         home.command(&format!("train method.toml {every} --set run.name={run} --set train.threads={threads}"))
@@ -110,7 +116,8 @@ fn torment(home: &Home, (name, train, more): Method, kills: usize, dice: &mut Di
     assert_eq!(alone.code, Some(0), "{name}: {alone:?}");
     let usual = began.elapsed().as_millis() as u64;
     let want = result(home, "alone");
-    let all: Vec<u64> = (1..=STEPS).collect();
+    // KTO judges each answer of a pair for itself
+    let all: Vec<u64> = (1..=if name.starts_with("KTO") { 2 * STEPS } else { STEPS }).collect();
 
     let mut count = Count::default();
     let mut lives = 0;
@@ -170,6 +177,7 @@ fn check(home: &Home, name: &str, run: &str, want: &[(String, Vec<u8>)], steps: 
 fn all(methods: &[Method], kills: usize) {
     let Some(home) = Home::new() else { return };
     home.write("pairs.jsonl", lines(&sample("lumen-desk/preference.jsonl", 80, 2 * STEPS as usize)));
+    home.write("pairs_exam.jsonl", lines(&sample("lumen-desk/preference_exam.jsonl", 32, 4)));
     let mut dice = Dice(20261124);
     let (mut sum, mut half, mut ends) = (0, 0, 0);
     for &method in methods {
@@ -191,6 +199,11 @@ fn a_few_kills_change_no_byte() {
 #[test]
 fn practice_that_is_killed_changes_no_byte() {
     all(&[METHODS[10]], 2);
+}
+
+#[test]
+fn pairs_and_values_that_are_killed_change_no_byte() {
+    all(&METHODS[13..], 1);
 }
 
 #[test]
