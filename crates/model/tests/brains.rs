@@ -2,6 +2,9 @@
 //! parameter (`tools/goldens/tiny_brains.py`). Forms that no published family has: gradients against differences of losses,
 //! and what is saved is what is read.
 
+mod common;
+
+use common::{close, floats};
 use nurture_formats::{ModelFile, SafetensorsFile, TensorSource};
 use nurture_model::*;
 use std::path::{Path, PathBuf};
@@ -10,20 +13,6 @@ const BRAINS: [&str; 2] = ["gpt2", "qwen3_moe"];
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens").join(name)
-}
-
-fn floats(file: &SafetensorsFile, name: &str) -> Vec<f32> {
-    let info = file.tensor(name).unwrap();
-    let mut bytes = vec![0; info.bytes as usize];
-    file.read_into(info, 0, &mut bytes).unwrap();
-    bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
-}
-
-fn close(got: &[f32], want: &[f32], bound: f32, what: &str) {
-    assert_eq!(got.len(), want.len(), "{what}");
-    let top = want.iter().fold(0f32, |m, v| m.max(v.abs()));
-    let worst = got.iter().zip(want).map(|(g, w)| (g - w).abs()).fold(0f32, f32::max);
-    assert!(worst <= bound * top, "{what}: differs by {worst}, largest entry {top}");
 }
 
 struct Golden {

@@ -1,26 +1,15 @@
 //! Tokens of an adapter's own against PEFT (`tools/goldens/own_tokens.py`): logits, loss, the gradient of A, B and the rows; in
 //! both modes, beside other adapters, merged; and that a newborn one changes nothing.
 
-use nurture_formats::{ModelFile, SafetensorsFile, TensorSource, adapter::load_adapter};
+mod common;
+
+use common::{close, floats};
+use nurture_formats::{ModelFile, SafetensorsFile, adapter::load_adapter};
 use nurture_model::*;
 use std::path::{Path, PathBuf};
 
 fn folder(part: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens").join(part)
-}
-
-fn floats(file: &SafetensorsFile, name: &str) -> Vec<f32> {
-    let info = file.tensor(name).unwrap();
-    let mut bytes = vec![0; info.bytes as usize];
-    file.read_into(info, 0, &mut bytes).unwrap();
-    bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
-}
-
-fn close(got: &[f32], want: &[f32], bound: f32, what: &str) {
-    assert_eq!(got.len(), want.len(), "{what}");
-    let top = want.iter().fold(0f32, |m, v| m.max(v.abs()));
-    let worst = got.iter().zip(want).map(|(g, w)| (g - w).abs()).fold(0f32, f32::max);
-    assert!(worst <= bound * top, "{what}: differs by {worst}, largest entry {top}");
 }
 
 fn rows(json: &serde_json::Value, key: &str) -> Vec<Vec<u32>> {

@@ -1,7 +1,10 @@
 //! Encoder-decoders against transformers (`tools/goldens/tiny_seq2seq.py`): logits, losses and the gradient of every parameter;
 //! steps of decoding against the whole pass; what is saved is what is read; hostile configurations.
 
-use nurture_formats::{HfFolder, SafetensorsFile, TensorSource};
+mod common;
+
+use common::{close, floats};
+use nurture_formats::{HfFolder, SafetensorsFile};
 use nurture_model::seq2seq::*;
 use nurture_model::{Cpu, ModelError, Softening};
 use std::path::{Path, PathBuf};
@@ -10,20 +13,6 @@ const MODELS: [&str; 3] = ["t5", "t5_gated", "marian"];
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens").join(name)
-}
-
-fn floats(file: &SafetensorsFile, name: &str) -> Vec<f32> {
-    let info = file.tensor(name).unwrap();
-    let mut bytes = vec![0; info.bytes as usize];
-    file.read_into(info, 0, &mut bytes).unwrap();
-    bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
-}
-
-fn close(got: &[f32], want: &[f32], bound: f32, what: &str) {
-    assert_eq!(got.len(), want.len(), "{what}");
-    let top = want.iter().fold(0f32, |m, v| m.max(v.abs()));
-    let worst = got.iter().zip(want).map(|(g, w)| (g - w).abs()).fold(0f32, f32::max);
-    assert!(worst <= bound * top, "{what}: differs by {worst}, largest entry {top}");
 }
 
 struct Golden {
