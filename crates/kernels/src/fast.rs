@@ -232,6 +232,8 @@ type Scales<L> = [(L, L); 2];
 
 /// Where a block finds its weights.
 trait Source<D: Dot> {
+    /// Groups of a run can be taken in a loop.
+    const LOOP: bool;
     /// Scales and minima of a run, those of its halves where they differ.
     ///
     /// # Safety
@@ -252,6 +254,8 @@ struct Stored {
 }
 
 impl<D: Dot> Source<D> for Stored {
+    // where nibbles and bits lie depends on the group
+    const LOOP: bool = false;
     #[inline(always)]
     unsafe fn scales<const T: usize>(&self, run: usize) -> Scales<D::L> {
         // SAFETY: the caller's promise.
@@ -313,6 +317,7 @@ impl<D: Dot> Panel<D> {
 }
 
 impl<D: Dot> Source<D> for Panel<D> {
+    const LOOP: bool = true;
     #[inline(always)]
     unsafe fn scales<const T: usize>(&self, run: usize) -> Scales<D::L> {
         // SAFETY: the run was taken in.
@@ -375,7 +380,8 @@ impl Rows {
     #[inline(always)]
     unsafe fn planes(&self, run: usize) -> usize {
         // SAFETY: as above; four flags a run.
-        let flags = |i: usize| unsafe { self.loud.add(self.at(i * SIDE, run)).cast::<u32>().read_unaligned() };
+        let flags =
+            |i: usize| unsafe { self.loud.add(self.at(i * SIDE, run)).cast::<u32>().read_unaligned() };
         let any = (0..self.blocks).fold(0, |any, i| any | flags(i));
         1 + usize::from(any != 0)
     }
@@ -394,20 +400,21 @@ unsafe fn int_sums<D: Dot, const T: usize, const M: usize, S: Source<D>>(
     let dtype = const { DType::nth(T) };
     let off = if dtype.signed() { D::SIGNED_OFFSET } else { offset(dtype) };
     let steps = if dtype.halves() { 4 } else { 8 };
-    let short = if D::NARROW { const { quads(most(DType::nth(T))) } } else { 8 };
+    let short = if D::NARROW { const { quads(most(DType::nth(T))) } } else { 8 }.min(steps);
+    // With all groups in sight the compiler takes row after row, and where registers are few the weights of a run do not
+    // fit them: so the loop stays a loop there.
+    let once = if S::LOOP && D::NARROW && short > 1 { std::hint::black_box(short) } else { short };
     // SAFETY: as in `block`.
     unsafe {
         let mut ints = [D::L::int_splat(0); M];
-        let mut g = begin;
-        while g < begin + steps {
-            let end = (g + short).min(begin + steps);
+        for part in 0..steps / short {
             let mut sums = [D::zero(); M];
-            while g < end {
+            let first = begin + part * short;
+            for g in first..first + once {
                 let four = source.four::<T>(run, g);
                 for r in 0..M {
                     sums[r] = D::step(sums[r], four, dtype.signed(), x.bytes(plane, r, run).add(4 * g));
                 }
-                g += 1;
             }
             for r in 0..M {
                 ints[r] = D::join(ints[r], sums[r]);
@@ -416,7 +423,14 @@ unsafe fn int_sums<D: Dot, const T: usize, const M: usize, S: Source<D>>(
         if off > 0 {
             for r in 0..M {
                 let [a, b] = (*x.group(r, run)).sums[plane].map(i32::from);
-                let less = -off * if !dtype.halves() { a + b } else if begin == 0 { a } else { b };
+                let less = -off
+                    * if !dtype.halves() {
+                        a + b
+                    } else if begin == 0 {
+                        a
+                    } else {
+                        b
+                    };
                 ints[r] = D::L::int_add(ints[r], D::L::int_splat(less));
             }
         }

@@ -134,7 +134,6 @@ pub(crate) trait Lanes: Copy + 'static {
     unsafe fn int_and(a: Self::Int, b: Self::Int) -> Self::Int;
     unsafe fn int_or(a: Self::Int, b: Self::Int) -> Self::Int;
     unsafe fn int_add(a: Self::Int, b: Self::Int) -> Self::Int;
-    unsafe fn int_sub(a: Self::Int, b: Self::Int) -> Self::Int;
     unsafe fn int_shr<const N: u32>(a: Self::Int) -> Self::Int;
     unsafe fn int_shl<const N: u32>(a: Self::Int) -> Self::Int;
     /// arithmetic shift
@@ -311,10 +310,6 @@ impl Lanes for Scalar {
     #[inline(always)]
     unsafe fn int_add(a: Self::Int, b: Self::Int) -> Self::Int {
         std::array::from_fn(|i| a[i].wrapping_add(b[i]))
-    }
-    #[inline(always)]
-    unsafe fn int_sub(a: Self::Int, b: Self::Int) -> Self::Int {
-        std::array::from_fn(|i| a[i].wrapping_sub(b[i]))
     }
     #[inline(always)]
     unsafe fn int_shr<const N: u32>(a: Self::Int) -> Self::Int {
@@ -500,10 +495,6 @@ mod x86 {
             int_pair!(_mm256_add_epi32, a, b)
         }
         #[inline(always)]
-        unsafe fn int_sub(a: Self::Int, b: Self::Int) -> Self::Int {
-            int_pair!(_mm256_sub_epi32, a, b)
-        }
-        #[inline(always)]
         unsafe fn int_shr<const N: u32>(a: Self::Int) -> Self::Int {
             unsafe {
                 let n = _mm_cvtsi32_si128(N as i32);
@@ -675,10 +666,6 @@ mod x86 {
         #[inline(always)]
         unsafe fn int_add(a: Self::Int, b: Self::Int) -> Self::Int {
             unsafe { _mm512_add_epi32(a, b) }
-        }
-        #[inline(always)]
-        unsafe fn int_sub(a: Self::Int, b: Self::Int) -> Self::Int {
-            unsafe { _mm512_sub_epi32(a, b) }
         }
         #[inline(always)]
         unsafe fn int_shr<const N: u32>(a: Self::Int) -> Self::Int {

@@ -156,7 +156,7 @@ impl Quantised {
 const FINE: f32 = 254.0;
 
 /// A group is loud whose largest value is more than so many times the mean of the row's magnitudes.
-const LOUD: f32 = 6.0;
+const LOUD: f32 = 8.0;
 
 #[inline(always)]
 unsafe fn quantise_row<D: Dot>(
@@ -202,7 +202,9 @@ unsafe fn quantise_row<D: Dot>(
             };
             let scales = [step, step / FINE];
             let mut group = Group { scales, ..Group::default() };
-            for (p, (plane, halves)) in [(&mut *coarse, [qa, qb]), (&mut *fine, [ra, rb])].into_iter().enumerate() {
+            for (p, (plane, halves)) in
+                [(&mut *coarse, [qa, qb]), (&mut *fine, [ra, rb])].into_iter().enumerate()
+            {
                 for (i, lanes) in halves.into_iter().enumerate() {
                     D::L::store_i8(lanes, plane[j * SIDE * RUN + i * LANES..][..LANES].as_mut_ptr());
                     // a group whose values are no numbers has a scale that shows it
