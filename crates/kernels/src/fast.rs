@@ -479,7 +479,7 @@ unsafe fn block<D: Dot, const T: usize, const M: usize, S: Source<D>>(
         if begin > 0 {
             for r in 0..M {
                 let from = p.y.ptr().add((row + r) * p.ld + first - p.col0);
-                sum[r] = if here == LANES { D::L::load(from) } else { D::L::load_part(from, here, 0.0) };
+                sum[r] = D::L::load_part(from, here, 0.0);
             }
         } else if let Some(bias) = p.bias {
             sum = [D::L::load_part(bias[first..].as_ptr(), here, 0.0); M];
@@ -520,7 +520,7 @@ unsafe fn block<D: Dot, const T: usize, const M: usize, S: Source<D>>(
         }
         for r in 0..M {
             let to = p.y.ptr().add((row + r) * p.ld + first - p.col0);
-            if here == LANES { sum[r].store(to) } else { sum[r].store_part(to, here) }
+            sum[r].store_part(to, here);
         }
     }
 }

@@ -184,6 +184,9 @@ pub(crate) trait Lanes: Copy + 'static {
         let mut v = [fill; LANES];
         // SAFETY: the caller promises `n` readable values at `p`; `n` is at most 16.
         unsafe {
+            if n >= LANES {
+                return Self::load(p);
+            }
             std::ptr::copy_nonoverlapping(p, v.as_mut_ptr(), n.min(LANES));
             Self::load(v.as_ptr())
         }
@@ -195,6 +198,9 @@ pub(crate) trait Lanes: Copy + 'static {
         let mut v = [0f32; LANES];
         // SAFETY: the caller promises `n` writable values at `p`; `n` is at most 16.
         unsafe {
+            if n >= LANES {
+                return self.store(p);
+            }
             self.store(v.as_mut_ptr());
             std::ptr::copy_nonoverlapping(v.as_ptr(), p, n.min(LANES));
         }

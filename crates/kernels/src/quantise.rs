@@ -179,12 +179,13 @@ unsafe fn quantise_row<D: Dot>(
         for j in 0..runs {
             magnitudes = magnitudes.add(abs(D::L::load(at(j)))).add(abs(D::L::load(at(j).add(LANES))));
         }
-        let limit = magnitudes.reduce_add() / x.len() as f32 * LOUD;
+        let all = magnitudes.reduce_add();
+        let limit = all / x.len() as f32 * LOUD;
         for j in 0..runs {
             let (a, b) = (D::L::load(at(j)), D::L::load(at(j).add(LANES)));
             let top = abs(a).max(abs(b)).top();
-            // 0, or NaN where a value is not finite (maxima hide NaN)
-            let odd = a.mul(none).add(b.mul(none)).reduce_add();
+            // 0, or NaN where a value is not finite (maxima hide NaN, the sum of the row's magnitudes does not)
+            let odd = if all.is_finite() { 0.0 } else { a.mul(none).add(b.mul(none)).reduce_add() };
             let step = top / 127.0 + odd;
             let inverse = if top > 0.0 { 127.0 / top } else { 0.0 };
             // the smallest values of f32 have no finite inverse: they count as 0
@@ -192,25 +193,24 @@ unsafe fn quantise_row<D: Dot>(
             let (a, b) = (a.mul(inverse), b.mul(inverse));
             let (qa, qb) = (a.round_int(), b.round_int());
             let second = top > limit;
-            let (ra, rb) = if second {
+            let scales = [step, step / FINE];
+            let mut group = Group { scales, ..Group::default() };
+            let mut put = |p: usize, plane: &mut [i8], quants: [<D::L as Lanes>::Int; 2]| {
+                for (i, quants) in quants.into_iter().enumerate() {
+                    D::L::store_i8(quants, plane[j * SIDE * RUN + i * LANES..][..LANES].as_mut_ptr());
+                    group.sums[p][i] = D::L::int_sum(quants) as i16;
+                    // a group whose values are no numbers has a scale that shows it
+                    group.halves[i] += scales[p] * group.sums[p][i] as f32;
+                }
+            };
+            put(0, coarse, [qa, qb]);
+            if second {
                 let rest = |x: D::L, q: <D::L as Lanes>::Int| {
                     x.sub(D::L::int_to_f32(q)).mul(D::L::splat(FINE)).round_int()
                 };
-                (rest(a, qa), rest(b, qb))
+                put(1, fine, [rest(a, qa), rest(b, qb)]);
             } else {
-                (D::L::int_splat(0), D::L::int_splat(0))
-            };
-            let scales = [step, step / FINE];
-            let mut group = Group { scales, ..Group::default() };
-            for (p, (plane, halves)) in
-                [(&mut *coarse, [qa, qb]), (&mut *fine, [ra, rb])].into_iter().enumerate()
-            {
-                for (i, lanes) in halves.into_iter().enumerate() {
-                    D::L::store_i8(lanes, plane[j * SIDE * RUN + i * LANES..][..LANES].as_mut_ptr());
-                    // a group whose values are no numbers has a scale that shows it
-                    group.sums[p][i] = D::L::int_sum(lanes) as i16;
-                    group.halves[i] += scales[p] * group.sums[p][i] as f32;
-                }
+                fine[j * SIDE * RUN..][..RUN].fill(0);
             }
             group.whole = group.halves[0] + group.halves[1];
             groups[j * SIDE] = group;
