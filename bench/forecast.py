@@ -37,9 +37,23 @@ RECIPES = [
     ("full", SMOL, "letters", 16, "", "keep = { share = 0.0 }\n"),
     ("full-8bit-recompute", SMOL, "pages", 4, "",
      'optimiser = "adamw8bit"\nrecompute = true\nkeep = { share = 0.0 }\n'),
+    ("dpo", SMOL, "pairs", 8, "", LORA + 'method = "dpo"\n'),
+    ("orpo", SMOL, "pairs", 8, "", LORA + 'method = "orpo"\n'),
+    ("reward", SMOL, "pairs", 8, "", LORA + 'method = "reward"\n'),
+    # marks that differ from answer to answer: where all of a group are alike, nothing is learnt from it, and less time goes by
+    ("grpo", SMOL, "orders", 8, "",
+     LORA + 'method = "grpo"\nrewards = [{ kind = "length", max = 10, fall = 300 }]\n'
+     'practice = { loss = "dr_grpo", samples = 8, max_tokens = 32 }\n'),
+    ("ppo", SMOL, "orders", 8, "",
+     LORA + 'method = "grpo"\nrewards = [{ kind = "length", max = 10, fall = 300 }]\npractice = { loss = "ppo", samples = 4, max_tokens = 32 }\n'),
     ("gemma-zh", GEMMA, "letters-zh", 8, "", LORA),
     ("gemma-zh-keep", GEMMA, "letters-zh", 8, "", "adapter = { rank = 8 }\n"),
 ]
+
+FILES = {
+    "letters": "lumen-desk/train.jsonl", "letters-zh": "qinghe-desk/train.jsonl",
+    "pairs": "lumen-desk/preference.jsonl", "orders": "orders/practice.jsonl",
+}
 
 
 def rows(kind, folder):
@@ -50,7 +64,7 @@ def rows(kind, folder):
         path = folder / "pages.jsonl"
         path.write_text("".join(json.dumps(p) + "\n" for p in pages))
     else:
-        path = SAMPLES / {"letters": "lumen-desk", "letters-zh": "qinghe-desk"}[kind] / "train.jsonl"
+        path = SAMPLES / FILES[kind]
     return path, sum(1 for line in path.read_text().splitlines() if line.strip())
 
 
@@ -59,7 +73,8 @@ def one(binary, recipe, steps, run):
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         path, count = rows(kind, folder)
-        text = f'[model]\nbase = "{base}"\n[data]\ntrain = ["{path}"]\n{data}[train]\n{train}'
+        book = f'{{ path = "{path}", kind = "question_answer" }}' if kind == "orders" else f'"{path}"'
+        text = f'[model]\nbase = "{base}"\n[data]\ntrain = [{book}]\n{data}[train]\n{train}'
         text += f"batch = {batch}\nepochs = {steps * batch / count}\n[eval]\nbreadth = []\n"
         (folder / "r.toml").write_text(text)
         done = subprocess.run([binary, "train", "r.toml"], cwd=folder, capture_output=True, text=True)
@@ -77,6 +92,7 @@ def main():
     p.add_argument("--only", default="")
     p.add_argument("--table", action="store_true", help="print the memory table too")
     a = p.parse_args()
+    a.binary = str(pathlib.Path(a.binary).resolve())
     only = [n for n in a.only.split(",") if n]
     print("| recipe | memory forecast | peak | off | time forecast | came | off | worst |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")

@@ -53,6 +53,27 @@ fn main() {
                 line += &format!("  {t} rows {:5.0} GOP/s", ops / s / 1e9);
             }
         }
+        // a prompt through a matrix of a small model
+        let (t, d, n) = (512, 768, 3072);
+        let made: Result<Weight, ()> = Weight::read(cpu.pool(), dtype, n, d, |first, out| {
+            out.iter_mut().zip(noise.iter().cycle().skip(first)).for_each(|(o, v)| *o = *v);
+            Ok(())
+        });
+        let Ok(weight) = made else { return };
+        let x: Vec<f32> = (0..t * d).map(|_| rng.uniform() as f32 - 0.5).collect();
+        let mut y = vec![0f32; t * n];
+        let mut q = Quantised::default();
+        q.set(cpu.pool(), &x, d);
+        let linear = Linear { weight: &weight, bias: None, lora: None };
+        let mut times: Vec<f64> = (0..41)
+            .map(|_| {
+                let begin = Instant::now();
+                linear_fast(&cpu, &x, &q, t, &mut [Forward { linear, y: &mut y, h: &mut [] }]);
+                begin.elapsed().as_secs_f64()
+            })
+            .collect();
+        times.sort_by(f64::total_cmp);
+        line += &format!("  {t} rows {:5.0} GOP/s", 2.0 * (t * n * d) as f64 / times[20] / 1e9);
         println!("{line}");
     }
 }

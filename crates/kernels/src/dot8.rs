@@ -1,12 +1,8 @@
-//! Products of stored weights (bytes) and activations of nearly sixteen bits (`quantise.rs`), the columns of a group of
-//! four summed into each of 16 dwords.
+//! Products of stored weights and activations, both bytes (`quantise.rs`), the columns of a group of four summed into each of
+//! 16 dwords.
 //!
-//! Integer sums are exact, so every instruction set gives the same value, however it takes the activations: as two
-//! planes of bytes (AVX-512 VNNI and the reference) or whole (AVX2, whose products of bytes would need their sums
-//! widened again and again).
+//! Integer sums are exact, so every instruction set gives the same value.
 use crate::lanes::{Lanes, Scalar};
-use crate::quantise::FINE;
-use crate::weight::RUN;
 
 /// Sums of products on the lanes of `L`.
 ///
@@ -15,29 +11,30 @@ use crate::weight::RUN;
 #[allow(clippy::missing_safety_doc)]
 pub(crate) trait Dot {
     type L: Lanes;
-    /// what four columns of 16 rows of weights become before they are multiplied
-    type Four: Copy;
-    /// passes over a run: one for each plane of the activations, or one for whole values
-    const PASSES: usize;
-    /// activations are whole values
-    const WHOLE: bool = Self::PASSES == 1;
+    /// sums while they grow
+    type Sum: Copy;
+    /// the sums hold sixteen bits while they grow ([`quads`] tells for how long)
+    const NARROW: bool;
     /// most rows of activations at once: their sums stay in registers
     const ROWS: usize;
     /// rows from which weights are brought into their final form once for all of them
     const PANEL_FROM: usize;
-    /// signed weights become unsigned ones in `four`, greater by this
+    /// signed weights are made unsigned by [`Dot::four`], greater by this
     const SIGNED_OFFSET: i32;
     /// bytes (in `w` four columns a dword) made ready
-    unsafe fn four(w: Ints<Self>, signed: bool) -> Self::Four;
+    unsafe fn four(w: Ints<Self>, signed: bool) -> Ints<Self>;
+    unsafe fn zero() -> Self::Sum;
     /// `sum` after four more columns; `x` points at their activations
-    unsafe fn step(sum: Ints<Self>, w: Self::Four, x: *const i8) -> Ints<Self>;
-    /// Writes `254 q + r` of 16 columns where `step` finds them as whole values; `x` has room for 16 of sixteen bits.
-    unsafe fn store_whole(q: Ints<Self>, r: Ints<Self>, x: *mut i8);
-    /// Where pass `pass` finds the activations of group `g` in a run, in bytes.
-    #[inline(always)]
-    fn place(pass: usize, g: usize) -> usize {
-        if Self::WHOLE { 8 * g } else { pass * RUN + 4 * g }
-    }
+    unsafe fn step(sum: Self::Sum, w: Ints<Self>, signed: bool, x: *const i8) -> Self::Sum;
+    /// `ints + sum`
+    unsafe fn join(ints: Ints<Self>, sum: Self::Sum) -> Ints<Self>;
+}
+
+/// Groups of four columns whose products of weights up to `most` and activations up to 127 fit sixteen bits, summed by pairs
+/// of columns.
+pub(crate) const fn quads(most: i32) -> usize {
+    let fit = i16::MAX as i32 / (most * 127 * 2);
+    if fit > 8 { 8 } else { fit as usize }
 }
 
 pub(crate) type Ints<D> = <<D as Dot>::L as Lanes>::Int;
@@ -47,8 +44,8 @@ pub(crate) struct ScalarDot;
 
 impl Dot for ScalarDot {
     type L = Scalar;
-    type Four = Ints<Self>;
-    const PASSES: usize = 2;
+    type Sum = Ints<Self>;
+    const NARROW: bool = false;
     const ROWS: usize = 1;
     const PANEL_FROM: usize = usize::MAX;
     const SIGNED_OFFSET: i32 = 0;
@@ -59,7 +56,11 @@ impl Dot for ScalarDot {
         w
     }
     #[inline(always)]
-    unsafe fn step(sum: Ints<Self>, w: Ints<Self>, x: *const i8) -> Ints<Self> {
+    unsafe fn zero() -> Self::Sum {
+        [0; 16]
+    }
+    #[inline(always)]
+    unsafe fn step(sum: Self::Sum, w: Ints<Self>, _: bool, x: *const i8) -> Self::Sum {
         // SAFETY: the caller's four bytes.
         let x = unsafe { x.cast::<[i8; 4]>().read_unaligned() };
         std::array::from_fn(|i| {
@@ -67,8 +68,9 @@ impl Dot for ScalarDot {
             sum[i] + w.iter().zip(x).map(|(&w, x)| w as i8 as i32 * x as i32).sum::<i32>()
         })
     }
-    unsafe fn store_whole(_: Ints<Self>, _: Ints<Self>, _: *mut i8) {
-        unreachable!("the reference takes planes")
+    #[inline(always)]
+    unsafe fn join(ints: Ints<Self>, sum: Self::Sum) -> Ints<Self> {
+        std::array::from_fn(|i| ints[i] + sum[i])
     }
 }
 
@@ -78,68 +80,51 @@ pub(crate) use x86::{Avx2Dot, VnniDot};
 #[cfg(target_arch = "x86_64")]
 #[allow(clippy::undocumented_unsafe_blocks)] // every block below: the trait's contract
 mod x86 {
-    use super::{Dot, FINE, Ints};
-    use crate::lanes::{Avx2, Avx512};
+    use super::{Dot, Ints};
+    use crate::lanes::{Avx2, Avx512, Lanes};
     use core::arch::x86_64::*;
 
-    /// `vpmaddwd`: two products of sixteen bits, at most 128 · 32,385 each, in 32 bits. A group of four columns is taken
-    /// as columns 0 and 2, then 1 and 3: so two shifts widen the bytes of the weights where they stand.
+    /// `vpmaddubsw`: unsigned bytes by signed ones, pairs of products in sixteen bits, which `vpmaddwd` widens.
     pub(crate) struct Avx2Dot;
 
     impl Dot for Avx2Dot {
         type L = Avx2;
-        type Four = [Ints<Self>; 2];
-        const PASSES: usize = 1;
+        type Sum = Ints<Self>;
+        const NARROW: bool = true;
         const ROWS: usize = 4;
-        const PANEL_FROM: usize = 6;
+        const PANEL_FROM: usize = 8;
         const SIGNED_OFFSET: i32 = 0;
         #[inline(always)]
-        unsafe fn four(w: Ints<Self>, signed: bool) -> Self::Four {
+        unsafe fn four(w: Ints<Self>, _: bool) -> Ints<Self> {
+            w
+        }
+        #[inline(always)]
+        unsafe fn zero() -> Self::Sum {
+            unsafe { Avx2::int_splat(0) }
+        }
+        #[inline(always)]
+        unsafe fn step(sum: Self::Sum, w: Ints<Self>, signed: bool, x: *const i8) -> Self::Sum {
             unsafe {
-                if signed {
-                    let up = (_mm256_slli_epi16::<8>(w.0), _mm256_slli_epi16::<8>(w.1));
-                    [
-                        (_mm256_srai_epi16::<8>(up.0), _mm256_srai_epi16::<8>(up.1)),
-                        (_mm256_srai_epi16::<8>(w.0), _mm256_srai_epi16::<8>(w.1)),
-                    ]
-                } else {
-                    let low = _mm256_set1_epi16(0xff);
-                    [
-                        (_mm256_and_si256(w.0, low), _mm256_and_si256(w.1, low)),
-                        (_mm256_srli_epi16::<8>(w.0), _mm256_srli_epi16::<8>(w.1)),
-                    ]
-                }
+                let x = _mm256_set1_epi32(x.cast::<i32>().read_unaligned());
+                let products = |w: __m256i| {
+                    if signed {
+                        // the sign of a weight goes over to the activation
+                        _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w))
+                    } else {
+                        _mm256_maddubs_epi16(w, x)
+                    }
+                };
+                (_mm256_add_epi16(sum.0, products(w.0)), _mm256_add_epi16(sum.1, products(w.1)))
             }
         }
         #[inline(always)]
-        unsafe fn step(sum: Ints<Self>, [even, odd]: Self::Four, x: *const i8) -> Ints<Self> {
+        unsafe fn join(ints: Ints<Self>, sum: Self::Sum) -> Ints<Self> {
             unsafe {
-                let x = x.cast::<i32>();
-                let (a, b) =
-                    (_mm256_set1_epi32(x.read_unaligned()), _mm256_set1_epi32(x.add(1).read_unaligned()));
-                let sum = (
-                    _mm256_add_epi32(sum.0, _mm256_madd_epi16(even.0, a)),
-                    _mm256_add_epi32(sum.1, _mm256_madd_epi16(even.1, a)),
-                );
+                let one = _mm256_set1_epi16(1);
                 (
-                    _mm256_add_epi32(sum.0, _mm256_madd_epi16(odd.0, b)),
-                    _mm256_add_epi32(sum.1, _mm256_madd_epi16(odd.1, b)),
+                    _mm256_add_epi32(ints.0, _mm256_madd_epi16(sum.0, one)),
+                    _mm256_add_epi32(ints.1, _mm256_madd_epi16(sum.1, one)),
                 )
-            }
-        }
-        #[inline(always)]
-        unsafe fn store_whole(q: Ints<Self>, r: Ints<Self>, x: *mut i8) {
-            unsafe {
-                let fine = _mm256_set1_epi32(FINE);
-                let a = _mm256_add_epi32(_mm256_mullo_epi32(q.0, fine), r.0);
-                let b = _mm256_add_epi32(_mm256_mullo_epi32(q.1, fine), r.1);
-                // packing works within halves of the register: columns 0-3, 8-11 | 4-7, 12-15
-                let both = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(a, b));
-                let order = _mm256_setr_epi8(
-                    0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15, 0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12,
-                    13, 10, 11, 14, 15,
-                );
-                _mm256_storeu_si256(x.cast(), _mm256_shuffle_epi8(both, order));
             }
         }
     }
@@ -149,8 +134,8 @@ mod x86 {
 
     impl Dot for VnniDot {
         type L = Avx512;
-        type Four = Ints<Self>;
-        const PASSES: usize = 2;
+        type Sum = Ints<Self>;
+        const NARROW: bool = false;
         const ROWS: usize = 12;
         const PANEL_FROM: usize = 24;
         const SIGNED_OFFSET: i32 = 128;
@@ -159,11 +144,16 @@ mod x86 {
             unsafe { if signed { _mm512_xor_si512(w, _mm512_set1_epi8(-128)) } else { w } }
         }
         #[inline(always)]
-        unsafe fn step(sum: Ints<Self>, w: Ints<Self>, x: *const i8) -> Ints<Self> {
+        unsafe fn zero() -> Self::Sum {
+            unsafe { _mm512_setzero_si512() }
+        }
+        #[inline(always)]
+        unsafe fn step(sum: Self::Sum, w: Ints<Self>, _: bool, x: *const i8) -> Self::Sum {
             unsafe { _mm512_dpbusd_epi32(sum, w, _mm512_set1_epi32(x.cast::<i32>().read_unaligned())) }
         }
-        unsafe fn store_whole(_: Ints<Self>, _: Ints<Self>, _: *mut i8) {
-            unreachable!("bytes are multiplied in planes")
+        #[inline(always)]
+        unsafe fn join(ints: Ints<Self>, sum: Self::Sum) -> Ints<Self> {
+            unsafe { _mm512_add_epi32(ints, sum) }
         }
     }
 }

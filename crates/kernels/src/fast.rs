@@ -1,17 +1,17 @@
 //! The linear layer of `fast` mode: stored weights × activations as integers (`quantise.rs`), for one row as for thousands.
 //!
 //! For each run of 32 columns the products are summed exactly in integers; the sum joins the output by one
-//! fused multiply-add with the product of both scales, runs ascending from the bias (or +0), each followed by
-//! `minimum · sum of the activations` where the type has a minimum; the float LoRA product continues the chain. Rows,
-//! tiles, threads and instruction set do not change a bit.
+//! fused multiply-add with the product of both scales, and so does that of the second plane where there is one; runs
+//! ascend from the bias (or +0), each followed by `minimum · sum of the activations` where the type has a minimum; the float
+//! LoRA product continues the chain. Rows, tiles, threads and instruction set do not change a bit.
 
-use crate::dot8::{Dot, Ints, dot_fn};
+use crate::dot8::{Dot, Ints, dot_fn, quads};
 use crate::dtype::DType;
 use crate::lanes::{LANES, Lanes, ask};
 use crate::linear::{Cpu, Forward, check_parts, linear_at, linear_forward, lora_h};
 use crate::pool::Shares;
-use crate::quantise::{FINE, Group, PLANES, Quantised, SIDE};
-use crate::weight::{RUN, TILE_ROWS, Weight, offset, quads32, run_bytes, scales32};
+use crate::quantise::{Group, PLANES, Quantised, SIDE};
+use crate::weight::{RUN, TILE_ROWS, Weight, most, offset, quads32, run_bytes, scales32};
 use std::mem::MaybeUninit;
 
 /// Bytes of weights that a task reads at least.
@@ -232,6 +232,8 @@ type Scales<L> = [(L, L); 2];
 
 /// Where a block finds its weights.
 trait Source<D: Dot> {
+    /// Groups of a run can be taken in a loop.
+    const LOOP: bool;
     /// Scales and minima of a run, those of its halves where they differ.
     ///
     /// # Safety
@@ -241,7 +243,7 @@ trait Source<D: Dot> {
     ///
     /// # Safety
     /// As above; `g < 8`.
-    unsafe fn four<const T: usize>(&self, run: usize, g: usize) -> D::Four;
+    unsafe fn four<const T: usize>(&self, run: usize, g: usize) -> Ints<D>;
     /// Asks memory for what the next runs need.
     fn ask<const T: usize>(&self, run: usize);
 }
@@ -252,13 +254,15 @@ struct Stored {
 }
 
 impl<D: Dot> Source<D> for Stored {
+    // where nibbles and bits lie depends on the group
+    const LOOP: bool = false;
     #[inline(always)]
     unsafe fn scales<const T: usize>(&self, run: usize) -> Scales<D::L> {
         // SAFETY: the caller's promise.
         unsafe { scales32::<D::L>(const { DType::nth(T) }, self.tile, run) }
     }
     #[inline(always)]
-    unsafe fn four<const T: usize>(&self, run: usize, g: usize) -> D::Four {
+    unsafe fn four<const T: usize>(&self, run: usize, g: usize) -> Ints<D> {
         let dtype = const { DType::nth(T) };
         // SAFETY: the caller's promise.
         unsafe { D::four(quads32::<D::L>(dtype, self.tile, run, g), dtype.signed()) }
@@ -270,14 +274,14 @@ impl<D: Dot> Source<D> for Stored {
     }
 }
 
-/// Runs of a panel: 16 kB of whole values, which stay in the first-level cache beside the activations.
-const DEEP: usize = 16;
+/// Runs of a panel: 12 kB of bytes, which stay in the first-level cache beside the activations.
+const DEEP: usize = 24;
 
 /// Some runs of a tile as the products take them, for all rows of activations.
 struct Panel<D: Dot> {
     /// its first run
     first: usize,
-    fours: [[MaybeUninit<D::Four>; 8]; DEEP],
+    fours: [[MaybeUninit<Ints<D>>; 8]; DEEP],
     scales: [MaybeUninit<Scales<D::L>>; DEEP],
 }
 
@@ -313,13 +317,14 @@ impl<D: Dot> Panel<D> {
 }
 
 impl<D: Dot> Source<D> for Panel<D> {
+    const LOOP: bool = true;
     #[inline(always)]
     unsafe fn scales<const T: usize>(&self, run: usize) -> Scales<D::L> {
         // SAFETY: the run was taken in.
         unsafe { self.scales.get_unchecked(run - self.first).assume_init() }
     }
     #[inline(always)]
-    unsafe fn four<const T: usize>(&self, run: usize, g: usize) -> D::Four {
+    unsafe fn four<const T: usize>(&self, run: usize, g: usize) -> Ints<D> {
         // SAFETY: the run was taken in.
         unsafe { self.fours.get_unchecked(run - self.first).get_unchecked(g).assume_init() }
     }
@@ -327,73 +332,105 @@ impl<D: Dot> Source<D> for Panel<D> {
     fn ask<const T: usize>(&self, _: usize) {}
 }
 
-/// Where up to twelve rows of activations begin: blocks of [`SIDE`] rows.
+/// Where some rows of activations begin: a row of a block of [`SIDE`] rows, and whole blocks behind it.
+#[derive(Clone, Copy)]
 struct Rows {
-    bytes: [*const i8; 3],
-    groups: [*const Group; 3],
+    bytes: [*const i8; PLANES],
+    groups: *const Group,
+    loud: *const u8,
+    /// runs of a row
+    runs: usize,
+    /// blocks that the rows touch
+    blocks: usize,
 }
 
 impl Rows {
     /// Rows `row .. row + count`; from four on, `row` is the first of a block.
     #[inline(always)]
     fn new(x: &Quantised, row: usize, count: usize) -> Rows {
-        // blocks that are not there are never read
-        let block = |i: usize| if i * SIDE < count { row + i * SIDE } else { row };
         Rows {
-            bytes: std::array::from_fn(|i| x.bytes_from(block(i)).as_ptr()),
-            groups: std::array::from_fn(|i| x.groups_from(block(i)).as_ptr()),
+            bytes: [x.bytes_from(0, row).as_ptr(), x.bytes_from(1, row).as_ptr()],
+            groups: x.groups_from(row).as_ptr(),
+            loud: x.loud_from(row).as_ptr(),
+            runs: x.runs(),
+            blocks: count.div_ceil(SIDE),
         }
     }
 
-    /// The bytes of row `r` in run `run`, both planes.
+    /// How far row `r` lies behind the first, in groups; its run `run`.
     #[inline(always)]
-    unsafe fn bytes(&self, r: usize, run: usize) -> *const i8 {
+    fn at(&self, r: usize, run: usize) -> usize {
+        (r / SIDE * self.runs + run) * SIDE + r % SIDE
+    }
+
+    /// The bytes of row `r` in run `run` of a plane.
+    #[inline(always)]
+    unsafe fn bytes(&self, plane: usize, r: usize, run: usize) -> *const i8 {
         // SAFETY: the caller's rows and runs exist.
-        unsafe { self.bytes[r / SIDE].add((run * SIDE + r % SIDE) * PLANES * RUN) }
+        unsafe { self.bytes[plane].add(self.at(r, run) * RUN) }
     }
 
     #[inline(always)]
     unsafe fn group(&self, r: usize, run: usize) -> *const Group {
         // SAFETY: as above.
-        unsafe { self.groups[r / SIDE].add(run * SIDE + r % SIDE) }
+        unsafe { self.groups.add(self.at(r, run)) }
+    }
+
+    /// The planes of run `run` that are not 0 in all rows of the blocks.
+    #[inline(always)]
+    unsafe fn planes(&self, run: usize) -> usize {
+        // SAFETY: as above; four flags a run.
+        let flags =
+            |i: usize| unsafe { self.loud.add(self.at(i * SIDE, run)).cast::<u32>().read_unaligned() };
+        let any = (0..self.blocks).fold(0, |any, i| any | flags(i));
+        1 + usize::from(any != 0)
     }
 }
 
-/// Sums of the products in a run of 32 columns, or, of types with two scales, in the half that begins at group `begin` of
-/// four columns; less the offset of the weights.
+/// Sums of the products of one plane in a run of 32 columns, or, of types with two scales, in the half that begins at group
+/// `begin` of four columns; less the offset of the weights.
 #[inline(always)]
 unsafe fn int_sums<D: Dot, const T: usize, const M: usize, S: Source<D>>(
     source: &S,
     run: usize,
     begin: usize,
     x: &Rows,
+    plane: usize,
 ) -> [Ints<D>; M] {
     let dtype = const { DType::nth(T) };
     let off = if dtype.signed() { D::SIGNED_OFFSET } else { offset(dtype) };
     let steps = if dtype.halves() { 4 } else { 8 };
+    let short = if D::NARROW { const { quads(most(DType::nth(T))) } } else { 8 }.min(steps);
+    // With all groups in sight the compiler takes row after row, and where registers are few the weights of a run do not
+    // fit them: so the loop stays a loop there.
+    let once = if S::LOOP && D::NARROW && short > 1 { std::hint::black_box(short) } else { short };
     // SAFETY: as in `block`.
     unsafe {
         let mut ints = [D::L::int_splat(0); M];
-        for pass in 0..D::PASSES {
-            if pass == 1 {
-                // 254 = 256 - 2
-                const { assert!(FINE == 254) };
-                for r in 0..M {
-                    let twice = D::L::int_shl::<1>(ints[r]);
-                    ints[r] = D::L::int_sub(D::L::int_shl::<8>(ints[r]), twice);
-                }
-            }
-            for g in begin..begin + steps {
+        for part in 0..steps / short {
+            let mut sums = [D::zero(); M];
+            let first = begin + part * short;
+            for g in first..first + once {
                 let four = source.four::<T>(run, g);
                 for r in 0..M {
-                    ints[r] = D::step(ints[r], four, x.bytes(r, run).add(D::place(pass, g)));
+                    sums[r] = D::step(sums[r], four, dtype.signed(), x.bytes(plane, r, run).add(4 * g));
                 }
+            }
+            for r in 0..M {
+                ints[r] = D::join(ints[r], sums[r]);
             }
         }
         if off > 0 {
             for r in 0..M {
-                let s = (*x.group(r, run)).halves;
-                let less = -off * if dtype.halves() { s[begin / 4] } else { s[0] + s[1] };
+                let [a, b] = (*x.group(r, run)).sums[plane].map(i32::from);
+                let less = -off
+                    * if !dtype.halves() {
+                        a + b
+                    } else if begin == 0 {
+                        a
+                    } else {
+                        b
+                    };
                 ints[r] = D::L::int_add(ints[r], D::L::int_splat(less));
             }
         }
@@ -409,11 +446,12 @@ unsafe fn add_scaled<D: Dot, const M: usize>(
     d: D::L,
     x: &Rows,
     run: usize,
+    plane: usize,
 ) {
     for r in 0..M {
         // SAFETY: as in `block`.
         unsafe {
-            let both = d.mul(D::L::splat((*x.group(r, run)).scale));
+            let both = d.mul(D::L::splat((*x.group(r, run)).scales[plane]));
             sum[r] = D::L::int_to_f32(ints[r]).fma(both, sum[r]);
         }
     }
@@ -440,7 +478,8 @@ unsafe fn block<D: Dot, const T: usize, const M: usize, S: Source<D>>(
         let mut sum = [D::L::splat(0.0); M];
         if begin > 0 {
             for r in 0..M {
-                sum[r] = D::L::load_part(p.y.ptr().add((row + r) * p.ld + first - p.col0), here, 0.0);
+                let from = p.y.ptr().add((row + r) * p.ld + first - p.col0);
+                sum[r] = D::L::load_part(from, here, 0.0);
             }
         } else if let Some(bias) = p.bias {
             sum = [D::L::load_part(bias[first..].as_ptr(), here, 0.0); M];
@@ -451,21 +490,22 @@ unsafe fn block<D: Dot, const T: usize, const M: usize, S: Source<D>>(
                 source.ask::<T>(run);
             }
             let [(d, m), (d2, m2)] = source.scales::<T>(run);
-            let ints = int_sums::<D, T, M, S>(source, run, 0, x);
-            add_scaled::<D, M>(&mut sum, ints, d, x, run);
-            if dtype.halves() {
-                let ints = int_sums::<D, T, M, S>(source, run, 4, x);
-                add_scaled::<D, M>(&mut sum, ints, d2, x, run);
+            for plane in 0..x.planes(run) {
+                let ints = int_sums::<D, T, M, S>(source, run, 0, x, plane);
+                add_scaled::<D, M>(&mut sum, ints, d, x, run, plane);
+                if dtype.halves() {
+                    let ints = int_sums::<D, T, M, S>(source, run, 4, x, plane);
+                    add_scaled::<D, M>(&mut sum, ints, d2, x, run, plane);
+                }
             }
             if dtype.has_min() {
                 for r in 0..M {
                     let group = &*x.group(r, run);
                     if dtype.halves() {
-                        for (m, half) in [(m, group.halves[0]), (m2, group.halves[1])] {
-                            sum[r] = m.fma(D::L::splat(group.scale * half as f32), sum[r]);
-                        }
+                        sum[r] = m.fma(D::L::splat(group.halves[0]), sum[r]);
+                        sum[r] = m2.fma(D::L::splat(group.halves[1]), sum[r]);
                     } else {
-                        sum[r] = m.fma(D::L::splat(group.sum), sum[r]);
+                        sum[r] = m.fma(D::L::splat(group.whole), sum[r]);
                     }
                 }
             }
@@ -480,7 +520,7 @@ unsafe fn block<D: Dot, const T: usize, const M: usize, S: Source<D>>(
         }
         for r in 0..M {
             let to = p.y.ptr().add((row + r) * p.ld + first - p.col0);
-            if here == LANES { sum[r].store(to) } else { sum[r].store_part(to, here) }
+            sum[r].store_part(to, here);
         }
     }
 }

@@ -134,7 +134,6 @@ pub(crate) trait Lanes: Copy + 'static {
     unsafe fn int_and(a: Self::Int, b: Self::Int) -> Self::Int;
     unsafe fn int_or(a: Self::Int, b: Self::Int) -> Self::Int;
     unsafe fn int_add(a: Self::Int, b: Self::Int) -> Self::Int;
-    unsafe fn int_sub(a: Self::Int, b: Self::Int) -> Self::Int;
     unsafe fn int_shr<const N: u32>(a: Self::Int) -> Self::Int;
     unsafe fn int_shl<const N: u32>(a: Self::Int) -> Self::Int;
     /// arithmetic shift
@@ -185,6 +184,9 @@ pub(crate) trait Lanes: Copy + 'static {
         let mut v = [fill; LANES];
         // SAFETY: the caller promises `n` readable values at `p`; `n` is at most 16.
         unsafe {
+            if n >= LANES {
+                return Self::load(p);
+            }
             std::ptr::copy_nonoverlapping(p, v.as_mut_ptr(), n.min(LANES));
             Self::load(v.as_ptr())
         }
@@ -196,6 +198,9 @@ pub(crate) trait Lanes: Copy + 'static {
         let mut v = [0f32; LANES];
         // SAFETY: the caller promises `n` writable values at `p`; `n` is at most 16.
         unsafe {
+            if n >= LANES {
+                return self.store(p);
+            }
             self.store(v.as_mut_ptr());
             std::ptr::copy_nonoverlapping(v.as_ptr(), p, n.min(LANES));
         }
@@ -311,10 +316,6 @@ impl Lanes for Scalar {
     #[inline(always)]
     unsafe fn int_add(a: Self::Int, b: Self::Int) -> Self::Int {
         std::array::from_fn(|i| a[i].wrapping_add(b[i]))
-    }
-    #[inline(always)]
-    unsafe fn int_sub(a: Self::Int, b: Self::Int) -> Self::Int {
-        std::array::from_fn(|i| a[i].wrapping_sub(b[i]))
     }
     #[inline(always)]
     unsafe fn int_shr<const N: u32>(a: Self::Int) -> Self::Int {
@@ -500,10 +501,6 @@ mod x86 {
             int_pair!(_mm256_add_epi32, a, b)
         }
         #[inline(always)]
-        unsafe fn int_sub(a: Self::Int, b: Self::Int) -> Self::Int {
-            int_pair!(_mm256_sub_epi32, a, b)
-        }
-        #[inline(always)]
         unsafe fn int_shr<const N: u32>(a: Self::Int) -> Self::Int {
             unsafe {
                 let n = _mm_cvtsi32_si128(N as i32);
@@ -675,10 +672,6 @@ mod x86 {
         #[inline(always)]
         unsafe fn int_add(a: Self::Int, b: Self::Int) -> Self::Int {
             unsafe { _mm512_add_epi32(a, b) }
-        }
-        #[inline(always)]
-        unsafe fn int_sub(a: Self::Int, b: Self::Int) -> Self::Int {
-            unsafe { _mm512_sub_epi32(a, b) }
         }
         #[inline(always)]
         unsafe fn int_shr<const N: u32>(a: Self::Int) -> Self::Int {

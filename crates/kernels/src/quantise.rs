@@ -1,8 +1,8 @@
-//! Activations as integers: groups of 32 columns of a row share a scale. One byte is too coarse where a few columns are loud, so
-//! a second one holds what the first leaves out: `x ≈ scale · (254 q + r)` with `q` and `r` in ±127, nearly sixteen bits in
-//! all. They lie as two planes of bytes or as whole values of sixteen bits, as the instruction set multiplies them
-//! (`dot8.rs`): the same number of bytes. A group keeps the sums of its quants too: weights whose type has an offset or a
-//! minimum need them. A row's bytes depend on that row alone.
+//! Activations as bytes: groups of 32 columns of a row share a scale. One byte is too coarse for a group with loud columns,
+//! where the others would be left a handful of steps; such a group gets a second byte for what the first leaves out:
+//! `x ≈ scale · (q + r / 254)` with `q` and `r` in ±127, nearly sixteen bits in all. In other groups `r` is 0. The bytes lie
+//! as two planes, and products skip the second where no row of a block has one. A group keeps the sums of its quants too:
+//! weights whose type has an offset or a minimum need them. A row's bytes depend on that row alone.
 
 use crate::dot8::{Dot, dot_fn};
 use crate::lanes::{LANES, Lanes};
@@ -13,12 +13,13 @@ use crate::weight::RUN;
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[repr(C)]
 pub(crate) struct Group {
-    /// value of one step
-    pub(crate) scale: f32,
-    /// `scale` times the sum of all quants
-    pub(crate) sum: f32,
-    /// sums of the first and of the second sixteen quants (`254 q + r`)
-    pub(crate) halves: [i32; 2],
+    /// value of one step of each plane
+    pub(crate) scales: [f32; PLANES],
+    /// sums of the values of the first and of the second sixteen columns, and of all
+    pub(crate) halves: [f32; 2],
+    pub(crate) whole: f32,
+    /// of each plane, the sums of the first and of the second sixteen quants
+    pub(crate) sums: [[i16; 2]; PLANES],
 }
 
 /// Rows of activations `[T, D]` as bytes with a scale for each 32 columns. Buffers grow and stay.
@@ -26,13 +27,13 @@ pub(crate) struct Group {
 pub struct Quantised {
     rows: usize,
     cols: usize,
-    /// `[rows / 4][runs][4][2][32]`, columns beyond the last are 0: what a product takes of several rows at a time lies
-    /// at fixed distances
-    q: Vec<i8>,
-    /// whole values in the place of planes
-    whole: bool,
+    /// `[rows / 4][runs][4][32]` of each plane, columns beyond the last are 0: what a product takes of several rows at a time
+    /// lies at fixed distances
+    planes: [Vec<i8>; PLANES],
     /// `[rows / 4][runs][4]`
     groups: Vec<Group>,
+    /// `[rows / 4][runs][4]`: 1 where the second plane is not 0
+    loud: Vec<u8>,
 }
 
 /// Rows whose bytes of a run stand side by side.
@@ -59,14 +60,14 @@ impl Quantised {
         self.cols.div_ceil(RUN)
     }
 
-    /// Bytes of a block of [`SIDE`] rows.
+    /// Bytes of a block of [`SIDE`] rows in one plane.
     pub(crate) fn block_bytes(&self) -> usize {
-        self.runs() * SIDE * PLANES * RUN
+        self.runs() * SIDE * RUN
     }
 
-    /// Bytes of row `row` in the first run; those of run `j` lie `SIDE · 64 · j` further.
-    pub(crate) fn bytes_from(&self, row: usize) -> &[i8] {
-        &self.q[row / SIDE * self.block_bytes() + row % SIDE * PLANES * RUN..]
+    /// Bytes of row `row` in the first run of a plane; those of run `j` lie `SIDE · 32 · j` further.
+    pub(crate) fn bytes_from(&self, plane: usize, row: usize) -> &[i8] {
+        &self.planes[plane][row / SIDE * self.block_bytes() + row % SIDE * RUN..]
     }
 
     /// Its constants in the first run; those of run `j` lie `SIDE · j` further.
@@ -74,15 +75,27 @@ impl Quantised {
         &self.groups[row / SIDE * self.runs() * SIDE + row % SIDE..]
     }
 
+    /// Whether its block's rows have a second plane, for each run four rows.
+    pub(crate) fn loud_from(&self, row: usize) -> &[u8] {
+        &self.loud[row / SIDE * self.runs() * SIDE..]
+    }
+
     fn fit(&mut self, rows: usize, cols: usize) {
         (self.rows, self.cols) = (rows, cols);
         let blocks = rows.div_ceil(SIDE);
         let (bytes, groups) = (blocks * self.block_bytes(), blocks * self.runs() * SIDE);
-        if self.q.len() < bytes {
-            self.q.resize(bytes, 0);
+        for plane in &mut self.planes {
+            if plane.len() < bytes {
+                plane.resize(bytes, 0);
+            }
         }
         if self.groups.len() < groups {
             self.groups.resize(groups, Group::default());
+            self.loud.resize(groups, 0);
+        }
+        // rows that are not there are not loud
+        if !rows.is_multiple_of(SIDE) {
+            self.loud[(blocks - 1) * self.cols.div_ceil(RUN) * SIDE..groups].fill(0);
         }
     }
 
@@ -95,19 +108,21 @@ impl Quantised {
         assert!(cols > 0 && x.len().is_multiple_of(cols), "rows of activations");
         let rows = x.len() / cols;
         self.fit(rows, cols);
-        // SAFETY: it writes nothing but the flag.
-        unsafe { takes_whole(&mut self.whole) };
         let (bytes, runs) = (self.block_bytes(), self.runs());
-        let (q, groups) = (Shares::new(&mut self.q), Shares::new(&mut self.groups));
+        let [coarse, fine] = &mut self.planes;
+        let (coarse, fine) = (Shares::new(coarse), Shares::new(fine));
+        let (groups, loud) = (Shares::new(&mut self.groups), Shares::new(&mut self.loud));
         let step = if rows <= ALONE { SIDE } else { 16 };
         pool.run(rows.div_ceil(step), |i| {
             for row in i * step..((i + 1) * step).min(rows) {
                 let (block, side) = (row / SIDE, row % SIDE);
                 // SAFETY: each block belongs to one task (a step is whole blocks), and its slices are used one at a time.
                 unsafe {
-                    let q = q.at(block * bytes, bytes);
-                    let groups = groups.at(block * runs * SIDE, runs * SIDE);
-                    quantise(&x[row * cols..][..cols], &mut q[side * PLANES * RUN..], &mut groups[side..]);
+                    let coarse = &mut coarse.at(block * bytes, bytes)[side * RUN..];
+                    let fine = &mut fine.at(block * bytes, bytes)[side * RUN..];
+                    let groups = &mut groups.at(block * runs * SIDE, runs * SIDE)[side..];
+                    let loud = &mut loud.at(block * runs * SIDE, runs * SIDE)[side..];
+                    quantise(&x[row * cols..][..cols], coarse, fine, groups, loud);
                 }
             }
         });
@@ -117,83 +132,97 @@ impl Quantised {
     pub fn values(&self) -> Vec<f32> {
         let mut out = Vec::with_capacity(self.rows * self.cols);
         for row in 0..self.rows {
-            let (q, groups) = (self.bytes_from(row), self.groups_from(row));
-            let at = |c: usize| c / RUN * SIDE * PLANES * RUN + c % RUN;
-            let value = |c: usize| match self.whole {
-                true => {
-                    // columns 0, 2, 1, 3 of each four
-                    let place = c / RUN * SIDE * PLANES * RUN + 2 * (c % RUN / 4 * 4 + [0, 2, 1, 3][c % 4]);
-                    i16::from_le_bytes([q[place] as u8, q[place + 1] as u8]) as f64
-                }
-                false => FINE as f64 * q[at(c)] as f64 + q[at(c) + RUN] as f64,
-            };
-            out.extend((0..self.cols).map(|c| (groups[c / RUN * SIDE].scale as f64 * value(c)) as f32));
+            let groups = self.groups_from(row);
+            let quant = |plane, c: usize| self.bytes_from(plane, row)[c / RUN * SIDE * RUN + c % RUN] as f64;
+            out.extend((0..self.cols).map(|c| {
+                let scales = groups[c / RUN * SIDE].scales;
+                (0..PLANES).map(|p| scales[p] as f64 * quant(p, c)).sum::<f64>() as f32
+            }));
         }
         out
+    }
+
+    /// The share of groups that have a second plane.
+    pub fn loud_share(&self) -> f64 {
+        let groups = self.rows * self.runs();
+        let loud = (0..self.rows).flat_map(|row| {
+            (0..self.runs()).map(move |run| usize::from(self.loud_from(row)[run * SIDE + row % SIDE]))
+        });
+        loud.sum::<usize>() as f64 / groups.max(1) as f64
     }
 }
 
 /// Steps of the second plane in one of the first: its ends ± 127 are half a step.
-pub(crate) const FINE: i32 = 254;
+const FINE: f32 = 254.0;
+
+/// A group is loud whose largest value is more than so many times the mean of the row's magnitudes.
+const LOUD: f32 = 8.0;
 
 #[inline(always)]
-unsafe fn quantise_row<D: Dot>(x: &[f32], q: &mut [i8], groups: &mut [Group]) {
-    let apart = SIDE * PLANES * RUN;
-    for (j, group) in groups.iter_mut().step_by(SIDE).enumerate() {
-        let part = &x[j * RUN..((j + 1) * RUN).min(x.len())];
+unsafe fn quantise_row<D: Dot>(
+    x: &[f32],
+    coarse: &mut [i8],
+    fine: &mut [i8],
+    groups: &mut [Group],
+    loud: &mut [u8],
+) {
+    // SAFETY: 32 values at each pointer of a group, 32 bytes in each plane.
+    unsafe {
         let mut padded = [0f32; RUN];
-        let mut p = part.as_ptr();
-        if part.len() < RUN {
-            padded[..part.len()].copy_from_slice(part);
-            p = padded.as_ptr();
+        let mut magnitudes = D::L::splat(0.0);
+        let none = D::L::splat(0.0);
+        let abs = |v: D::L| v.max(none.sub(v));
+        let (whole, rest) = x.as_chunks::<RUN>();
+        padded[..rest.len()].copy_from_slice(rest);
+        let runs = whole.len() + usize::from(!rest.is_empty());
+        let at = |j: usize| if j < whole.len() { whole[j].as_ptr() } else { padded.as_ptr() };
+        for j in 0..runs {
+            magnitudes = magnitudes.add(abs(D::L::load(at(j)))).add(abs(D::L::load(at(j).add(LANES))));
         }
-        let q = &mut q[j * apart..][..PLANES * RUN];
-        // SAFETY: 32 values at `p`; 32 bytes of each plane in `q`.
-        unsafe {
-            let (a, b, none) = (D::L::load(p), D::L::load(p.add(LANES)), D::L::splat(0.0));
-            let (abs_a, abs_b) = (a.max(none.sub(a)), b.max(none.sub(b)));
-            let top = abs_a.max(abs_b).top();
-            // 0, or NaN where a value is not finite (maxima hide NaN)
-            let odd = a.mul(none).add(b.mul(none)).reduce_add();
+        let all = magnitudes.reduce_add();
+        let limit = all / x.len() as f32 * LOUD;
+        for j in 0..runs {
+            let (a, b) = (D::L::load(at(j)), D::L::load(at(j).add(LANES)));
+            let top = abs(a).max(abs(b)).top();
+            // 0, or NaN where a value is not finite (maxima hide NaN, the sum of the row's magnitudes does not)
+            let odd = if all.is_finite() { 0.0 } else { a.mul(none).add(b.mul(none)).reduce_add() };
             let step = top / 127.0 + odd;
             let inverse = if top > 0.0 { 127.0 / top } else { 0.0 };
             // the smallest values of f32 have no finite inverse: they count as 0
             let inverse = D::L::splat(if inverse.is_finite() { inverse } else { 0.0 });
             let (a, b) = (a.mul(inverse), b.mul(inverse));
             let (qa, qb) = (a.round_int(), b.round_int());
-            let rest = |x: D::L, q: <D::L as Lanes>::Int| {
-                x.sub(D::L::int_to_f32(q)).mul(D::L::splat(FINE as f32)).round_int()
-            };
-            let (ra, rb) = (rest(a, qa), rest(b, qb));
-            if D::WHOLE {
-                D::store_whole(qa, ra, q.as_mut_ptr());
-                D::store_whole(qb, rb, q.as_mut_ptr().add(2 * LANES));
-            } else {
-                for (i, lanes) in [qa, qb, ra, rb].into_iter().enumerate() {
-                    D::L::store_i8(lanes, q.as_mut_ptr().add(i * LANES));
+            let second = top > limit;
+            let scales = [step, step / FINE];
+            let mut group = Group { scales, ..Group::default() };
+            let mut put = |p: usize, plane: &mut [i8], quants: [<D::L as Lanes>::Int; 2]| {
+                for (i, quants) in quants.into_iter().enumerate() {
+                    D::L::store_i8(quants, plane[j * SIDE * RUN + i * LANES..][..LANES].as_mut_ptr());
+                    group.sums[p][i] = D::L::int_sum(quants) as i16;
+                    // a group whose values are no numbers has a scale that shows it
+                    group.halves[i] += scales[p] * group.sums[p][i] as f32;
                 }
+            };
+            put(0, coarse, [qa, qb]);
+            if second {
+                let rest = |x: D::L, q: <D::L as Lanes>::Int| {
+                    x.sub(D::L::int_to_f32(q)).mul(D::L::splat(FINE)).round_int()
+                };
+                put(1, fine, [rest(a, qa), rest(b, qb)]);
+            } else {
+                fine[j * SIDE * RUN..][..RUN].fill(0);
             }
-            let scale = step / FINE as f32;
-            let half = |q, r| FINE.wrapping_mul(D::L::int_sum(q)).wrapping_add(D::L::int_sum(r));
-            let halves = [half(qa, ra), half(qb, rb)];
-            *group = Group { scale, sum: scale * (halves[0].wrapping_add(halves[1])) as f32, halves };
+            group.whole = group.halves[0] + group.halves[1];
+            groups[j * SIDE] = group;
+            loud[j * SIDE] = u8::from(second);
         }
     }
-}
-
-#[inline(always)]
-unsafe fn takes_whole_any<D: Dot>(whole: &mut bool) {
-    *whole = D::WHOLE;
 }
 
 dot_fn! {
     /// # Safety
     /// The instruction set is there.
-    unsafe fn quantise(x: &[f32], q: &mut [i8], groups: &mut [Group]) = quantise_row
-}
-
-dot_fn! {
-    /// # Safety
-    /// None to keep.
-    unsafe fn takes_whole(whole: &mut bool) = takes_whole_any
+    unsafe fn quantise(
+        x: &[f32], coarse: &mut [i8], fine: &mut [i8], groups: &mut [Group], loud: &mut [u8]
+    ) = quantise_row
 }

@@ -501,6 +501,18 @@ pub(crate) fn offset(dtype: DType) -> i32 {
     }
 }
 
+/// The largest magnitude of a stored quant.
+pub(crate) const fn most(dtype: DType) -> i32 {
+    match dtype {
+        DType::Q2K => 3,
+        DType::Q3K => 7,
+        DType::Q4_0 | DType::Q4_1 | DType::Q4K => 15,
+        DType::Q5_0 | DType::Q5_1 | DType::Q5K => 31,
+        DType::Q6K => 63,
+        _ => 128,
+    }
+}
+
 /// `(d, m)` of the first and of the second sixteen columns of a run of a quantised tile: a value is
 /// `d (q - offset) + m`. The two are the same where a run has one scale.
 ///

@@ -72,11 +72,16 @@ fn bytes_stand_for_the_values_within_half_a_step() {
     let mut rng = Rng::stream(3, 1);
     let (t, d) = (5, 96);
     let x = activations(&mut rng, t, d);
-    let got = quantise(&Cpu::new(2), &x, d).values();
+    let q = quantise(&Cpu::new(2), &x, d);
+    let share = q.loud_share();
+    assert!(share > 0.3 && share < 0.7, "{share} of the groups are loud");
+    let got = q.values();
     for (x, got) in x.chunks(32).zip(got.chunks(32)) {
         let top = x.iter().fold(0f32, |m, v| m.max(v.abs()));
         // the arithmetic itself rounds to a few millionths of a step
-        let half = top / (127.0 * 254.0) * 0.501 + top * 1e-7;
+        // the first plane's step; a loud column brings the second
+        let step = if top > 10.0 { top / (127.0 * 254.0) } else { top / 127.0 };
+        let half = step * 0.501 + top * 1e-7;
         assert!(x.iter().zip(got).all(|(x, g)| (x - g).abs() <= half));
     }
 }

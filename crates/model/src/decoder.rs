@@ -21,7 +21,8 @@ pub enum Mode {
     /// float32: training, exams, rollouts, proofs of parity
     #[default]
     Exact,
-    /// integers of nearly sixteen bits, 32 of which share a scale: chat and serving. Adapters and float weights stay float32
+    /// bytes, 32 of which share a scale, and two of them where some are loud: chat and serving. Adapters and float weights stay
+    /// float32
     Fast,
 }
 

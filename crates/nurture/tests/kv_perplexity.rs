@@ -9,7 +9,8 @@ const BOUNDS: [f64; 2] = [1e-3, 1e-2];
 
 fn perplexity_stays(file: &str) {
     let Some((model, ids)) = windows::model_and_text(file, 12) else { return };
-    let [exact, half, bytes] = KvType::ALL.map(|keys| windows::perplexity(&model, Mode::Exact, keys, &ids));
+    let forms = KvType::ALL.map(|keys| (Mode::Exact, keys));
+    let [exact, half, bytes] = windows::read(&model, forms, &ids, |_, _| {});
     for (name, value, bound) in [("f16", half, BOUNDS[0]), ("q8", bytes, BOUNDS[1])] {
         let change = value / exact - 1.0;
         println!("{file}: perplexity {exact:.4} with f32, {value:.4} with {name}, {:+.4} %", change * 100.0);

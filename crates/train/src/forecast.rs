@@ -6,7 +6,7 @@ use crate::examples::plan;
 use crate::flops::FlopsPerToken;
 use crate::keep::windows_of;
 use crate::preference::moved_on;
-use crate::reinforce::{PolicyLoss, Reinforce, rollout_tokens};
+use crate::reinforce::{PolicyLoss, Reinforce, rollout_tokens, rollout_written};
 use crate::subject::Subject;
 use nurture_data::{PrefixTree, TokenExample};
 use nurture_formats::write_atomic;
@@ -188,7 +188,8 @@ fn of_practice(
     threads: usize,
 ) -> Result<Forecast, TrainError> {
     let steps = config.total_steps(prompts.len());
-    let longest = prompts.iter().map(|e| e.tokens.len()).max().unwrap_or(0) + how.max_new;
+    let prompt = prompts.iter().map(|e| e.tokens.len()).max().unwrap_or(0);
+    let longest = prompt + how.max_new;
     let mean = prompts.iter().map(|e| e.tokens.len()).sum::<usize>().div_ceil(prompts.len().max(1));
     let groups = config.batch.min(prompts.len()).max(1);
     let answers = groups * how.samples;
@@ -204,7 +205,7 @@ fn of_practice(
     let (spoken, learnt) = round_flop(c, subject, config, how, prompts, how.max_new as f64)?;
     let mut memory = table(c, subject, config, &shape)?;
     let (held, at_once) = rollout_tokens(c, longest, answers);
-    let keys = held * KvCache::token_bytes(KvType::F32, c);
+    let keys = rollout_written(how, prompt, (held, at_once)) * KvCache::token_bytes(KvType::F32, c);
     // what a step of the engine computes: its activations, logits of 32 rows, and the answers themselves
     let engine = 4
         * (512 * (4 * c.width + 2 * c.q_width() + 2 * c.kv_width() + 3 * c.ffn)

@@ -22,6 +22,7 @@ pub use advantage::advantages;
 pub use critic::{Credit, Critic, credits, whiten};
 pub use journal::ROLLOUTS;
 pub use objective::{Policy, Stats, Trial};
+pub(crate) use rollout::rollout_written;
 pub use rollout::{Rollout, rollout_tokens, sample};
 pub(crate) use round::Rounds;
 pub use round::{Attempt, Grade, Grader, Practice};

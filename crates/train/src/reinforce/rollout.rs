@@ -60,6 +60,13 @@ pub fn rollout_tokens(c: &Config, longest: usize, answers: usize) -> (usize, usi
     (at_once * each, at_once)
 }
 
+/// Of those tokens the ones that are written at most: answers to one prompt share its pages but the last.
+pub(crate) fn rollout_written(how: &Reinforce, prompt: usize, (held, at_once): (usize, usize)) -> usize {
+    let prompts = at_once.div_ceil(how.samples.max(1));
+    let own = (prompt % PAGE + how.max_new).next_multiple_of(PAGE);
+    (prompts * prompt.next_multiple_of(PAGE) + at_once * own).min(held)
+}
+
 /// Answers each prompt once for each of its seeds. Gives answers in the order of prompts and seeds.
 ///
 /// # Errors
