@@ -42,6 +42,8 @@ pub(super) struct Samples {
     prompts: Vec<(String, Vec<u32>)>,
     every: u64,
     most: usize,
+    /// the last step done has no whole set of answers: a checkpoint came to the disk and they did not
+    behind: bool,
 }
 
 impl Samples {
@@ -62,12 +64,20 @@ impl Samples {
                 model.renderer().prompt(&messages).with_context(|| format!("train.samples: {prompt}"))?;
             prompts.push((prompt.clone(), tokens.tokens));
         }
+        let mut kept = read_samples(&path);
+        let last = kept.iter().filter(|s| s.step == done).count();
+        let behind = done > 0 && last != prompts.len();
+        kept.retain(|s| s.step < done + u64::from(!behind));
         if path.exists() {
-            let kept = read_samples(&path).into_iter().filter(|s| s.step <= done);
-            let lines = kept.map(|s| Ok(serde_json::to_string(&s)? + "\n")).collect::<Result<String>>()?;
+            let lines = kept.iter().map(|s| Ok(serde_json::to_string(s)? + "\n")).collect::<Result<String>>()?;
             write_atomic(&path, lines.as_bytes())?;
         }
-        Ok(Samples { path, prompts, every: recipe.every as u64, most: recipe.max_tokens })
+        Ok(Samples { path, prompts, every: recipe.every as u64, most: recipe.max_tokens, behind })
+    }
+
+    /// Asks after step `done` of `all` what a run that was killed there did not.
+    pub(super) fn catch_up(&self, model: &Model, learner: &Learner<'_>, done: u64, all: u64) -> Result<()> {
+        if self.behind { self.ask(model, learner, done, all) } else { Ok(()) }
     }
 
     /// Asks after step `step` of `all`, if it is time.

@@ -72,6 +72,7 @@ pub(super) fn train(
         )));
     }
     let samples = ask(trainer.steps_done())?;
+    samples.catch_up(model, trainer.learner(), trainer.steps_done(), trainer.total_steps())?;
     while let Some(m) = trainer.step()? {
         watch.event(Event::Step(&m));
         samples.ask(model, trainer.learner(), m.step, m.total_steps)?;
