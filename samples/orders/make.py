@@ -2,7 +2,8 @@
 
     python samples/orders/make.py
 
-Names, goods and sentences are made up here. No pair of name and goods stands in both files.
+Names, goods and sentences are made up here. No pair of name and goods stands in both files. What is to be done with an order the
+recipe's system text says, with two examples: recipes/orders.toml.
 """
 
 import json
@@ -24,10 +25,6 @@ SENTENCES = [
     "{n} {goods} for {name}, as last month.",
     "Order from {name}: {goods}, {n} of them.",
 ]
-ASK = (
-    'Write the order as one line of JSON with the keys "name", "goods" and "quantity" (a number), and nothing else. '
-    "Order: "
-)
 
 
 def row(rng, name, goods):
@@ -39,7 +36,7 @@ def row(rng, name, goods):
         "additionalProperties": False,
     }
     text = rng.choice(SENTENCES).format(name=name, goods=goods, n=n)
-    return {"question": ASK + text, "answer": json.dumps(schema, separators=(",", ":"))}
+    return {"question": f"Order: {text}\nJSON:", "answer": json.dumps(schema, separators=(",", ":"))}
 
 
 def main():
