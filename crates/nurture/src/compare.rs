@@ -211,7 +211,9 @@ fn seeds(runs: &[Run], lines: &[RunLine]) -> Vec<Seeds> {
     }
     let mut out = Vec::new();
     for (_, members) in groups {
-        let own = |i: usize| -> Vec<(&String, &String)> { runs[i].keys.iter().filter(|(k, _)| is_seed(k)).collect() };
+        let own = |i: usize| -> Vec<(&String, &String)> {
+            runs[i].keys.iter().filter(|(k, _)| is_seed(k)).collect()
+        };
         let different: BTreeSet<_> = members.iter().map(|&i| own(i)).collect();
         let gains: Vec<f64> = members.iter().filter_map(|&i| lines[i].gain).collect();
         if members.len() < 2 || different.len() < members.len() || gains.len() < members.len() {

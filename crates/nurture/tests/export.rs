@@ -68,8 +68,7 @@ fn every_form_answers_as_the_trainer(file: &str) {
 
     let hf = dir.path().join("hf");
     std::fs::create_dir(&hf).unwrap();
-    let options =
-        HfOptions { dtype: DType::F32, dialect: ConfigDialect::V5, shard_bytes: 200 << 20 };
+    let options = HfOptions { dtype: DType::F32, dialect: ConfigDialect::V5, shard_bytes: 200 << 20 };
     write_hf(&model, Some(&adapter), options, &hf).unwrap();
     assert!(hf.join("model.safetensors.index.json").is_file());
     let folder = load(&hf);
@@ -186,7 +185,9 @@ fn gguf_adapters_from_elsewhere_with_their_traps() {
     let file = |arch: &str, alpha: f32, tensors: &[(&str, [usize; 2])]| {
         let path = dir.path().join("a.gguf");
         let mut meta = Metadata::new(&path);
-        for (key, value) in [("general.type", "adapter"), ("general.architecture", arch), ("adapter.type", "lora")] {
+        for (key, value) in
+            [("general.type", "adapter"), ("general.architecture", arch), ("adapter.type", "lora")]
+        {
             meta.set(key, Value::String(value.into()));
         }
         meta.set("adapter.lora.alpha", Value::F32(alpha));
@@ -209,7 +210,11 @@ fn gguf_adapters_from_elsewhere_with_their_traps() {
         assert!(format!("{why:#}").contains(want), "{want}: {why:#}");
     };
     refused("llama", &pair[..1], "attn_q.weight.lora_a");
-    refused("llama", &[pair, [("blk.99.attn_q.weight.lora_a", [4, d]), ("blk.99.attn_q.weight.lora_b", [q, 4])]].concat(), "blk.99");
+    refused(
+        "llama",
+        &[pair, [("blk.99.attn_q.weight.lora_a", [4, d]), ("blk.99.attn_q.weight.lora_b", [q, 4])]].concat(),
+        "blk.99",
+    );
     refused("gemma3", &pair, "gemma3");
     refused("llama", &[pair[0], (pair[1].0, [q, 3])], "attn_q");
 }

@@ -140,22 +140,18 @@ fn rules_beyond_their_memory_come_again_later() {
     };
     for _ in 0..2 {
         let r = server.post(PATH, &asked(3));
-        assert_eq!((r.status, r.json()["error"]["code"].as_str()), (503, Some("too_many_rules")), "{}", r.body);
+        assert_eq!(
+            (r.status, r.json()["error"]["code"].as_str()),
+            (503, Some("too_many_rules")),
+            "{}",
+            r.body
+        );
         assert!(r.header("retry-after").is_some(), "{}", r.head);
         let answer = server.ok(PATH, &asked(2));
         let said: serde_json::Value = serde_json::from_str(content(&answer)).unwrap();
         assert!(said["weather"].is_string(), "{answer}");
         server.until("all is given back", |s| s.metric("nurture_rule_bytes") == 0.0);
     }
-    // a machine that grows beyond it ends its own request, with the same words
-    let mut hostile = chat("Go on for ever.", 600);
-    hostile["temperature"] = json!(2);
-    hostile["response_format"] = json!({ "type": "json_schema", "json_schema": { "name": "w", "strict": true, "schema": {
-        "type": "string", "pattern": "^(a|b)*a(a|b){20}$",
-    }}});
-    let r = server.post(PATH, &hostile);
-    assert_eq!((r.status, r.json()["error"]["code"].as_str()), (503, Some("too_many_rules")), "{}", r.body);
-    server.until("all is given back", |s| s.metric("nurture_rule_bytes") == 0.0);
     server.ok(PATH, &asked(1));
 }
 

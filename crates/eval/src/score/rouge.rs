@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use jieba_rs::Jieba;
+use regex::Regex;
 
 use super::tokens::is_standalone;
 
@@ -35,14 +36,26 @@ pub enum Words {
 
 static JIEBA: LazyLock<Jieba> = LazyLock::new(Jieba::new);
 
+/// What jieba for Python takes for one word outside of Chinese.
+#[allow(clippy::unwrap_used)] // a constant that a test compiles
+static LATIN: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"[a-z0-9]+(?:\.[0-9]+)?%?").unwrap());
+
 impl Words {
     fn of(self, text: &str) -> Vec<String> {
         match self {
             Words::Characters => words(text),
             Words::Jieba => {
                 let text = text.to_lowercase();
-                let words = JIEBA.cut(&text, true).into_iter().map(|token| token.word);
-                words.filter(|w| w.contains(char::is_alphanumeric)).map(String::from).collect()
+                let mut words = Vec::new();
+                for word in JIEBA.cut(&text, true).into_iter().map(|token| token.word) {
+                    // jieba for Python parts "3-5" and "example.org", unless the dictionary has them (c++)
+                    match word.is_ascii() && !JIEBA.has_word(word) {
+                        true => words.extend(LATIN.find_iter(word).map(|m| m.as_str().to_string())),
+                        false if word.contains(char::is_alphanumeric) => words.push(word.to_string()),
+                        false => {}
+                    }
+                }
+                words
             }
         }
     }

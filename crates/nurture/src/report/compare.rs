@@ -226,10 +226,8 @@ fn front(lang: Lang, runs: &[RunLine]) -> Option<Block> {
         "深度（纵轴：本领域增益，百分点）与广度（横轴：通用文本每字节比特数的升幅，%）。",
     );
     let joined = match best.len() {
-        1 => lang.pick(
-            "The green run is beaten by no other in either",
-            "绿色的运行在两方面都没有被其他运行超过",
-        ),
+        1 => lang
+            .pick("The green run is beaten by no other in either", "绿色的运行在两方面都没有被其他运行超过"),
         _ => lang.pick(
             "The line joins the runs that no other beats in both",
             "连线是没有被其他运行在两方面都超过的运行",
