@@ -37,7 +37,6 @@ pub enum Words {
 static JIEBA: LazyLock<Jieba> = LazyLock::new(Jieba::new);
 
 /// What jieba for Python takes for one word outside of Chinese.
-#[allow(clippy::unwrap_used)] // a constant that a test compiles
 static LATIN: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"[a-z0-9]+(?:\.[0-9]+)?%?").unwrap());
 
 impl Words {
