@@ -1,10 +1,10 @@
 """Scores by the field's reference packages, for crates/eval/tests/goldens.rs.
 
-    pip install sacrebleu==2.6.0 rouge-score==0.1.2 jsonschema==4.26.0
+    pip install sacrebleu==2.6.0 rouge-score==0.1.2 jsonschema==4.26.0 jieba==0.42.1
     python tools/goldens/scores.py [--out crates/eval/tests/goldens/scores.json]
 
 The texts are our own; answers are made from references by dropping, doubling and swapping words, with a fixed seed.
-Chinese ROUGE is rouge-score with characters as words.
+Chinese ROUGE is rouge-score with characters as words, or with jieba's.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import random
 from importlib.metadata import version
 from pathlib import Path
 
+import jieba
 from jsonschema import Draft202012Validator
 from rouge_score import rouge_scorer
 from sacrebleu.metrics import BLEU, CHRF
@@ -87,12 +88,18 @@ class Characters:
         return [c for c in text.lower() if c.isalnum() and ord(c) >= 0x3400]
 
 
+class Jieba:
+    def tokenize(self, text):
+        return [w for w in jieba.cut(text.lower()) if any(c.isalnum() for c in w)]
+
+
 def likeness(pairs, chinese):
     bleu = BLEU(tokenize="zh" if chinese else "13a", effective_order=True)
     corpus = BLEU(tokenize="zh" if chinese else "13a")
     chrf = CHRF()
     kinds = ["rouge1", "rouge2", "rougeL"]
     rouge = rouge_scorer.RougeScorer(kinds, tokenizer=Characters() if chinese else None)
+    by_words = rouge_scorer.RougeScorer(kinds, tokenizer=Jieba()) if chinese else None
     out = []
     for answer, references in pairs:
         row = {"answer": answer, "references": references,
@@ -100,6 +107,8 @@ def likeness(pairs, chinese):
                "chrf": chrf.sentence_score(answer, references).score / 100}
         for kind in kinds:
             row[kind] = max(rouge.score(r, answer)[kind].fmeasure for r in references)
+            if by_words:
+                row[kind + "_jieba"] = max(by_words.score(r, answer)[kind].fmeasure for r in references)
         out.append(row)
     # sacrebleu wants as many references for each answer
     one = [(a, r[:1]) for a, r in pairs]
@@ -112,7 +121,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, default=ROOT / "crates/eval/tests/goldens/scores.json")
     rng = random.Random(7)
-    out = {"made_by": {p: version(p) for p in ["sacrebleu", "rouge-score", "jsonschema"]}}
+    out = {"made_by": {p: version(p) for p in ["sacrebleu", "rouge-score", "jsonschema", "jieba"]}}
     for name, texts in [("en", ENGLISH), ("zh", CHINESE)]:
         chinese = name == "zh"
         pairs = [(texts[0], [texts[0]]), ("", [texts[0]]), (texts[1], [texts[2]]), (texts[-1], [texts[0]])]
@@ -124,11 +133,14 @@ def main():
         if chinese:
             pairs = [("".join(c for c in a if ord(c) > 0x7f), ["".join(c for c in r if ord(c) > 0x7f) for r in rs]) for a, rs in pairs]
         out[name] = likeness(pairs, chinese)
-    # what mixes scripts, by BLEU and chrF alone
-    mixed = [("满1,250.50元免运费", ["订单满1,250.50元，免运费。"]), ("第3-5条“甲”，见help@example.org。", ["第3-5条“乙”，见 help@example.org。"])]
+    # what mixes scripts, by BLEU, chrF and jieba's words alone
+    by_words = rouge_scorer.RougeScorer(["rouge1", "rouge2", "rougeL"], tokenizer=Jieba())
+    mixed = [("满1,250.50元免运费", ["订单满1,250.50元，免运费。"]), ("第3-5条“甲”，见help@example.org。", ["第3-5条“乙”，见 help@example.org。"]),
+             ("南京市长江大桥全长4.6公里，建成于1968年", ["1968年，南京长江大桥建成，全长4.589 km"])]
     zh = BLEU(tokenize="zh", effective_order=True)
     out["mixed"] = [{"answer": a, "references": r, "bleu": zh.sentence_score(a, r).score / 100,
-                     "chrf": CHRF().sentence_score(a, r).score / 100} for a, r in mixed]
+                     "chrf": CHRF().sentence_score(a, r).score / 100,
+                     **{k + "_jieba": v.fmeasure for k, v in by_words.score(r[0], a).items()}} for a, r in mixed]
     out["schemas"] = [{"schema": s, "values": [{"value": v, "valid": Draft202012Validator(s).is_valid(v)} for v in values]}
                       for s, values in SCHEMAS]
     path = parser.parse_args().out

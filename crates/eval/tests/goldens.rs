@@ -1,4 +1,4 @@
-//! Scores equal those of sacrebleu, rouge-score and jsonschema (`tools/goldens/scores.py`).
+//! Scores equal those of sacrebleu, rouge-score (also with jieba's words) and jsonschema (`tools/goldens/scores.py`).
 
 use nurture_eval::score::bleu::{Cut, corpus_bleu};
 use nurture_eval::score::chrf::corpus_chrf;
@@ -33,6 +33,11 @@ fn likeness_equals_the_reference_packages() {
             check(row, Scorer::Rouge1, "rouge1");
             check(row, Scorer::Rouge2, "rouge2");
             check(row, Scorer::RougeL, "rougeL");
+            if name == "zh" {
+                check(row, Scorer::Rouge1Jieba, "rouge1_jieba");
+                check(row, Scorer::Rouge2Jieba, "rouge2_jieba");
+                check(row, Scorer::RougeLJieba, "rougeL_jieba");
+            }
         }
         let pairs: Vec<(String, Vec<String>)> = rows.iter().map(texts).collect();
         let first: Vec<(&str, &[String])> = pairs.iter().map(|(a, r)| (a.as_str(), &r[..1])).collect();
@@ -44,6 +49,9 @@ fn likeness_equals_the_reference_packages() {
     for row in all["mixed"].as_array().unwrap() {
         check(row, Scorer::Bleu, "bleu");
         check(row, Scorer::Chrf, "chrf");
+        check(row, Scorer::Rouge1Jieba, "rouge1_jieba");
+        check(row, Scorer::Rouge2Jieba, "rouge2_jieba");
+        check(row, Scorer::RougeLJieba, "rougeL_jieba");
     }
 }
 

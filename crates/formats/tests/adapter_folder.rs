@@ -131,6 +131,16 @@ fn tensors_that_do_not_fit_are_named() {
             "its rank is 3, but adapter_config.json says 2",
         ),
         (vec![("base_model.model.lm_head.weight".to_string(), vec![2, 2])], "not a LoRA factor"),
+        // LoRA of an embedding, a whole embedding beside it, an adapter's name left in the tensors' names
+        (
+            vec![("base_model.model.model.embed_tokens.lora_embedding_A".to_string(), vec![2, 3])],
+            "not a LoRA factor",
+        ),
+        (
+            vec![("base_model.model.model.embed_tokens.base_layer.weight".to_string(), vec![2, 2])],
+            "not a LoRA factor",
+        ),
+        (vec![(a.replace("lora_A.", "lora_A.default."), vec![2, 3])], "not a LoRA factor"),
         (
             vec![(format!("{}_magnitude_vector", a.trim_end_matches("_A.weight")), vec![2])],
             "not a LoRA factor",

@@ -64,6 +64,12 @@ pub(crate) fn link_or_copy(blob: &Path, place: &Path) -> Result<(), HubError> {
     Ok(())
 }
 
+/// Whether a place can be read and not written.
+pub(crate) fn only_read(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem)
+}
+
 /// Copies bytes and time of change; the latter tells later that this is the blob's copy.
 fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     let mut copy = File::create(to)?;

@@ -151,11 +151,15 @@ impl Store {
         if same_file(&blob, &place) { place } else { blob }
     }
 
-    /// Makes the blob visible under its friendly name and returns the path to use.
+    /// Makes the blob visible under its friendly name and returns the path to use. In a store that may only be read (a
+    /// service's, or one that was copied there without its links) that is the blob itself.
     pub(crate) fn show(&self, sha256: &str, place: &str) -> Result<PathBuf, HubError> {
         let blob = self.blob_path(sha256);
         if !same_file(&blob, &self.at(place)) {
-            whole::link_or_copy(&blob, &self.at(place))?;
+            match whole::link_or_copy(&blob, &self.at(place)) {
+                Err(HubError::Io { source, .. }) if whole::only_read(&source) => {}
+                made => made?,
+            }
         }
         Ok(self.shown(sha256, place))
     }

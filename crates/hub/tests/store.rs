@@ -183,6 +183,33 @@ fn the_friendly_name_is_the_blob_itself() {
     assert_pulled(&pull_tiny(&store, &options).0.unwrap(), &store, &body);
 }
 
+/// A service's store may be one that it can only read, copied there without its links.
+#[cfg(unix)]
+#[test]
+fn where_no_name_can_be_made_the_blob_is_given() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let body = noise(100, 41);
+    let sent = body.clone();
+    let server = Server::start(move |request, stream| send_file(request, stream, &sent, None));
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::new(dir.path());
+    let options = options(catalogue(&body, &[HUGGINGFACE]), &server.url);
+    let pulled = pull_tiny(&store, &options).0.unwrap();
+    std::fs::remove_file(&pulled.path).unwrap();
+    let models = pulled.path.parent().unwrap();
+    let may = |mode| std::fs::set_permissions(models, std::fs::Permissions::from_mode(mode)).unwrap();
+    may(0o555);
+    if std::fs::write(models.join("probe"), "").is_ok() {
+        eprintln!("not tried: this user may write where nobody may (root)");
+        return;
+    }
+    let again = pull_tiny(&store, &options).0;
+    may(0o755);
+    let again = again.unwrap();
+    assert_eq!(again.path, store.blob_path(&pulled.sha256));
+    assert_eq!(std::fs::read(&again.path).unwrap(), body);
+}
+
 #[test]
 fn a_cancelled_pull_stops_and_the_next_goes_on() {
     let body = noise(1_000_000, 39);

@@ -1,10 +1,11 @@
 //! Texts that must follow a JSON schema, a regular expression or a Lark grammar. llguidance computes which tokens may come; what
 //! it knows of the tokenizer are the bytes of each token.
 
+use crate::rule_memory::{RuleMemory, Share};
 use crate::{Constraint, InferError, TokenMask};
 use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::{InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenizerEnv};
-use llguidance::{Matcher, ParserFactory};
+use llguidance::{Matcher, ParserFactory, TokenParser};
 use std::sync::Arc;
 
 /// Largest source of a rule in bytes.
@@ -38,6 +39,7 @@ pub enum Rule<'a> {
 pub struct Grammars {
     factory: ParserFactory,
     ends: Vec<u32>,
+    memory: RuleMemory,
 }
 
 impl std::fmt::Debug for Grammars {
@@ -100,19 +102,33 @@ impl Grammars {
         limits.verbose_errors = false;
         // about a kilobyte each
         limits.max_lexer_states = 50_000;
-        Ok(Grammars { factory, ends: ends.to_vec() })
+        Ok(Grammars { factory, ends: ends.to_vec(), memory: RuleMemory::new(usize::MAX) })
+    }
+
+    /// The same, whose rules take at most so many bytes together, of which each is given [`RULE_BYTES`](crate::RULE_BYTES).
+    /// Counted are the machines' tables; beside them a rule holds a few kilobytes for each token of its text.
+    #[must_use]
+    pub fn within(self, bytes: usize) -> Grammars {
+        Grammars { memory: RuleMemory::new(bytes), ..self }
+    }
+
+    /// Bytes that the rules at work hold.
+    pub fn memory(&self) -> usize {
+        self.memory.taken()
     }
 
     /// A rule for one text.
     ///
     /// # Errors
-    /// A rule that is too large, malformed, contradicts itself or uses what llguidance does not know.
+    /// A rule that is too large, malformed, contradicts itself or uses what llguidance does not know; no room beside the other
+    /// rules ([`Grammars::within`]).
     pub fn rule(&self, rule: Rule<'_>) -> Result<Grammar, InferError> {
         let (Rule::JsonSchema(text) | Rule::Regex(text) | Rule::Lark(text)) = rule;
         if text.len() > MAX_GRAMMAR_BYTES {
             let bytes = text.len();
             return Err(refused(format!("{bytes} bytes, but at most {MAX_GRAMMAR_BYTES} are taken")));
         }
+        let mut share = self.memory.share()?;
         let grammar = match rule {
             Rule::JsonSchema(text) => {
                 let mut schema: serde_json::Value =
@@ -130,11 +146,14 @@ impl Grammars {
             Rule::Regex(text) => TopLevelGrammar::from_regex(text),
             Rule::Lark(text) => TopLevelGrammar::from_lark(text.to_string()),
         };
-        let mut matcher = Matcher::new(self.factory.create_parser(grammar));
+        let parser = self.factory.create_parser(grammar).map_err(refused)?;
+        let gauge = parser.clone();
+        let mut matcher = Matcher::new(Ok(parser));
         if let Some(why) = matcher.get_error() {
             return Err(refused(why));
         }
         matcher.compute_mask().map_err(refused)?;
+        share.grow(takes(&gauge))?;
         let env = self.factory.tok_env().clone();
         let trie = env.tok_trie();
         let closers = CLOSERS.map(|c| c.iter().filter_map(|&b| trie.token_id(&[b])).collect());
@@ -142,13 +161,21 @@ impl Grammars {
         let bytes = (b'!'..=b'~').chain([b' ', b'\n']).filter_map(|b| trie.token_id(&[b])).collect();
         let mask = TokenMask::default();
         let (vocab, ends) = (trie.vocab_size(), self.ends.clone());
-        Ok(Grammar { matcher, env, vocab, ends, closers, in_string, bytes, mask })
+        Ok(Grammar { matcher, gauge, share, env, vocab, ends, closers, in_string, bytes, mask })
     }
+}
+
+/// Bytes of the tables that a parser shares with all its clones.
+fn takes(parser: &TokenParser) -> usize {
+    parser.parser.lexer_stats().num_bytes
 }
 
 /// A rule on its way through one text.
 pub struct Grammar {
     matcher: Matcher,
+    /// a clone that only tells how large the tables are
+    gauge: TokenParser,
+    share: Share,
     env: TokEnv,
     vocab: usize,
     ends: Vec<u32>,
@@ -177,6 +204,7 @@ impl Constraint for Grammar {
 
     fn mask(&mut self) -> Result<&TokenMask, InferError> {
         let set = self.matcher.compute_mask_or_eos().map_err(refused)?;
+        self.share.grow(takes(&self.gauge))?;
         self.mask = TokenMask::from_words(set.as_slice(), self.vocab);
         Ok(&self.mask)
     }

@@ -15,6 +15,8 @@ mod mask;
 mod ngrams;
 mod pairs;
 mod row;
+#[cfg(feature = "grammar")]
+mod rule_memory;
 mod ruled;
 mod sampler;
 mod sampling;
@@ -34,6 +36,8 @@ pub use grammar::{Grammar, Grammars, MAX_GRAMMAR_BYTES, Rule};
 pub use mask::TokenMask;
 pub use ngrams::Ngrams;
 pub use pairs::{Written, beam_search, write_targets};
+#[cfg(feature = "grammar")]
+pub use rule_memory::RULE_BYTES;
 pub use ruled::Ruled;
 pub use sampler::Sampler;
 pub use sampling::{Pick, Sampling};
@@ -80,6 +84,12 @@ pub enum InferError {
     Constraint {
         /// what its machinery says
         why: String,
+    },
+    /// No room for a rule, or for what it becomes on its way.
+    #[error("the rules at work take all of the {most} bytes that they may have together")]
+    RuleMemory {
+        /// bytes of all rules
+        most: usize,
     },
     /// An answer without a token.
     #[error("answer {0} has no token")]

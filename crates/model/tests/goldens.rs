@@ -75,6 +75,28 @@ fn logits_equal_transformers_in_both_dialects() {
     }
 }
 
+/// A folder with the words of both versions: `rope_parameters` are the newer ones, whatever stands beside them.
+#[test]
+fn rope_parameters_win_over_the_older_words() {
+    let cpu = Cpu::new(1);
+    for family in FAMILIES {
+        let dir = folder(family);
+        let text = std::fs::read_to_string(dir.join("config.json")).unwrap();
+        let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(config["rope_parameters"].is_object(), "{family}");
+        config["rope_theta"] = serde_json::json!(17.0);
+        if config["rope_parameters"].get("sliding_attention").is_some() {
+            config["rope_local_base_freq"] = serde_json::json!(18.0);
+        }
+        let both = tempfile::tempdir().unwrap();
+        std::fs::write(both.path().join("config.json"), config.to_string()).unwrap();
+        std::fs::copy(dir.join("model.safetensors"), both.path().join("model.safetensors")).unwrap();
+        let load = |path: &Path| Decoder::load(&ModelFile::open(path).unwrap(), cpu.pool()).unwrap();
+        let (got, want) = (load(both.path()), load(&dir));
+        assert_eq!(got.config(), want.config(), "{family}");
+    }
+}
+
 #[test]
 fn loss_and_every_gradient_equal_peft() {
     let cpu = Cpu::new(2);

@@ -89,10 +89,14 @@ pub struct Seeds {
 
 /// Keys that say nothing of what a run learns.
 const ASIDE: [&str; 5] = ["lock", "run", "train.threads", "train.samples", "eval.seeds"];
-/// What tells seeds apart.
-const SEED: &str = "train.seed";
+
+/// What tells seeds apart, in the first stage and in further ones.
+fn is_seed(key: &str) -> bool {
+    key == "train.seed" || (key.starts_with("then[") && key.ends_with("].train.seed"))
+}
 
 struct Run {
+    /// where the answers of its exams are
     dir: PathBuf,
     report: ReportData,
     keys: BTreeMap<String, String>,
@@ -156,7 +160,9 @@ fn open(dir: &Path) -> Result<Run> {
         flatten(&toml::Value::Table(table), String::new(), &mut keys);
     }
     keys.retain(|key, _| !ASIDE.iter().any(|aside| key == aside || key.starts_with(&format!("{aside}."))));
-    Ok(Run { dir: dir.to_path_buf(), report, keys })
+    // of a run with several stages the answers lie with the last one
+    let dir = crate::recipe::stage_dirs(dir).pop().unwrap_or_else(|| dir.to_path_buf());
+    Ok(Run { dir, report, keys })
 }
 
 fn flatten(value: &toml::Value, at: String, out: &mut BTreeMap<String, String>) {
@@ -197,7 +203,7 @@ fn line(run: &Run) -> RunLine {
 fn seeds(runs: &[Run], lines: &[RunLine]) -> Vec<Seeds> {
     let mut groups: Vec<(BTreeMap<&String, &String>, Vec<usize>)> = Vec::new();
     for (i, run) in runs.iter().enumerate() {
-        let rest: BTreeMap<&String, &String> = run.keys.iter().filter(|(k, _)| *k != SEED).collect();
+        let rest: BTreeMap<&String, &String> = run.keys.iter().filter(|(k, _)| !is_seed(k)).collect();
         match groups.iter_mut().find(|(keys, _)| *keys == rest) {
             Some((_, members)) => members.push(i),
             None => groups.push((rest, vec![i])),
@@ -205,7 +211,10 @@ fn seeds(runs: &[Run], lines: &[RunLine]) -> Vec<Seeds> {
     }
     let mut out = Vec::new();
     for (_, members) in groups {
-        let different: BTreeSet<_> = members.iter().map(|&i| runs[i].keys.get(SEED)).collect();
+        let own = |i: usize| -> Vec<(&String, &String)> {
+            runs[i].keys.iter().filter(|(k, _)| is_seed(k)).collect()
+        };
+        let different: BTreeSet<_> = members.iter().map(|&i| own(i)).collect();
         let gains: Vec<f64> = members.iter().filter_map(|&i| lines[i].gain).collect();
         if members.len() < 2 || different.len() < members.len() || gains.len() < members.len() {
             continue;

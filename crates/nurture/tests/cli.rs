@@ -82,6 +82,8 @@ fn wrong_use_is_exit_code_2_and_says_what_was_meant() {
     };
     check(&["chatt"], "error: there is no command `chatt`; did you mean chat?");
     check(&["chat"], "error: MODEL is missing");
+    check(&["keys"], "error: WHAT is missing: add, list, limit or revoke");
+    check(&["keys"], "See `nurture keys --help`");
     check(&["chat", "m", "--temprature", "1"], "did you mean --temperature?");
     check(&["chat", "m", "--temperature", "warm"], "--temperature: `warm`: a number between 0 and 100");
     check(&["chat", "m", "--top-k"], "--top-k needs a value");
@@ -95,6 +97,44 @@ fn wrong_use_is_exit_code_2_and_says_what_was_meant() {
         &["--lang", "zh", "chat", "m", "--max-tokens", "0"],
         "错误：--max-tokens：`0`：需要不小于 1 的整数",
     );
+}
+
+/// Whoever made a key for a name finds it by that name; whoever asks to forget somebody who is not there is told so.
+#[test]
+fn keys_are_found_by_their_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("s.sqlite").display().to_string();
+    let at = |args: &str| {
+        let words: Vec<&str> = args.split(' ').collect();
+        run(&[&words[..], &["--store", &store, "--lang", "en"]].concat())
+    };
+    let done = |args: &str| {
+        let s = at(args);
+        assert_eq!(s.code, Some(0), "{args}: {}", s.err);
+        s.out + &s.err
+    };
+    let refused = |args: &str, want: &str| {
+        let s = at(args);
+        assert!(s.code == Some(1) && s.err.contains(want), "{args}: {:?} {}", s.code, s.err);
+    };
+    done("keys add ann");
+    done("keys add bob");
+    let told = done("keys limit bob --per-minute 5");
+    assert!(told.contains("bob") && !told.contains("ann"), "{told}");
+    refused("keys limit bill --per-minute 5", "`nurture keys list`");
+    // a second key of one name: then its id must say which, until one of both is taken back
+    done("keys add bob");
+    refused("keys revoke bob", "2 keys are called `bob`");
+    let list = done("keys list");
+    let id = list.lines().find(|l| l.contains("bob")).unwrap().split(' ').next().unwrap().to_string();
+    assert!(done(&format!("keys revoke {id}")).contains("taken back: bob"));
+    assert!(done("keys revoke bob").contains("taken back: bob"));
+    assert_eq!(done("keys list").matches("revoked").count(), 2);
+    assert!(done("store erase --owner ann").contains("erased: 0"));
+    refused("store erase --owner anne", "there is no key `anne`");
+    assert!(done("store retention").contains("for ever"));
+    done("store retention 30");
+    assert!(done("store retention").contains("30 days"));
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Constraints on the real model: whatever the schema and the sampling, the answer parses and follows the schema.
 
 use nurture::engine::{Completion, LoadOptions, Model, complete};
-use nurture::infer::{Constraint, Finish, Generator, Grammars, Rule, Sampler, Sampling};
+use nurture::infer::{
+    Constraint, Finish, Generator, Grammars, InferError, RULE_BYTES, Rule, Sampler, Sampling,
+};
 use nurture::kernels::Rng;
 use nurture::model::Mode;
 use nurture::text::Message;
@@ -221,4 +223,47 @@ fn what_cannot_be_is_refused() {
     let text = format!("{{\"type\": \"object\", \"properties\": {{{}}}}}", wide.trim_end_matches(','));
     assert!(text.len() > 512 * 1024);
     refused(Rule::JsonSchema(&text));
+}
+
+/// One whose machine grows with its text is ended where all rules together have no more; others are not touched.
+#[test]
+fn rules_share_what_they_may_take() {
+    let Some(model) = model() else { return };
+    let most = 8 * RULE_BYTES;
+    let grammars = model.grammars().unwrap().within(most);
+    let label = Rule::JsonSchema(
+        r#"{"type": "object", "properties": {"label": {"enum": ["a", "b"]}}, "required": ["label"], "additionalProperties": false}"#,
+    );
+    let some: Vec<_> = (0..8).map(|_| grammars.rule(label).unwrap()).collect();
+    assert!(matches!(grammars.rule(label), Err(InferError::RuleMemory { .. })));
+    drop(some);
+    assert_eq!(grammars.memory(), 0, "all is given back");
+
+    let mut ordinary = grammars.rule(label).unwrap();
+    // its automaton has a state for each of 2^20 pasts
+    let mut hostile = grammars.rule(Rule::Regex("(a|b)*a(a|b){20}")).unwrap();
+    let mut rng = Rng::new(7);
+    let ended = (0..100_000).find_map(|_| {
+        let allowed: Vec<u32> = match hostile.mask() {
+            Ok(mask) => mask.tokens().filter(|t| !model.tokenizer().stop_ids().contains(t)).collect(),
+            Err(e) => return Some(e),
+        };
+        assert!(grammars.memory() <= most);
+        hostile.accept(allowed[rng.below(allowed.len())]).err()
+    });
+    assert!(matches!(ended, Some(InferError::RuleMemory { .. })), "{ended:?}");
+    assert!(grammars.memory() > most / 2, "{}", grammars.memory());
+    for step in 0.. {
+        assert!(step < 100 && grammars.memory() <= most);
+        if ordinary.done() {
+            break;
+        }
+        let token = ordinary.mask().unwrap().tokens().next().unwrap();
+        if model.tokenizer().stop_ids().contains(&token) {
+            break;
+        }
+        ordinary.accept(token).unwrap();
+    }
+    drop((hostile, ordinary));
+    assert_eq!(grammars.memory(), 0);
 }

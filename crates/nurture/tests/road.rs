@@ -128,6 +128,12 @@ fn a_road_is_one_run_with_one_report() {
     let watch = home.nurture("watch runs/road --once --lang en");
     assert!(watch.out.contains("03-grpo"), "{watch:?}");
     home.nurture("export runs/road out --to hf --lang en").done();
+    // for Ollama: the file carries its template, the Modelfile says what ends an answer and how much room there is
+    home.nurture("export runs/road ollama --to ollama --verify --lang en").done();
+    let told = home.text("ollama/Modelfile");
+    assert!(told.starts_with("FROM ./model.gguf\n") && told.contains("\nPARAMETER num_ctx 256\n"), "{told}");
+    assert!(told.contains("\nPARAMETER stop \"<"), "{told}");
+    home.nurture("generate ollama/model.gguf --max-tokens 4 --prompt Hello").done();
 
     // again: nothing is done twice
     let again = home.nurture("run runs/road/recipe.lock.toml --lang en");
@@ -187,4 +193,71 @@ fn an_adapter_is_merged_before_the_next_stage() {
     // the last adapter finds the network that it stands on, wherever the run lies
     fs::rename(home.path("runs/two"), home.path("runs/moved")).unwrap();
     home.nurture("generate runs/moved --max-tokens 4 --prompt Hello").done();
+}
+
+/// Each seed goes the whole road by itself, and each stage of it with a seed of its own; the first run's report speaks of all,
+/// and a run that is repeated from its lock file comes to the same bytes.
+#[test]
+fn seeds_repeat_the_whole_road() {
+    let home = home();
+    let road =
+        ROAD.replace("batch = 4, checkpoint_every = 2 }", "batch = 4, seed = 40, checkpoint_every = 2 }");
+    assert_ne!(road, ROAD);
+    home.write("road.toml", road);
+    home.nurture("run road.toml --lang en --set eval.seeds=2").done();
+    let report = home.json("runs/road/report.json");
+    let seeds = &report["seeds"];
+    assert_eq!(seeds["runs"], serde_json::json!(["road", "road-seed2"]));
+    let mean = |run: &str| {
+        let report = home.json(&format!("runs/{run}/report.json"));
+        let gains: Vec<f64> = report["exams"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|e| e["paired"]["diff"].as_f64().unwrap())
+            .collect();
+        assert_eq!(gains.len(), 2, "both exams");
+        gains.iter().sum::<f64>() / 2.0
+    };
+    let gains = seeds["gains"].as_array().unwrap();
+    for (gain, run) in gains.iter().zip(["road", "road-seed2"]) {
+        assert!((gain.as_f64().unwrap() - mean(run)).abs() < 1e-12, "{seeds:#}");
+    }
+    assert!(home.text("runs/road/report.md").contains("Over 2 runs with different seeds"));
+    assert!(home.json("runs/road-seed2/report.json").get("seeds").is_none());
+    // the stage with a seed of its own moves on from that one
+    for (run, want) in [
+        ("road", ["seed = 1", "seed = 40", "seed = 1"]),
+        ("road-seed2", ["seed = 2", "seed = 41", "seed = 2"]),
+    ] {
+        for (stage, want) in ["01-sft", "02-manner", "03-grpo"].iter().zip(want) {
+            let lock = home.text(&format!("runs/{run}/stages/{stage}/recipe.lock.toml"));
+            assert!(lock.lines().any(|line| line == want), "{run} {stage}: {lock}");
+        }
+    }
+    for ((name, a), (_, b)) in results(&home, "road").iter().zip(&results(&home, "road-seed2")) {
+        if name.contains("safetensors") {
+            assert!(a != b, "{name}: another seed has taught the same");
+        } else if name.contains("ledger") {
+            assert!(a == b, "{name}: the rows are the same");
+        }
+    }
+    // again: nothing is trained twice, and the same is said
+    let again = home.nurture("run road.toml --lang en --set eval.seeds=2");
+    let Said { out, err, .. } = again.done();
+    let text = format!("{out}{err}");
+    assert_eq!(text.matches("done before").count(), 6, "{text}");
+    assert_eq!(home.json("runs/road/report.json")["seeds"], *seeds);
+    // the second run, from its lock file
+    home.nurture("run runs/road-seed2/recipe.lock.toml --set run.name=again").done();
+    for ((name, a), (_, b)) in results(&home, "road-seed2").iter().zip(&results(&home, "again")) {
+        assert!(a == b, "{name}: other bytes");
+    }
+    // compared, they are the same road with other seeds, exam by exam
+    let said = home.nurture("eval compare runs/road runs/road-seed2 --lang en");
+    said.done();
+    let page = home.text("runs/compare.html");
+    for part in ["differ in their seed alone", "Exam by exam", "All runs sat the same"] {
+        assert!(page.contains(part), "no {part:?}: {}", said.out);
+    }
 }

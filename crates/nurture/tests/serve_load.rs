@@ -126,6 +126,36 @@ fn a_full_queue_says_when_to_come_again() {
 }
 
 #[test]
+fn rules_beyond_their_memory_come_again_later() {
+    let Some(server) = Server::start(&["--rule-memory", "1"], &[]) else { return };
+    // each choice has a rule of its own, and two fit
+    let asked = |n: usize| {
+        let mut body = chat("Sunny or rainy?", 24);
+        body["n"] = json!(n);
+        body["response_format"] = json!({ "type": "json_schema", "json_schema": { "name": "w", "strict": true, "schema": {
+            "type": "object", "properties": { "weather": { "enum": ["sunny", "rainy"] } }, "required": ["weather"],
+            "additionalProperties": false,
+        }}});
+        body
+    };
+    for _ in 0..2 {
+        let r = server.post(PATH, &asked(3));
+        assert_eq!(
+            (r.status, r.json()["error"]["code"].as_str()),
+            (503, Some("too_many_rules")),
+            "{}",
+            r.body
+        );
+        assert!(r.header("retry-after").is_some(), "{}", r.head);
+        let answer = server.ok(PATH, &asked(2));
+        let said: serde_json::Value = serde_json::from_str(content(&answer)).unwrap();
+        assert!(said["weather"].is_string(), "{answer}");
+        server.until("all is given back", |s| s.metric("nurture_rule_bytes") == 0.0);
+    }
+    server.ok(PATH, &asked(1));
+}
+
+#[test]
 fn those_who_stand_still_stop_nobody() {
     let Some(server) = Server::start(&[], &[]) else { return };
     // heads that never end, bodies that never come, answers that nobody takes

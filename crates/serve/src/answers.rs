@@ -201,7 +201,7 @@ impl<'t> Answers<'t> {
                     Finish::Length | Finish::Context => "length",
                     Finish::Cancelled => "cancelled",
                     Finish::Deadline => "deadline",
-                    Finish::Ruled(_) | Finish::Failed(_) => "failed",
+                    Finish::Ruled(_) | Finish::Crowded(_) | Finish::Failed(_) => "failed",
                 };
                 self.service.metrics().ended(&self.model, Ended { finish: name, usage });
                 if choice.ended {
@@ -212,6 +212,7 @@ impl<'t> Answers<'t> {
                     Finish::Cancelled => return Err(ApiError::closing()),
                     Finish::Deadline => return Err(ApiError::deadline()),
                     Finish::Ruled(why) => return Err(ApiError::rule(&why)),
+                    Finish::Crowded(_) => return Err(ApiError::crowded()),
                     Finish::Failed(why) => return Err(ApiError::internal(why)),
                     Finish::Stop | Finish::Length | Finish::Context => {}
                 }

@@ -36,6 +36,8 @@ pub struct ServeConfig {
     pub choices: usize,
     /// most prompts in one request
     pub prompts: usize,
+    /// bytes that the rules (schemas, forced tools) of all requests may take together
+    pub rules: usize,
     /// whether guesses of the next tokens may save steps; answers are the same with them and without
     pub drafts: bool,
 }
@@ -59,6 +61,7 @@ impl ServeConfig {
             connections: (256, 32),
             choices: 8,
             prompts: 128,
+            rules: 256 << 20,
             drafts: true,
         }
     }

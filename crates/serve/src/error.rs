@@ -153,6 +153,14 @@ impl ApiError {
         ApiError { retry_after: Some(1 + waiting as u64 / 16), ..error }
     }
 
+    /// The schemas and tools of all requests take what they may.
+    pub fn crowded() -> ApiError {
+        let message = "the schemas and tools of the requests at work take all the memory that is set aside for them; try again \
+                       later, or with a simpler schema";
+        let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "too_many_rules", message);
+        ApiError { retry_after: Some(2), ..error }
+    }
+
     /// What the engine's door said about a prompt in field `param`.
     pub fn refused(param: &str, refused: &Refused) -> ApiError {
         match refused {

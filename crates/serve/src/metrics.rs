@@ -146,7 +146,7 @@ impl Metrics {
             }
         }
         let s = service.engine().stats();
-        let gauges: [(&str, &str, f64); 11] = [
+        let gauges: [(&str, &str, f64); 12] = [
             ("nurture_running", "Sequences that run.", s.running as f64),
             ("nurture_waiting", "Requests that wait.", s.waiting as f64),
             ("nurture_pages", "Pages for keys and values.", s.pages as f64),
@@ -154,6 +154,7 @@ impl Metrics {
             ("nurture_pages_kept", "Pages kept for requests that begin alike.", s.pages_kept as f64),
             ("nurture_page_bytes", "Bytes of a page.", s.page_bytes as f64),
             ("nurture_last_step_seconds", "Time of the last step.", s.last_step.as_secs_f64()),
+            ("nurture_rule_bytes", "Memory that schemas and forced tools hold.", service.rule_bytes() as f64),
             ("nurture_connections", "Open connections.", service.connections() as f64),
             ("nurture_adapters", "Adapters in service.", service.models().list().len() as f64 - 1.0),
             ("nurture_resident_bytes", "Memory of the process.", resident().unwrap_or(0) as f64),

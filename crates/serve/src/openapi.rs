@@ -451,7 +451,7 @@ fn meaning(status: &str) -> &'static str {
         "431" => "the headers are too large",
         "500" => "a fault of ours",
         "501" => "this server keeps nothing",
-        "503" => "going down, stuck, or too many large bodies at once",
+        "503" => "going down, stuck, or too many large bodies or schemas at once",
         _ => "it took longer than this server allows",
     }
 }

@@ -11,7 +11,7 @@ use crate::models::{Manner, Models};
 use crate::page::{Pages, Workshop};
 use crate::store::{Store, StoreError};
 use nurture_infer::engine::EngineHandle;
-use nurture_infer::{Constraint, Grammars};
+use nurture_infer::{Constraint, Grammars, InferError};
 use nurture_model::Cpu;
 use nurture_text::Renderer;
 use serde_json::Value;
@@ -88,9 +88,9 @@ impl Service {
             models: Models::new(engine.clone(), cpu, name, renderer, manner, context),
             engine,
             context,
+            grammars: grammars.map(|g| g.within(config.rules)),
             config,
             metrics: Metrics::default(),
-            grammars,
             access: Arc::new(access),
             store: store.map(Arc::new),
             log,
@@ -156,8 +156,14 @@ impl Service {
         };
         match grammars.rule(rule) {
             Ok(rule) => Ok(Box::new(rule)),
+            Err(InferError::RuleMemory { .. }) => Err(ApiError::crowded()),
             Err(e) => Err(ApiError::invalid(param, e.to_string())),
         }
+    }
+
+    /// Bytes that the rules of all requests hold.
+    pub(crate) fn rule_bytes(&self) -> usize {
+        self.0.grammars.as_ref().map_or(0, Grammars::memory)
     }
 
     /// What it remembers, if it does. In a request use [`Service::with_store`].

@@ -25,7 +25,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use bleu::Cut;
-use rouge::Rouge;
+use rouge::{Rouge, Words};
 use tokens::{Token, is_article, tokens};
 
 /// How a free answer is compared with an accepted one.
@@ -53,6 +53,14 @@ pub enum Scorer {
     Rouge2,
     /// Longest common subsequence of words as F1.
     RougeL,
+    /// The three with Chinese cut into words by jieba.
+    #[serde(rename = "rouge_1_jieba")]
+    Rouge1Jieba,
+    /// Pairs of such words.
+    #[serde(rename = "rouge_2_jieba")]
+    Rouge2Jieba,
+    /// Longest common subsequence of such words.
+    RougeLJieba,
     /// 1 if the answer is JSON and equal to the accepted one.
     Json,
     /// 1 if the answer is JSON and what the schema asks for, which stands in place of the accepted answer.
@@ -85,7 +93,10 @@ impl Scorer {
     /// Whether scores between 0 and 1 occur, so that their mean says more than the accuracy.
     pub fn is_graded(self) -> bool {
         use Scorer::*;
-        matches!(self, TokenF1 | Bleu | Chrf | Rouge1 | Rouge2 | RougeL)
+        matches!(
+            self,
+            TokenF1 | Bleu | Chrf | Rouge1 | Rouge2 | RougeL | Rouge1Jieba | Rouge2Jieba | RougeLJieba
+        )
     }
 
     /// Checks an accepted answer before an exam is sat on it.
@@ -164,9 +175,12 @@ impl Scorer {
                 let both = (number::final_number(answer), number::final_number(gold));
                 f64::from(matches!(both, (Some(a), Some(g)) if a.same(g)))
             }
-            Scorer::Rouge1 => rouge::rouge(Rouge::N(1), answer, gold),
-            Scorer::Rouge2 => rouge::rouge(Rouge::N(2), answer, gold),
-            Scorer::RougeL => rouge::rouge(Rouge::L, answer, gold),
+            Scorer::Rouge1 => rouge::rouge(Rouge::N(1), Words::Characters, answer, gold),
+            Scorer::Rouge2 => rouge::rouge(Rouge::N(2), Words::Characters, answer, gold),
+            Scorer::RougeL => rouge::rouge(Rouge::L, Words::Characters, answer, gold),
+            Scorer::Rouge1Jieba => rouge::rouge(Rouge::N(1), Words::Jieba, answer, gold),
+            Scorer::Rouge2Jieba => rouge::rouge(Rouge::N(2), Words::Jieba, answer, gold),
+            Scorer::RougeLJieba => rouge::rouge(Rouge::L, Words::Jieba, answer, gold),
             Scorer::Json | Scorer::JsonSchema => {
                 let gold: Option<serde_json::Value> = serde_json::from_str(gold).ok();
                 f64::from(match (json::find(answer), gold) {

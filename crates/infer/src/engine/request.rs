@@ -104,6 +104,8 @@ pub enum Finish {
     Deadline,
     /// the rule of the text cannot be followed any further: what was asked for is at fault
     Ruled(String),
+    /// the rule of the text grew beyond what all rules may take together: later it may go on
+    Crowded(String),
     /// it cannot go on; others are not touched
     Failed(String),
 }
@@ -113,6 +115,7 @@ impl Finish {
     pub(crate) fn of(error: InferError) -> Finish {
         match error {
             InferError::Constraint { why } => Finish::Ruled(why),
+            full @ InferError::RuleMemory { .. } => Finish::Crowded(full.to_string()),
             other => Finish::Failed(other.to_string()),
         }
     }

@@ -46,7 +46,7 @@ impl Stats {
             Finish::Context => 2,
             Finish::Cancelled => 3,
             Finish::Deadline => 4,
-            Finish::Ruled(_) | Finish::Failed(_) => 5,
+            Finish::Ruled(_) | Finish::Crowded(_) | Finish::Failed(_) => 5,
         };
         self.ended[which] += 1;
     }

@@ -221,8 +221,8 @@ pub(crate) fn help_of(lang: Lang, name: &str) -> Option<String> {
     Some(root.find_subcommand_mut(name)?.render_help().to_string())
 }
 
-/// Says what is wrong with a command line, in the language of the user.
-pub(crate) fn wrong_use(lang: Lang, error: &clap::Error) -> String {
+/// Says what is wrong with a command line, in the language of the user; `of` is the command that was meant, if one was.
+pub(crate) fn wrong_use(lang: Lang, of: Option<&super::Command>, error: &clap::Error) -> String {
     let get = |kind: ContextKind| match error.get(kind)? {
         ContextValue::String(s) => Some(s.clone()),
         ContextValue::Strings(s) => Some(s.join(", ")),
@@ -246,7 +246,13 @@ pub(crate) fn wrong_use(lang: Lang, error: &clap::Error) -> String {
             let name = get(ContextKind::InvalidSubcommand).unwrap_or_default();
             say!(lang, "there is no command `{name}`", "没有命令 `{name}`")
         }
-        ErrorKind::MissingRequiredArgument => say!(lang, "{arg} is missing", "缺少 {arg}"),
+        ErrorKind::MissingRequiredArgument => {
+            let known = of.and_then(|c| c.args.iter().find(|a| a.name == arg));
+            match known.map(|a| a.doc.get(lang)) {
+                Some(doc) => say!(lang, "{arg} is missing: {doc}", "缺少 {arg}：{doc}"),
+                None => say!(lang, "{arg} is missing", "缺少 {arg}"),
+            }
+        }
         ErrorKind::ArgumentConflict => {
             say!(lang, "{arg} can be given only once", "{arg} 只能写一次")
         }

@@ -1,8 +1,9 @@
 //! `nurture keys`: who may use the service, and how much.
 
+use anyhow::bail;
 use nurture::lang::{Lang, Text};
 use nurture::say;
-use nurture::serve::store::{KeyLimits, Store};
+use nurture::serve::store::{KeyLimits, KeyRecord, Store};
 
 use super::args::{Arg, Args};
 use super::output::table;
@@ -18,15 +19,15 @@ pub(crate) const COMMAND: Command = Command {
     name: "keys",
     about: Text::new("Add, list and take back keys of the service", "添加、列出和收回服务的密钥"),
     more: Text::new(
-        "`add NAME` shows the new key once; the store keeps only its hash. `limit ID` sets anew what a key may use,\n\
-         `revoke ID` takes it back: a service that runs learns of it within seconds. As soon as there is a key\n\
+        "`add NAME` shows the new key once; the store keeps only its hash. `limit NAME` sets anew what a key may use,\n\
+         `revoke NAME` takes it back: a service that runs learns of it within seconds. As soon as there is a key\n\
          nobody comes in without one.\n\
          Examples:\n  nurture keys add support-team --per-minute 60 --tokens-per-day 200000\n  \
-         nurture keys add boss --admin\n  nurture keys list\n  nurture keys revoke key-0123456789abcdef01234567",
-        "`add 名字` 只显示一次新密钥，库中只存散列。`limit 编号` 重新设定限额，`revoke 编号` 收回密钥，\n\
+         nurture keys add boss --admin\n  nurture keys list\n  nurture keys revoke support-team",
+        "`add 名字` 只显示一次新密钥，库中只存散列。`limit 名字` 重新设定限额，`revoke 名字` 收回密钥，\n\
          正在运行的服务几秒内就会知道。只要有了一个密钥，没有密钥的人就进不来。\n\
          例：\n  nurture keys add support-team --per-minute 60 --tokens-per-day 200000\n  \
-         nurture keys add boss --admin\n  nurture keys list\n  nurture keys revoke key-0123456789abcdef01234567",
+         nurture keys add boss --admin\n  nurture keys list\n  nurture keys revoke support-team",
     ),
     args: &[
         Arg::place("WHAT", Text::new("add, list, limit or revoke", "add、list、limit 或 revoke"))
@@ -35,8 +36,8 @@ pub(crate) const COMMAND: Command = Command {
         Arg::place(
             "NAME",
             Text::new(
-                "With `add`: whose key it is; otherwise the key's id",
-                "用于 `add` 时为密钥归谁；否则为密钥编号",
+                "With `add`: whose key it is; otherwise the key's name or id",
+                "用于 `add` 时为密钥归谁；否则为密钥的名字或编号",
             ),
         ),
         Arg::switch(
@@ -92,14 +93,49 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
                 "密钥只显示这一次；其编号为 {id}"
             ));
         }
-        "limit" => store.limit_key(ACTOR, name()?, limits)?,
-        "revoke" => store.revoke_key(ACTOR, name()?)?,
-        _ => list(cli, &store)?,
+        "limit" => {
+            let key = meant(cli, &store, name()?)?;
+            store.limit_key(ACTOR, &key.id, limits)?;
+            list(cli, store.keys()?.into_iter().filter(|k| k.id == key.id).collect(), &store)?;
+        }
+        "revoke" => {
+            let KeyRecord { id, name, .. } = meant(cli, &store, name()?)?;
+            store.revoke_key(ACTOR, &id)?;
+            cli.out.note(&say!(lang, "taken back: {name} ({id})", "已收回：{name}（{id}）"));
+        }
+        _ => list(cli, store.keys()?, &store)?,
     }
     Ok(Exit::Done)
 }
 
-fn list(cli: &Cli, store: &Store) -> anyhow::Result<()> {
+/// The key that an id or a name means: of several of one name the one that still opens.
+pub(crate) fn meant(cli: &Cli, store: &Store, text: &str) -> anyhow::Result<KeyRecord> {
+    let mut keys = store.keys()?;
+    if let Some(at) = keys.iter().position(|k| k.id == text) {
+        return Ok(keys.swap_remove(at));
+    }
+    keys.retain(|k| k.name == text);
+    if keys.len() > 1 && keys.iter().any(|k| k.revoked.is_none()) {
+        keys.retain(|k| k.revoked.is_none());
+    }
+    let ids: Vec<&str> = keys.iter().map(|k| k.id.as_str()).collect();
+    let ids = ids.join(", ");
+    match keys.len() {
+        1 => Ok(keys.swap_remove(0)),
+        0 => bail!(say!(
+            cli.lang,
+            "there is no key `{text}`; `nurture keys list` shows names and ids",
+            "没有密钥 `{text}`；`nurture keys list` 列出名字和编号"
+        )),
+        n => bail!(say!(
+            cli.lang,
+            "{n} keys are called `{text}`: say which by its id ({ids})",
+            "有 {n} 个密钥名为 `{text}`：请用编号指明（{ids}）"
+        )),
+    }
+}
+
+fn list(cli: &Cli, keys: Vec<KeyRecord>, store: &Store) -> anyhow::Result<()> {
     let lang = cli.lang;
     let head = match lang {
         Lang::En => ["id", "name", "state", "per minute", "tokens/day", "at once", "used today"],
@@ -107,7 +143,7 @@ fn list(cli: &Cli, store: &Store) -> anyhow::Result<()> {
     };
     let mut rows = vec![head.map(String::from).to_vec()];
     let or_dash = |n: Option<u64>| n.map_or("-".to_string(), |n| n.to_string());
-    for key in store.keys()? {
+    for key in keys {
         let state = match (key.revoked, key.opens(super::store::now()), key.admin) {
             (Some(_), ..) => lang.pick("revoked", "已收回"),
             (None, false, _) => lang.pick("expired", "已过期"),

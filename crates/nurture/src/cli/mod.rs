@@ -147,6 +147,7 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn run(words: Vec<std::ffi::OsString>, lang: Lang, out: Output) -> u8 {
+    let meant = words.iter().skip(1).find_map(|w| COMMANDS.iter().find(|c| w.to_str() == Some(c.name)));
     let matches = match args::build(lang).try_get_matches_from(words) {
         Ok(matches) => matches,
         Err(e) if !e.use_stderr() => {
@@ -154,11 +155,16 @@ fn run(words: Vec<std::ffi::OsString>, lang: Lang, out: Output) -> u8 {
             return 0;
         }
         Err(e) => {
-            out.error(&anyhow::Error::new(WrongUse(args::wrong_use(lang, &e))));
-            out.note(lang.pick(
-                "See `nurture help` or `nurture COMMAND --help`.",
-                "请看 `nurture help` 或 `nurture 命令 --help`。",
-            ));
+            out.error(&anyhow::Error::new(WrongUse(args::wrong_use(lang, meant, &e))));
+            out.note(&match meant.map(|c| c.name) {
+                Some(name) => say!(lang, "See `nurture {name} --help`.", "请看 `nurture {name} --help`。"),
+                None => lang
+                    .pick(
+                        "See `nurture help` or `nurture COMMAND --help`.",
+                        "请看 `nurture help` 或 `nurture 命令 --help`。",
+                    )
+                    .to_string(),
+            });
             return 2;
         }
     };

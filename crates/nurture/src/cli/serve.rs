@@ -128,6 +128,14 @@ pub(crate) const COMMAND: Command = Command {
             ),
         ),
         Arg::count(
+            "rule-memory",
+            1,
+            Text::new(
+                "Megabytes that the schemas and forced tools of all requests may take together; beyond that 503 (256)",
+                "所有请求的 schema 和强制工具合计可占的内存（MB），超出者以 503 拒绝（256）",
+            ),
+        ),
+        Arg::count(
             "timeout",
             1,
             Text::new("Longest time of a request in seconds (600)", "单个请求的最长秒数（600）"),
@@ -356,15 +364,17 @@ fn config(cli: &Cli, args: Args<'_>) -> anyhow::Result<ServeConfig> {
             return Err(WrongUse(text.to_string()).into());
         }
     };
+    let usual = ServeConfig::new(address);
     Ok(ServeConfig {
         tls,
+        rules: args.count("rule-memory").map_or(usual.rules, |mb| mb.saturating_mul(1 << 20)),
         drafts: !args.switch("no-drafts"),
         keys: keys("api-key", "NURTURE_API_KEY")?,
         admin: keys("admin-key", "NURTURE_ADMIN_KEY")?,
         hosts: args.texts("allow-host"),
         timeout: seconds("timeout", 600),
         drain: seconds("drain", 30),
-        ..ServeConfig::new(address)
+        ..usual
     })
 }
 

@@ -13,6 +13,9 @@ use super::output::table;
 use super::serve::{STORE, store_path};
 use super::{Cli, Command, Exit, WrongUse};
 
+/// How owners begin that have no key in the store: the administrator's file, other files, keys that are gone.
+const KEYLESS: [&str; 3] = ["admin", "file-", "gone-"];
+
 /// Entries of the audit that are shown.
 const ENTRIES: usize = 200;
 
@@ -23,15 +26,15 @@ pub(crate) const COMMAND: Command = Command {
         "备份服务库、擦除其中的文本、设定保留多久",
     ),
     more: Text::new(
-        "`backup FILE` writes a whole copy while the service runs. `erase --owner ID` erases conversations, feedback\n\
+        "`backup FILE` writes a whole copy while the service runs. `erase --owner NAME` erases conversations, feedback\n\
          and responses of one key, `erase --all` those of everybody; this cannot be undone. `retention DAYS` erases what\n\
          did not change for so long (0: keep for ever), hourly while the service runs and now. `audit` shows who did what.\n\
-         Examples:\n  nurture store backup nightly.sqlite\n  nurture store erase --owner key-0123456789abcdef01234567\n  \
+         Examples:\n  nurture store backup nightly.sqlite\n  nurture store erase --owner support-team\n  \
          nurture store retention 90\n  nurture store audit",
-        "`backup 文件` 在服务运行时写出完整副本。`erase --owner 编号` 擦除某个密钥的对话、反馈和响应，\n\
+        "`backup 文件` 在服务运行时写出完整副本。`erase --owner 名字` 擦除某个密钥的对话、反馈和响应，\n\
          `erase --all` 擦除所有人的；无法恢复。`retention 天数` 擦除这么久没有变动的内容（0：永久保留），\n\
          立即执行一次，服务运行时每小时一次。`audit` 显示谁做过什么。\n\
-         例：\n  nurture store backup nightly.sqlite\n  nurture store erase --owner key-0123456789abcdef01234567\n  \
+         例：\n  nurture store backup nightly.sqlite\n  nurture store erase --owner support-team\n  \
          nurture store retention 90\n  nurture store audit",
     ),
     args: &[
@@ -48,7 +51,11 @@ pub(crate) const COMMAND: Command = Command {
                 "用于 `backup` 时为文件，用于 `retention` 时为天数",
             ),
         ),
-        Arg::text("owner", "ID", Text::new("With `erase`: of which key", "用于 `erase`：哪个密钥的")),
+        Arg::text(
+            "owner",
+            "NAME",
+            Text::new("With `erase`: of which key, by name or id", "用于 `erase`：哪个密钥的，名字或编号"),
+        ),
         Arg::switch("all", Text::new("With `erase`: of everybody", "用于 `erase`：所有人的")),
         STORE,
     ],
@@ -78,8 +85,8 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
     };
     if scope.is_some() != (what == "erase") {
         return Err(wrong(lang.pick(
-            "`store erase` needs --owner ID or --all, and only that takes them",
-            "`store erase` 需要 --owner 编号 或 --all，其他命令不用",
+            "`store erase` needs --owner NAME or --all, and only that takes them",
+            "`store erase` 需要 --owner 名字 或 --all，其他命令不用",
         )));
     }
     let path = store_path(cli, args)?;
@@ -108,9 +115,19 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
                 ),
             });
         }
-        ("retention", None, _) => cli.out.line(&store.retention()?.unwrap_or(0).to_string()),
+        ("retention", None, _) => cli.out.line(&match store.retention()? {
+            None => lang.pick("texts are kept for ever", "文本永久保留").to_string(),
+            Some(days) => say!(lang, "texts are kept for {days} days", "文本保留 {days} 天"),
+        }),
         ("erase", None, Some(scope)) => {
-            let e = store.erase(ACTOR, scope)?;
+            // who means somebody must not be told that nothing of theirs is there, because of a slip of the pen
+            let id = match scope {
+                Scope::Owner(text) if !KEYLESS.iter().any(|start| text.starts_with(start)) => {
+                    Some(super::keys::meant(cli, &store, text)?.id)
+                }
+                _ => None,
+            };
+            let e = store.erase(ACTOR, id.as_deref().map_or(scope, Scope::Owner))?;
             let (c, f, r) = (e.conversations, e.feedback, e.responses);
             cli.out.note(&say!(
                 lang,

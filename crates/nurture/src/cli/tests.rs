@@ -127,7 +127,7 @@ fn values_are_checked() {
             };
             let words = ["nurture", command.name, &format!("--{}={bad}", arg.name)].map(String::from);
             let error = args::build(Lang::Zh).try_get_matches_from(words).unwrap_err();
-            let said = args::wrong_use(Lang::Zh, &error);
+            let said = args::wrong_use(Lang::Zh, None, &error);
             assert!(said.contains(arg.name) && said.contains(bad), "{said}");
             assert!(said.contains("需要") || said.contains("不认识"), "{said}");
         }

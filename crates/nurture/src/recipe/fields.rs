@@ -972,6 +972,9 @@ Score {
     Rouge1 = "rouge_1" ["ROUGE-1 as F1; Chinese by characters.", "ROUGE-1 的 F1；中文按字。"];
     Rouge2 = "rouge_2" ["ROUGE-2 as F1; Chinese by characters.", "ROUGE-2 的 F1；中文按字。"];
     RougeL = "rouge_l" ["ROUGE-L as F1; Chinese by characters.", "ROUGE-L 的 F1；中文按字。"];
+    Rouge1Jieba = "rouge_1_jieba" ["ROUGE-1 with Chinese cut into words by jieba.", "ROUGE-1 的 F1；中文用 jieba 分词。"];
+    Rouge2Jieba = "rouge_2_jieba" ["ROUGE-2 with Chinese cut into words by jieba.", "ROUGE-2 的 F1；中文用 jieba 分词。"];
+    RougeLJieba = "rouge_l_jieba" ["ROUGE-L with Chinese cut into words by jieba.", "ROUGE-L 的 F1；中文用 jieba 分词。"];
     Json = "json" ["It is JSON and equal to the right answer, whatever the order of keys.", "是 JSON，且与正确答案相等，不论键的顺序。"];
     JsonSchema = "json_schema" ["It is JSON and what the schema asks for that stands in place of the right answer.",
         "是 JSON，且符合写在正确答案位置的模式（JSON Schema）。"];

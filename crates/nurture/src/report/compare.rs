@@ -221,10 +221,19 @@ fn front(lang: Lang, runs: &[RunLine]) -> Option<Block> {
         ticks(low, high.max(low + 0.1), 4)
     };
     let (xs, ys) = (span(0), span(1));
-    let caption = lang.pick(
-        "Depth (upwards: gain in the own field, points) against breadth (to the right: rise of bits per byte on general text, %). The line joins the runs that no other beats in both",
-        "深度（纵轴：本领域增益，百分点）与广度（横轴：通用文本每字节比特数的升幅，%）。连线是没有被其他运行在两方面都超过的运行",
+    let axes = lang.pick(
+        "Depth (upwards: gain in the own field, points) against breadth (to the right: rise of bits per byte on general text, %). ",
+        "深度（纵轴：本领域增益，百分点）与广度（横轴：通用文本每字节比特数的升幅，%）。",
     );
+    let joined = match best.len() {
+        1 => lang
+            .pick("The green run is beaten by no other in either", "绿色的运行在两方面都没有被其他运行超过"),
+        _ => lang.pick(
+            "The line joins the runs that no other beats in both",
+            "连线是没有被其他运行在两方面都超过的运行",
+        ),
+    };
+    let caption = format!("{axes}{joined}");
     let ends = |t: &[f64]| [t.first().copied().unwrap_or(0.0), t.last().copied().unwrap_or(1.0)];
     let digits = |t: &[f64]| if ends(t)[1] - ends(t)[0] < 3.0 { 1 } else { 0 };
     let draw = |width: f64| {
@@ -239,7 +248,10 @@ fn front(lang: Lang, runs: &[RunLine]) -> Option<Block> {
         for &tick in &xs {
             svg.line("axis", [x.at(tick), height - bottom], [x.at(tick), height - bottom + 4.0]);
             let label = format!("{}{}", fmt::signed(tick, digits(&xs)), lang.pick("\u{202f}%", "%"));
-            svg.text("tick", [x.at(tick), height - bottom + 18.0], Anchor::Middle, &label);
+            // the last one would stand out of the picture
+            let end = x.at(tick) + 24.0 > width;
+            let (at, anchor) = if end { (width, Anchor::End) } else { (x.at(tick), Anchor::Middle) };
+            svg.text("tick", [at, height - bottom + 18.0], anchor, &label);
         }
         svg.line("axis", [left, height - bottom], [right, height - bottom]);
         let place = |i: usize| [x.at(points[i][0]), y.at(points[i][1])];
@@ -262,7 +274,7 @@ fn front(lang: Lang, runs: &[RunLine]) -> Option<Block> {
             format!("{mark} {}  {} / {} %\n", run.name, fmt::signed(p[1], 1), fmt::signed(p[0], 2))
         })
         .collect();
-    Some(figure(caption.into(), text, draw))
+    Some(figure(caption, text, draw))
 }
 
 #[cfg(test)]

@@ -272,8 +272,11 @@ fn taught_with(lang: Lang, data: &ReportData) -> String {
 pub(crate) fn limits(lang: Lang, data: &ReportData) -> Vec<String> {
     let mut out: Vec<String> = data.warnings.iter().map(|warning| warning.get(lang).to_string()).collect();
     for exam in &data.exams {
-        let (name, items, of) = (short(&exam.name, 60), fmt::count(exam.items), fmt::count(exam.of));
-        if exam.items < exam.of {
+        // what stands in the training data too was left out before any were drawn, and is told elsewhere
+        let gone = if exam.overlap_left_out { exam.overlap.len() as u64 } else { 0 };
+        let left = exam.of.saturating_sub(gone);
+        let (name, items, of) = (short(&exam.name, 60), fmt::count(exam.items), fmt::count(left));
+        if exam.items < left {
             let how = if exam.stratified {
                 lang.pick(", evenly from each label", "，按标签等比例")
             } else {

@@ -291,6 +291,18 @@ fn replace(data: &ReportData, text: Option<&str>, number: Option<f64>) -> Report
 }
 
 #[test]
+fn items_that_training_holds_too_are_not_called_drawn() {
+    let told = |items| {
+        let mut data = sample();
+        data.exams[0].items = items;
+        super::lead::limits(Lang::En, &data).into_iter().find(|l| l.contains("were drawn"))
+    };
+    // 312 in the file, one of them in the training data
+    assert!(told(240).unwrap().contains("240 of 311 items"));
+    assert_eq!(told(311), None);
+}
+
+#[test]
 fn nothing_from_outside_becomes_markup() {
     let hostile =
         "\"'><script>alert(1)</script><img src=x onerror=y>\n`|*_[a](javascript:b)\u{202e}\u{0}```\n# h";
