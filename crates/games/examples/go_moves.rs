@@ -52,7 +52,7 @@ fn run() -> Result<(), String> {
                     continue;
                 }
                 let shares = moves.iter().map(|&m| vec![(m, 1.0)]).collect();
-                games.push(Lesson { moves, shares, outcome: record.outcome.unwrap_or(Outcome::Draw) });
+                games.push(Lesson { moves, shares, ends: Vec::new(), outcome: record.outcome.unwrap_or(Outcome::Draw) });
             }
             Err(_) => left_out += 1,
         }
@@ -98,7 +98,7 @@ fn run() -> Result<(), String> {
         let warm = ((step + 1) as f64 / 50.0).min(1.0);
         let rate =
             warm * (1e-4 + 1.4e-3 * 0.5 * (1.0 + (std::f64::consts::PI * step as f64 / steps as f64).cos()));
-        let now = learner.learn::<Go>(&pick, rate, &mut rng).map_err(|e| e.to_string())?;
+        let now = learner.learn::<Go>(&pick, rate, &mut rng).map_err(|e| e.to_string())?.moves;
         loss = if step == 0 { now } else { 0.98 * loss + 0.02 * now };
         if (step + 1) % (steps / 10).max(1) == 0 {
             println!(
@@ -120,12 +120,12 @@ fn examine(cpu: &Cpu, name: &str, decoder: &Decoder, exam: &[Lesson]) {
     let v = tokens::vocabulary::<Go>();
     let (mut ranks, mut legal) = (Vec::new(), Vec::new());
     for game in exam {
-        let logits = network.say_game(&game.moves).to_vec();
+        let logits = network.say_game::<Go>(&game.moves).to_vec();
         let mut go = Go::start();
         for (row, &mv) in logits.chunks_exact(v).zip(&game.moves) {
             go.legal(&mut legal);
-            let own = row[tokens::of_move(mv) as usize];
-            ranks.push(legal.iter().filter(|&&m| row[tokens::of_move(m) as usize] > own).count());
+            let said = |m: u16| row[tokens::of_move(&go, m) as usize];
+            ranks.push(legal.iter().filter(|&&m| said(m) > said(mv)).count());
             go.play(mv);
         }
     }

@@ -30,7 +30,7 @@ pub use arena::{Match, Player, Seat, play_match};
 pub use connect4::Connect4;
 pub use game::{Game, Outcome, Side};
 pub use go::Go;
-pub use learner::{Learner, LessonError};
+pub use learner::{Learned, Learner, LessonError};
 pub use network::{Network, Step};
 pub use self_play::{Lesson, SelfPlay, self_play};
 pub use sgf::{Record, SgfError, read_record};

@@ -163,7 +163,7 @@ impl<G: Game> Player<G> for Instinct<'_> {
             .iter()
             .map(|s| {
                 s.game.legal(&mut legal);
-                let (shares, _) = self.network.guess::<G>(s.moves, &legal);
+                let (shares, _) = self.network.guess(s.game, s.moves, &legal);
                 let most = shares.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                 legal[shares.iter().position(|&p| p == most).unwrap_or(0)]
             })

@@ -120,13 +120,13 @@ impl<G: Game> Tree<'_, G> {
             let mover = game.to_move();
             let edge = &node.edges[best];
             self.path.push((at, best));
+            let token = tokens::of_move(&game, edge.mv);
             game.play(edge.mv);
             if let Some(outcome) = game.outcome() {
                 self.count(outcome.value(mover));
                 return None;
             }
             if edge.child == NO_CHILD {
-                let token = tokens::of_move(edge.mv);
                 let own = self.free + self.nodes.len() - 1;
                 let mut rows = vec![self.history];
                 let below = self.path[1..].iter().map(|&(node, _)| self.nodes[node].row);
@@ -137,7 +137,7 @@ impl<G: Game> Tree<'_, G> {
                     }
                 }
                 self.waiting = Some(game);
-                return Some(Step { token, rows });
+                return Some(Step { tokens: vec![token], rows });
             }
             at = edge.child;
         }
@@ -171,7 +171,7 @@ impl<G: Game> Tree<'_, G> {
 fn node<G: Game>(game: &G, logits: &[f32], row: usize) -> Node {
     let mut legal = Vec::new();
     game.legal(&mut legal);
-    let (shares, value) = tokens::read::<G>(logits, &legal);
+    let (shares, value) = tokens::read(game, logits, &legal);
     let edge = |(mv, share)| Edge { mv, share, visits: 0, total: 0.0, child: NO_CHILD };
     Node { edges: legal.into_iter().zip(shares).map(edge).collect(), value, row }
 }
@@ -207,37 +207,25 @@ pub fn search<G: Game>(
 ) -> Vec<Found> {
     let each = rows_a_game::<G>(settings.visits);
     assert!(thoughts.iter().all(|t| (t.number + 1) * each <= network.rows()), "rows for every game");
-    // rows of the games themselves, one move a round; the last one is the root's
-    let mut roots: Vec<Option<Node>> = thoughts.iter().map(|_| None).collect();
-    while roots.iter().any(Option::is_none) {
-        let open: Vec<usize> = (0..thoughts.len()).filter(|&i| roots[i].is_none()).collect();
-        let steps: Vec<Step> = open
-            .iter()
-            .map(|&i| {
-                let t = &thoughts[i];
-                // the last token's logits are wanted, even where its row is there
-                let place = known[t.number].min(t.moves.len());
-                let token = if place == 0 { tokens::BEGIN } else { tokens::of_move(t.moves[place - 1]) };
-                Step { token, rows: vec![(t.number * each, place + 1)] }
-            })
-            .collect();
-        network.say(&steps);
-        for (row, &i) in open.iter().enumerate() {
-            let t = &thoughts[i];
-            let place = known[t.number].min(t.moves.len());
-            known[t.number] = place + 1;
-            if place == t.moves.len() {
-                roots[i] = Some(node::<G>(t.game, network.row(row), 0));
-                // asked again for the same position: the row is made again, the same bits
-                known[t.number] = place;
-            }
-        }
-    }
+    // what the network does not hold yet of the games themselves; the last token is the root's, whose logits are wanted even
+    // where its row is there
+    let steps: Vec<Step> = thoughts
+        .iter()
+        .map(|t| {
+            let all = tokens::of_game::<G>(t.moves);
+            let from = known[t.number].min(t.moves.len());
+            known[t.number] = t.moves.len();
+            Step { tokens: all[from..].to_vec(), rows: vec![(t.number * each, all.len())] }
+        })
+        .collect();
+    network.say(&steps);
+    let mut end = 0;
     let mut trees: Vec<Tree<'_, G>> = thoughts
         .iter_mut()
-        .zip(roots)
-        .map(|(t, root)| {
-            let mut root = root.expect("all roots are known");
+        .zip(&steps)
+        .map(|(t, step)| {
+            end += step.tokens.len();
+            let mut root = node::<G>(t.game, network.row(end - 1), 0);
             if settings.noise > 0.0 {
                 let noise = dirichlet(t.rng, settings.concentration, root.edges.len());
                 for (e, n) in root.edges.iter_mut().zip(noise) {
