@@ -1,7 +1,7 @@
 //! From random weights to a player of Connect-4: self-play, lessons, and a ladder of Elo points at the end.
 //!
 //! `cargo run --release -p nurture-games --example connect4 -- [--minutes N] [--rounds N] [--games N]
-//! [--visits N] [--readings N] [--depth N] [--width N] [--pairs N] [--threads N] [--seed N]`. What comes of a seed and a number of rounds is always
+//! [--visits N] [--readings N] [--drawn N] [--depth N] [--width N] [--pairs N] [--threads N] [--seed N]`. What comes of a seed and a number of rounds is always
 //! the same; where the minutes are over first, their number decides.
 
 use nurture_games::search::SearchSettings;
@@ -60,7 +60,7 @@ fn main() {
             games,
             abreast: 128,
             opening: 4,
-            drawn: 16,
+            drawn: flag("--drawn", 8),
             expected: 0.5,
             search: SearchSettings { visits, noise: 0.25, ..SearchSettings::default() },
             seed: seed.wrapping_mul(1000).wrapping_add(round as u64),
