@@ -110,30 +110,6 @@ impl Study {
     }
 }
 
-/// Games of UCT against itself from random openings; nothing is to be learnt of the opening.
-fn games(n: usize, playouts: usize) -> Vec<Lesson> {
-    let one = |i: usize| {
-        let mut rng = Rng::stream(77, i as u64);
-        let (mut game, mut moves, mut shares) = (Connect4::start(), Vec::new(), Vec::new());
-        let opening = 2 + rng.below(7);
-        while game.outcome().is_none() {
-            let thinks = moves.len() >= opening;
-            let mut seats = [Seat { number: 0, game: &game, moves: &moves, rng: &mut rng }];
-            let mv = if thinks {
-                players::Uct { playouts }.choose(&mut seats)[0]
-            } else {
-                players::Random.choose(&mut seats)[0]
-            };
-            shares.push(if thinks { vec![(mv, 1.0)] } else { Vec::new() });
-            game.play(mv);
-            moves.push(mv);
-        }
-        let outcome = game.outcome().unwrap_or(Outcome::Draw);
-        Lesson { moves, shares, ends: Vec::new(), outcome }
-    };
-    (0..n).map(one).collect()
-}
-
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let flag = |name: &str, default: usize| {
@@ -157,7 +133,8 @@ fn main() {
         ..Shape::default()
     };
     let begun = Instant::now();
-    let mut lessons = games(flag("--games", 1500), flag("--playouts", 200));
+    let mut uct = players::Uct { playouts: flag("--playouts", 200) };
+    let mut lessons = lessons_by::<Connect4>(&mut uct, flag("--games", 1500), 8, 77);
     let exam = lessons.split_off(lessons.len() * 7 / 8);
     println!(
         "{} games to learn from, {} held out ({:.0} s)",

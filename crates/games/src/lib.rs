@@ -32,5 +32,5 @@ pub use game::{Game, Outcome, Side};
 pub use go::Go;
 pub use learner::{Learned, Learner, LessonError};
 pub use network::{Network, Step};
-pub use self_play::{Lesson, SelfPlay, self_play};
+pub use self_play::{Lesson, SelfPlay, lessons_by, self_play};
 pub use sgf::{Record, SgfError, read_record};

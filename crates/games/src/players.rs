@@ -42,7 +42,7 @@ impl<G: Game> Player<G> for OnePly {
 }
 
 /// A move that wins at once, for whoever is to move.
-fn winning<G: Game>(game: &G, legal: &[u16]) -> Option<u16> {
+pub(crate) fn winning<G: Game>(game: &G, legal: &[u16]) -> Option<u16> {
     legal.iter().copied().find(|&mv| {
         let mut next = game.clone();
         next.play(mv);

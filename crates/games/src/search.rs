@@ -6,6 +6,7 @@
 
 use crate::game::Game;
 use crate::network::{Network, Step};
+use crate::players::winning;
 use crate::tokens;
 use nurture_kernels::Rng;
 
@@ -20,11 +21,13 @@ pub struct SearchSettings {
     pub noise: f32,
     /// concentration of that noise (Dirichlet): smaller is rougher
     pub concentration: f64,
+    /// whether the rules are asked before the network: where a move wins at once, the position is won
+    pub ends: bool,
 }
 
 impl Default for SearchSettings {
     fn default() -> Self {
-        SearchSettings { visits: 64, explore: 1.5, noise: 0.0, concentration: 1.0 }
+        SearchSettings { visits: 64, explore: 1.5, noise: 0.0, concentration: 1.0, ends: true }
     }
 }
 
@@ -91,11 +94,13 @@ struct Tree<'g, G> {
     path: Vec<(usize, usize)>,
     waiting: Option<G>,
     done: usize,
+    legal: Vec<u16>,
 }
 
 impl<G: Game> Tree<'_, G> {
     /// Goes down to a leaf. An end of the game is counted at once; a new position waits for the network.
-    fn descend(&mut self, explore: f32) -> Option<Step> {
+    fn descend(&mut self, settings: &SearchSettings) -> Option<Step> {
+        let explore = settings.explore;
         let mut game = self.game.clone();
         self.path.clear();
         let mut at = 0;
@@ -127,6 +132,13 @@ impl<G: Game> Tree<'_, G> {
                 return None;
             }
             if edge.child == NO_CHILD {
+                if settings.ends {
+                    game.legal(&mut self.legal);
+                    if winning(&game, &self.legal).is_some() {
+                        self.count(-1.0);
+                        return None;
+                    }
+                }
                 let own = self.free + self.nodes.len() - 1;
                 let mut rows = vec![self.history];
                 let below = self.path[1..].iter().map(|&(node, _)| self.nodes[node].row);
@@ -226,7 +238,11 @@ pub fn search<G: Game>(
         .map(|(t, step)| {
             end += step.tokens.len();
             let mut root = node::<G>(t.game, network.row(end - 1), 0);
-            if settings.noise > 0.0 {
+            let moves: Vec<u16> = root.edges.iter().map(|e| e.mv).collect();
+            let won = if settings.ends { winning(t.game, &moves) } else { None };
+            if let Some(won) = won {
+                root.edges.iter_mut().for_each(|e| e.share = f32::from(u8::from(e.mv == won)));
+            } else if settings.noise > 0.0 {
                 let noise = dirichlet(t.rng, settings.concentration, root.edges.len());
                 for (e, n) in root.edges.iter_mut().zip(noise) {
                     e.share += settings.noise * (n - e.share);
@@ -241,6 +257,7 @@ pub fn search<G: Game>(
                 path: Vec::new(),
                 waiting: None,
                 done: 0,
+                legal: Vec::new(),
             }
         })
         .collect();
@@ -248,7 +265,7 @@ pub fn search<G: Game>(
         let (mut steps, mut who) = (Vec::new(), Vec::new());
         for (i, tree) in trees.iter_mut().enumerate() {
             while tree.done < settings.visits && tree.waiting.is_none() {
-                if let Some(step) = tree.descend(settings.explore) {
+                if let Some(step) = tree.descend(settings) {
                     steps.push(step);
                     who.push(i);
                 }

@@ -1,6 +1,6 @@
 //! Games of the network against itself: the lessons of the next round.
 
-use crate::arena::open;
+use crate::arena::{Player, Seat, open};
 use crate::game::{Game, Outcome, Side};
 use crate::network::Network;
 use crate::search::{SearchSettings, Thought, rows_a_game, search};
@@ -106,4 +106,25 @@ pub fn self_play<G: Game>(cpu: &Cpu, decoder: &Decoder, how: &SelfPlay) -> Vec<L
         }
     }
     done.into_iter().flatten().collect()
+}
+
+/// Games of a player against itself, as lessons: its moves and how they ended. Each begins with at most `opening` random moves,
+/// of which nothing is to be learnt.
+pub fn lessons_by<G: Game>(player: &mut dyn Player<G>, games: usize, opening: usize, seed: u64) -> Vec<Lesson> {
+    let one = |number: usize| {
+        let mut rng = Rng::stream(seed, number as u64);
+        let plies = rng.below(opening + 1);
+        let (mut game, mut moves) = open::<G>(plies, &mut rng);
+        let mut shares = vec![Vec::new(); moves.len()];
+        loop {
+            if let Some(outcome) = game.outcome() {
+                return Lesson { moves, shares, ends: Vec::new(), outcome };
+            }
+            let mv = player.choose(&mut [Seat { number, game: &game, moves: &moves, rng: &mut rng }])[0];
+            shares.push(vec![(mv, 1.0)]);
+            game.play(mv);
+            moves.push(mv);
+        }
+    };
+    (0..games).map(one).collect()
 }

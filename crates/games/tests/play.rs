@@ -73,10 +73,10 @@ fn network_step(token: u32, rows: Vec<(usize, usize)>) -> Step {
 #[test]
 fn a_search_finds_the_move_that_wins_and_the_one_that_saves() {
     let cpu = Cpu::new(2);
-    let settings = SearchSettings { visits: 200, ..SearchSettings::default() };
     // three upright in column 0 for who moves; three of the opponent's in column 5
     let games = [vec![0, 1, 0, 1, 0, 2], vec![5, 0, 5, 1, 5]];
-    for seed in 0..3 {
+    for (seed, ends) in [(0, true), (1, true), (0, false), (1, false), (2, false)] {
+        let settings = SearchSettings { visits: 200, ends, ..SearchSettings::default() };
         let found = found(&cpu, &brain(seed), &settings, &games);
         assert_eq!([found[0].best(), found[1].best()], [0, 5], "network {seed}: {found:?}");
         assert!(found[0].value > 0.5, "{found:?}");
