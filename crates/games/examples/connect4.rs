@@ -21,7 +21,7 @@ fn main() {
             })
         })
     };
-    let rounds = flag("--rounds", 60);
+    let rounds = flag("--rounds", 50);
     let minutes = flag("--minutes", usize::MAX);
     let games = flag("--games", 256);
     let visits = flag("--visits", 64);
@@ -76,7 +76,7 @@ fn main() {
         let rate = 2e-3 * 0.5 * (1.0 + (std::f64::consts::PI * done).cos()) + 5e-5;
         let (batch, mut loss) = (16, Learned::default());
         // every game is read about so many times before it is forgotten
-        let steps = flag("--readings", 6) * games / batch;
+        let steps = flag("--readings", 8) * games / batch;
         for _ in 0..steps {
             let drawn: Vec<&Lesson> = (0..batch).map(|_| &memory[rng.below(memory.len())]).collect();
             match learner.learn::<Connect4>(&drawn, rate, &mut rng) {
