@@ -52,7 +52,12 @@ fn run() -> Result<(), String> {
                     continue;
                 }
                 let shares = moves.iter().map(|&m| vec![(m, 1.0)]).collect();
-                games.push(Lesson { moves, shares, ends: Vec::new(), outcome: record.outcome.unwrap_or(Outcome::Draw) });
+                games.push(Lesson {
+                    moves,
+                    shares,
+                    ends: Vec::new(),
+                    outcome: record.outcome.unwrap_or(Outcome::Draw),
+                });
             }
             Err(_) => left_out += 1,
         }

@@ -87,7 +87,10 @@ mod tests {
     #[test]
     fn outcomes_are_seen_from_a_side() {
         let win = Outcome::Win(Side::Second);
-        assert_eq!([win.value(Side::Second), win.value(Side::First), Outcome::Draw.value(Side::First)], [1.0, -1.0, 0.0]);
+        assert_eq!(
+            [win.value(Side::Second), win.value(Side::First), Outcome::Draw.value(Side::First)],
+            [1.0, -1.0, 0.0]
+        );
         for (outcome, side) in [(win, Side::Second), (win, Side::First), (Outcome::Draw, Side::First)] {
             let [wins, draws, losses] = outcome.shares(side);
             assert_eq!((wins - losses, wins + draws + losses), (outcome.value(side), 1.0));

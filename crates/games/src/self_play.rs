@@ -110,7 +110,12 @@ pub fn self_play<G: Game>(cpu: &Cpu, decoder: &Decoder, how: &SelfPlay) -> Vec<L
 
 /// Games of a player against itself, as lessons: its moves and how they ended. Each begins with at most `opening` random moves,
 /// of which nothing is to be learnt.
-pub fn lessons_by<G: Game>(player: &mut dyn Player<G>, games: usize, opening: usize, seed: u64) -> Vec<Lesson> {
+pub fn lessons_by<G: Game>(
+    player: &mut dyn Player<G>,
+    games: usize,
+    opening: usize,
+    seed: u64,
+) -> Vec<Lesson> {
     let one = |number: usize| {
         let mut rng = Rng::stream(seed, number as u64);
         let plies = rng.below(opening + 1);

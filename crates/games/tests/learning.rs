@@ -163,6 +163,12 @@ fn self_play_raises_a_player() {
         play_match::<Noughts>(&mut player, &mut players::Random, 100, 1, 5)
     };
     let (before, now) = (alone(&newborn), alone(learner.network()));
-    println!("alone against chance: {:?} {:.3} -> {:?} {:.3}", before.counts(), before.score(), now.counts(), now.score());
+    println!(
+        "alone against chance: {:?} {:.3} -> {:?} {:.3}",
+        before.counts(),
+        before.score(),
+        now.counts(),
+        now.score()
+    );
     assert!(now.score() > 0.85 && now.score() > before.score() + 0.2, "{before:?} {now:?}");
 }

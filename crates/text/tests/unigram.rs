@@ -38,10 +38,14 @@ fn check(tokenizer: &Tokenizer, name: &str) {
     let same = |found: Vec<String>, key: &str| {
         let want: Vec<String> = serde_json::from_value(record[key].clone()).unwrap();
         let differing: Vec<usize> = (0..want.len()).filter(|&i| found[i] != want[i]).collect();
-        assert!(found.len() == want.len() && differing.is_empty(), "{name}: {key}: blocks {differing:?} differ");
+        assert!(
+            found.len() == want.len() && differing.is_empty(),
+            "{name}: {key}: blocks {differing:?} differ"
+        );
     };
-    let encode =
-        |special: bool| -> Vec<Vec<u32>> { texts.iter().map(|t| tokenizer.encode(t, special).unwrap()).collect() };
+    let encode = |special: bool| -> Vec<Vec<u32>> {
+        texts.iter().map(|t| tokenizer.encode(t, special).unwrap()).collect()
+    };
     let (parsed, split) = (encode(true), encode(false));
     for case in record["full"].as_array().unwrap() {
         let i = case[0].as_u64().unwrap() as usize;

@@ -39,9 +39,12 @@ mod tests {
         let poem = "山中春雨过，\n门外晓风轻。\n坐看白云起，\n闲听流水声。";
         assert_eq!(score(poem, "5x4"), 1.0);
         assert_eq!(score(poem, "any"), 1.0);
-        for (answer, gold) in
-            [(poem, "7x4"), (&poem.replace('声', "长"), "5x4"), (&poem.replace('山', "龘"), "5x4"), (&format!("Here: {poem}"), "5x4")]
-        {
+        for (answer, gold) in [
+            (poem, "7x4"),
+            (&poem.replace('声', "长"), "5x4"),
+            (&poem.replace('山', "龘"), "5x4"),
+            (&format!("Here: {poem}"), "5x4"),
+        ] {
             let s = score(answer, gold);
             assert!(s > 0.2 && s < 1.0, "{answer} {gold}: {s}");
         }

@@ -23,7 +23,8 @@ pub(super) fn problem(normalizer: &Value) -> Option<String> {
                     Err(_) => Some("is no base64"),
                 },
             };
-            own.map(|p| format!("normalizer: precompiled_charsmap {p}")).or_else(|| parts.values().find_map(problem))
+            own.map(|p| format!("normalizer: precompiled_charsmap {p}"))
+                .or_else(|| parts.values().find_map(problem))
         }
         _ => None,
     }
@@ -126,7 +127,11 @@ mod tests {
         let deep = json!({ "type": "Sequence", "normalizers": [{ "type": "NFC" }, { "type": "Precompiled", "precompiled_charsmap": "AAAA" }] });
         assert!(problem(&deep).unwrap().contains("breaks off"));
         assert!(problem(&json!({ "type": "Precompiled" })).unwrap().contains("missing"));
-        assert!(problem(&json!({ "type": "Precompiled", "precompiled_charsmap": "!" })).unwrap().contains("base64"));
+        assert!(
+            problem(&json!({ "type": "Precompiled", "precompiled_charsmap": "!" }))
+                .unwrap()
+                .contains("base64")
+        );
         assert!(problem(&json!({ "precompiled_charsmap": 3 })).unwrap().contains("no text"));
         assert_eq!(problem(&json!({ "type": "NFC" })), None);
         assert_eq!(problem(&Value::Null), None);

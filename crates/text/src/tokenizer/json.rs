@@ -183,8 +183,11 @@ impl Tokenizer {
         let unigram = refuse_unsupported(&model)?;
 
         let mut added: Vec<Added> = added_tokens.into_iter().map(Added::from).collect();
-        let pieces =
-            if unigram { scored_pieces(&model.vocab.scored, &added)? } else { pieces(&model.vocab.ids, &added)? };
+        let pieces = if unigram {
+            scored_pieces(&model.vocab.scored, &added)?
+        } else {
+            pieces(&model.vocab.ids, &added)?
+        };
         let lookup = Lookup::new(&pieces);
         let merges = merges(&model.merges, &pieces, &lookup)?;
         let roles = roles(&config, &mut added, |t| lookup.get(&pieces, t), post_processor.as_ref());

@@ -89,7 +89,8 @@ impl Unigram {
         for (i, &start) in bounds.iter().enumerate() {
             let following = bounds.get(i + 1..).unwrap_or_default();
             let mut single = false;
-            for (n, &end) in following.iter().enumerate().take_while(|(_, end)| **end - start <= self.longest) {
+            for (n, &end) in following.iter().enumerate().take_while(|(_, end)| **end - start <= self.longest)
+            {
                 if let Some((id, score)) = word.get(start..end).and_then(|piece| self.allowed(piece)) {
                     improve(ends.get_mut(end), End { score: score + till_here, start, id: Some(id) });
                     single |= n == 0;
@@ -124,7 +125,8 @@ impl Unigram {
                 continue;
             }
             let of_byte = |b: u8| self.bytes.as_ref()?.get(usize::from(b)).copied().flatten();
-            let bytes: Option<Vec<u32>> = word.get(start..end).unwrap_or_default().bytes().map(of_byte).collect();
+            let bytes: Option<Vec<u32>> =
+                word.get(start..end).unwrap_or_default().bytes().map(of_byte).collect();
             match (bytes, self.unk) {
                 // all bytes carry the place of the whole, as in the reference
                 (Some(ids), _) => out.extend(ids.into_iter().map(|id| Piece { id, start, end })),
@@ -171,7 +173,10 @@ mod tests {
 
     #[test]
     fn the_likeliest_way_is_taken() {
-        let m = model(&[("<unk>", 0.0), ("a", -1.5), ("b", -1.0), ("ab", -2.0), ("bab", -2.25), ("水", -3.0)], &["<unk>"]);
+        let m = model(
+            &[("<unk>", 0.0), ("a", -1.5), ("b", -1.0), ("ab", -2.0), ("bab", -2.25), ("水", -3.0)],
+            &["<unk>"],
+        );
         for text in ["ab", "abab", "babab", "aab水b", "abxyb水水", "ääb"] {
             let path = m.encode(text);
             assert_eq!(words(&m, text).concat(), text);
