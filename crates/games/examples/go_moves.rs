@@ -1,9 +1,9 @@
 //! Learning to foresee the moves of professional Go from records alone: every eighth game is held out.
 //!
-//! `cargo run --release -p nurture-games --example go_moves -- GAMES.jsonl [--epochs N] [--depth N] [--width N] [--length N]`, where
-//! each line has a key `sgf` with a whole record.
+//! `cargo run --release -p nurture-games --example go_moves -- GAMES.jsonl [--epochs N] [--minutes N] [--depth N] [--width N]
+//! [--length N] [--threads N] [--seed N]`, where each line has a key `sgf` with a whole record.
 
-use nurture_eval::stats::wilson;
+use nurture_eval::stats::Bootstrap;
 use nurture_games::*;
 use nurture_kernels::Rng;
 use nurture_model::{Cpu, Decoder, Shape};
@@ -52,7 +52,12 @@ fn run() -> Result<(), String> {
                     continue;
                 }
                 let shares = moves.iter().map(|&m| vec![(m, 1.0)]).collect();
-                games.push(Lesson { moves, shares, outcome: record.outcome.unwrap_or(Outcome::Draw) });
+                games.push(Lesson {
+                    moves,
+                    shares,
+                    ends: Vec::new(),
+                    outcome: record.outcome.unwrap_or(Outcome::Draw),
+                });
             }
             Err(_) => left_out += 1,
         }
@@ -76,17 +81,26 @@ fn run() -> Result<(), String> {
         context: 512,
         ..Shape::default()
     };
-    let cpu = Cpu::new(std::thread::available_parallelism().map_or(2, |n| n.get()));
-    let newborn = Decoder::newborn(&shape, true, 1);
+    let cpu = Cpu::new(flag("--threads", std::thread::available_parallelism().map_or(2, |n| n.get()))?);
+    let seed = flag("--seed", 1)? as u64;
+    let newborn = Decoder::newborn(&shape, true, seed);
     println!("a network of {} parameters", newborn.parameters());
     let mut learner = Learner::new(&cpu, &newborn);
-    let mut rng = Rng::stream(1, 1);
+    let mut rng = Rng::stream(seed, 1);
     let epochs = flag("--epochs", 20)?;
+    let minutes = flag("--minutes", usize::MAX)?;
     let (batch, begun) = (8, Instant::now());
     let steps = epochs * train.len().div_ceil(batch);
     let mut order: Vec<usize> = Vec::new();
     let mut loss = 0.0;
     for step in 0..steps {
+        // the part of the way that is done: the rate falls along it
+        let spent = begun.elapsed().as_secs_f64() / (60.0 * minutes as f64);
+        let done = (step as f64 / steps as f64).max(spent);
+        if done >= 1.0 {
+            println!("the minutes are over after {:.1} epochs", epochs as f64 * step as f64 / steps as f64);
+            break;
+        }
         let mut pick = Vec::new();
         for _ in 0..batch {
             if order.is_empty() {
@@ -96,13 +110,12 @@ fn run() -> Result<(), String> {
             pick.extend(order.pop().map(|i| &train[i]));
         }
         let warm = ((step + 1) as f64 / 50.0).min(1.0);
-        let rate =
-            warm * (1e-4 + 1.4e-3 * 0.5 * (1.0 + (std::f64::consts::PI * step as f64 / steps as f64).cos()));
-        let now = learner.learn::<Go>(&pick, rate, &mut rng).map_err(|e| e.to_string())?;
+        let rate = warm * (1e-4 + 1.4e-3 * 0.5 * (1.0 + (std::f64::consts::PI * done).cos()));
+        let now = learner.learn::<Go>(&pick, rate, &mut rng).map_err(|e| e.to_string())?.moves;
         loss = if step == 0 { now } else { 0.98 * loss + 0.02 * now };
-        if (step + 1) % (steps / 10).max(1) == 0 {
+        if (step + 1) % (steps / 20).max(1) == 0 {
             println!(
-                "step {} of {steps}: loss {loss:.3}  ({:.0} s)",
+                "step {} of {steps}: {loss:.3} nats a move  ({:.0} s)",
                 step + 1,
                 begun.elapsed().as_secs_f64()
             );
@@ -118,35 +131,39 @@ fn run() -> Result<(), String> {
 fn examine(cpu: &Cpu, name: &str, decoder: &Decoder, exam: &[Lesson]) {
     let mut network = Network::new(cpu, decoder, Go::LONGEST + 1);
     let v = tokens::vocabulary::<Go>();
-    let (mut ranks, mut legal) = (Vec::new(), Vec::new());
+    let (mut all, mut legal) = (Vec::new(), Vec::new());
     for game in exam {
-        let logits = network.say_game(&game.moves).to_vec();
+        let mut ranks = Vec::new();
+        let logits = network.say_game::<Go>(&game.moves).to_vec();
         let mut go = Go::start();
         for (row, &mv) in logits.chunks_exact(v).zip(&game.moves) {
             go.legal(&mut legal);
-            let own = row[tokens::of_move(mv) as usize];
-            ranks.push(legal.iter().filter(|&&m| row[tokens::of_move(m) as usize] > own).count());
+            let said = |m: u16| row[tokens::of_move(&go, m) as usize];
+            ranks.push(legal.iter().filter(|&&m| said(m) > said(mv)).count());
             go.play(mv);
         }
+        all.push(ranks);
     }
-    report(name, &ranks);
+    report(name, &all);
 }
 
-fn report(name: &str, ranks: &[usize]) {
+/// `ranks` of the moves of each game; games are drawn whole for the intervals, as their moves hang together.
+fn report(name: &str, ranks: &[Vec<usize>]) {
+    let sizes: Vec<f64> = ranks.iter().map(|game| game.len() as f64).collect();
     let share = |most: usize| {
-        let right = ranks.iter().filter(|&&r| r < most).count();
-        let interval = wilson(right, ranks.len());
-        format!(
-            "{:.2} % [{:.2}, {:.2}]",
-            100.0 * right as f64 / ranks.len() as f64,
-            100.0 * interval.low,
-            100.0 * interval.high
-        )
+        let right = |game: &Vec<usize>| game.iter().filter(|&&r| r < most).count() as f64;
+        let right: Vec<f64> = ranks.iter().map(right).collect();
+        let mean = 100.0 * right.iter().sum::<f64>() / sizes.iter().sum::<f64>();
+        match Bootstrap::default().ratio(&right, &sizes) {
+            Ok(i) => format!("{mean:.2} % [{:.2}, {:.2}]", 100.0 * i.low, 100.0 * i.high),
+            Err(_) => format!("{mean:.2} %"),
+        }
     };
     println!(
-        "{name}: top 1 {}, top 5 {} of {} moves (moves of a game hang together: the intervals are too narrow)",
+        "{name}: top 1 {}, top 5 {} of {} moves in {} games",
         share(1),
         share(5),
+        sizes.iter().sum::<f64>(),
         ranks.len()
     );
 }
@@ -160,8 +177,9 @@ fn frequent(train: &[Lesson], exam: &[Lesson]) {
             (0..Go::SYMMETRIES).for_each(|s| counts[stage(place)][Go::turned(mv, s) as usize] += 1);
         }
     }
-    let (mut ranks, mut legal) = (Vec::new(), Vec::new());
+    let (mut all, mut legal) = (Vec::new(), Vec::new());
     for game in exam {
+        let mut ranks = Vec::new();
         let mut go = Go::start();
         for (place, &mv) in game.moves.iter().enumerate() {
             go.legal(&mut legal);
@@ -169,6 +187,7 @@ fn frequent(train: &[Lesson], exam: &[Lesson]) {
             ranks.push(legal.iter().filter(|&&m| count[m as usize] > count[mv as usize]).count());
             go.play(mv);
         }
+        all.push(ranks);
     }
-    report("most frequent points", &ranks);
+    report("most frequent points", &all);
 }

@@ -103,7 +103,7 @@ pub fn play_match<G: Game>(
 }
 
 /// A position after random moves that is not over.
-fn open<G: Game>(plies: usize, rng: &mut Rng) -> (G, Vec<u16>) {
+pub(crate) fn open<G: Game>(plies: usize, rng: &mut Rng) -> (G, Vec<u16>) {
     let mut legal = Vec::new();
     loop {
         let (mut game, mut moves) = (G::start(), Vec::new());

@@ -32,6 +32,7 @@ impl Connect4 {
 
 impl Game for Connect4 {
     const MOVES: usize = COLUMNS;
+    const WORDS: usize = 2 * COLUMNS * HEIGHT as usize;
     const LONGEST: usize = 42;
     const SYMMETRIES: usize = 2;
 
@@ -48,6 +49,12 @@ impl Game for Connect4 {
         if self.won.is_none() {
             into.extend((0..COLUMNS as u16).filter(|&c| self.height(c as usize) < HEIGHT));
         }
+    }
+
+    /// Whose disc, and the place where it falls.
+    fn word(&self, mv: u16) -> u16 {
+        let place = COLUMNS as u32 * self.height(mv as usize) + u32::from(mv);
+        (place + COLUMNS as u32 * HEIGHT * self.to_move() as u32) as u16
     }
 
     fn play(&mut self, mv: u16) {
@@ -160,6 +167,14 @@ mod tests {
         let mut legal = vec![1];
         game.legal(&mut legal);
         assert!(legal.is_empty());
+    }
+
+    #[test]
+    fn a_word_says_whose_disc_falls_where() {
+        let mut game = after(&[3, 3, 3]);
+        assert_eq!([0, 3, 6].map(|m| game.word(m)), [42, 42 + 3 * 7 + 3, 42 + 6]);
+        game.play(0);
+        assert_eq!([0, 3, 6].map(|m| game.word(m)), [7, 3 * 7 + 3, 6]);
     }
 
     #[test]

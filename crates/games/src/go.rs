@@ -103,6 +103,7 @@ impl Go {
 
 impl Game for Go {
     const MOVES: usize = POINTS + 1;
+    const WORDS: usize = 2 * Self::MOVES;
     const LONGEST: usize = 512;
     const SYMMETRIES: usize = 8;
 
@@ -119,6 +120,11 @@ impl Game for Go {
         if self.outcome().is_none() {
             into.extend((0..=PASS).filter(|&m| self.allows(m)));
         }
+    }
+
+    /// Whose stone, on which point.
+    fn word(&self, mv: u16) -> u16 {
+        mv + Self::MOVES as u16 * self.next as u16
     }
 
     fn play(&mut self, mv: u16) {

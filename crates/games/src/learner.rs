@@ -4,7 +4,7 @@
 //! Half of a place's mass is on moves, half on outcomes ([`tokens`]); the loss is the cross-entropy to that mixture. All
 //! places of a game are one sequence, computed at once.
 
-use crate::game::{Game, Side};
+use crate::game::Game;
 use crate::self_play::Lesson;
 use crate::tokens;
 use nurture_kernels::{AdamW, Rng, adamw, sum_of_squares};
@@ -24,6 +24,16 @@ pub enum LessonError {
         /// its rate
         rate: f64,
     },
+}
+
+/// What a step found, in nats a place: the cross-entropies of moves and of outcomes. Each has `ln 2` less than its tokens'
+/// own, which is what the choice between the two questions costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Learned {
+    /// of moves
+    pub moves: f64,
+    /// of outcomes
+    pub outcomes: f64,
 }
 
 /// A network that learns by AdamW.
@@ -55,7 +65,7 @@ impl<'a> Learner<'a> {
         &self.network
     }
 
-    /// One step on the lessons, each turned by a symmetry that `rng` draws: the mean loss a place, in nats.
+    /// One step on the lessons, each turned by a symmetry that `rng` draws.
     ///
     /// # Errors
     /// What is not finite; nothing has changed then.
@@ -64,8 +74,8 @@ impl<'a> Learner<'a> {
         lessons: &[&Lesson],
         rate: f64,
         rng: &mut Rng,
-    ) -> Result<f64, LessonError> {
-        let places: usize = lessons.iter().map(|l| l.moves.len()).sum();
+    ) -> Result<Learned, LessonError> {
+        let places: usize = lessons.iter().flat_map(|l| &l.shares).filter(|s| !s.is_empty()).count();
         let share = 1.0 / places.max(1) as f32;
         let mut batch = TrainBatch::default();
         for lesson in lessons {
@@ -80,10 +90,14 @@ impl<'a> Learner<'a> {
             &mut self.gradients,
         )?;
         self.step += 1;
-        let loss: f64 =
-            losses.iter().zip(&batch.losses).map(|(l, r)| f64::from(*l) * f64::from(r.weight)).sum();
+        let first = tokens::outcomes::<G>()[0];
+        let mut found = [-std::f64::consts::LN_2; 2];
+        for (loss, row) in losses.iter().zip(&batch.losses) {
+            found[usize::from(row.target >= first)] += 2.0 * f64::from(*loss) * f64::from(row.weight);
+        }
+        let [moves, outcomes] = found;
         let squares: f64 = self.gradients.iter().map(|(_, g)| sum_of_squares(self.cpu.pool(), g)).sum();
-        if !(loss.is_finite() && squares.is_finite()) {
+        if !((moves + outcomes).is_finite() && squares.is_finite()) {
             return Err(LessonError::NotFinite { step: self.step, rate });
         }
         let grad_scale = (CLIP / (squares.sqrt() + 1e-6)).min(1.0);
@@ -102,7 +116,7 @@ impl<'a> Learner<'a> {
                 adamw(self.cpu.pool(), &how, values, g, m, v);
             }
         }
-        Ok(loss)
+        Ok(Learned { moves, outcomes })
     }
 }
 
@@ -111,17 +125,25 @@ fn lay_out<G: Game>(lesson: &Lesson, symmetry: usize, share: f32, into: &mut Tra
     let moves: Vec<u16> = lesson.moves.iter().map(|&m| G::turned(m, symmetry)).collect();
     let first = into.batch.len();
     // the last move predicts nothing: the game is over
-    into.batch.follow(None, &tokens::of_game(&moves[..moves.len().saturating_sub(1)]));
-    let mut side = Side::First;
-    for (place, shares) in lesson.shares.iter().enumerate().take(moves.len()) {
+    into.batch.follow(None, &tokens::of_game::<G>(&moves[..moves.len().saturating_sub(1)]));
+    let mut game = G::start();
+    for (place, (shares, &mv)) in lesson.shares.iter().zip(&moves).enumerate() {
         let row = first + place;
-        let half = if shares.is_empty() { 0.0 } else { 0.5 };
-        for &(mv, p) in shares {
-            let target = tokens::of_move(G::turned(mv, symmetry));
-            into.losses.push(LossRow { row, target, weight: share * half * p });
+        let mut say = |target: u32, part: f32| {
+            if part > 0.0 {
+                into.losses.push(LossRow { row, target, weight: share * 0.5 * part });
+            }
+        };
+        if !shares.is_empty() {
+            for &(mv, part) in shares {
+                say(tokens::of_move(&game, G::turned(mv, symmetry)), part);
+            }
+            let ends = match lesson.ends.get(place) {
+                Some(ends) => *ends,
+                None => lesson.outcome.shares(game.to_move()),
+            };
+            tokens::outcomes::<G>().into_iter().zip(ends).for_each(|(target, part)| say(target, part));
         }
-        let target = tokens::of_outcome::<G>(lesson.outcome, side);
-        into.losses.push(LossRow { row, target, weight: share * 0.5 });
-        side = side.other();
+        game.play(mv);
     }
 }

@@ -4,12 +4,12 @@ use crate::game::Game;
 use crate::tokens;
 use nurture_model::{Batch, Buffers, Cpu, Decoder, KvCache, Mode};
 
-/// A token that follows others: it is written to the last of `rows` and sees all of them.
+/// Tokens that follow others: they are written to the last of `rows` and see all of those before them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// the token
-    pub token: u32,
-    /// stretches `(first, count)` of rows with the keys of all tokens of its game, its own last
+    /// the tokens
+    pub tokens: Vec<u32>,
+    /// stretches `(first, count)` of rows with the keys of all tokens of their game, their own last
     pub rows: Vec<(usize, usize)>,
 }
 
@@ -35,8 +35,8 @@ impl<'a> Network<'a> {
         self.cache.rows()
     }
 
-    /// Logits `[steps, V]` after each of the steps, none of which sees another. Each depends on its own rows alone, whatever
-    /// else is asked beside it.
+    /// Logits `[tokens of all steps, V]` after each token of the steps, none of which sees another. Each depends on its own
+    /// rows alone, whatever else is asked beside it.
     ///
     /// # Panics
     /// If a token or row is not there.
@@ -44,7 +44,7 @@ impl<'a> Network<'a> {
         let mut batch = Batch::default();
         for (i, step) in steps.iter().enumerate() {
             let seen: usize = step.rows.iter().map(|r| r.1).sum();
-            batch.push(&[step.token], seen - 1, step.rows.clone(), i);
+            batch.push(&step.tokens, seen - step.tokens.len(), step.rows.clone(), i);
         }
         self.run(&batch)
     }
@@ -53,8 +53,8 @@ impl<'a> Network<'a> {
     ///
     /// # Panics
     /// If the game is longer than there are rows.
-    pub fn say_game(&mut self, moves: &[u16]) -> &[f32] {
-        let tokens = tokens::of_game(moves);
+    pub fn say_game<G: Game>(&mut self, moves: &[u16]) -> &[f32] {
+        let tokens = tokens::of_game::<G>(moves);
         let mut batch = Batch::default();
         batch.push(&tokens, 0, vec![(0, tokens.len())], 0);
         self.run(&batch)
@@ -74,10 +74,10 @@ impl<'a> Network<'a> {
         &self.logits[i * v..][..v]
     }
 
-    /// What the network says of a game's position by itself, without looking ahead.
-    pub fn guess<G: Game>(&mut self, moves: &[u16], legal: &[u16]) -> (Vec<f32>, f32) {
+    /// What the network says of a game's position by itself, without looking ahead: a share for each legal move, and the value.
+    pub fn guess<G: Game>(&mut self, game: &G, moves: &[u16], legal: &[u16]) -> (Vec<f32>, f32) {
         let (last, v) = (moves.len(), self.decoder.config().vocab);
-        let logits = self.say_game(moves);
-        tokens::read::<G>(&logits[last * v..][..v], legal)
+        let logits = self.say_game::<G>(moves);
+        tokens::read(game, &logits[last * v..][..v], legal)
     }
 }

@@ -42,7 +42,7 @@ impl<G: Game> Player<G> for OnePly {
 }
 
 /// A move that wins at once, for whoever is to move.
-fn winning<G: Game>(game: &G, legal: &[u16]) -> Option<u16> {
+pub(crate) fn winning<G: Game>(game: &G, legal: &[u16]) -> Option<u16> {
     legal.iter().copied().find(|&mv| {
         let mut next = game.clone();
         next.play(mv);
@@ -163,7 +163,7 @@ impl<G: Game> Player<G> for Instinct<'_> {
             .iter()
             .map(|s| {
                 s.game.legal(&mut legal);
-                let (shares, _) = self.network.guess::<G>(s.moves, &legal);
+                let (shares, _) = self.network.guess(s.game, s.moves, &legal);
                 let most = shares.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                 legal[shares.iter().position(|&p| p == most).unwrap_or(0)]
             })

@@ -6,6 +6,7 @@
 
 use crate::game::Game;
 use crate::network::{Network, Step};
+use crate::players::winning;
 use crate::tokens;
 use nurture_kernels::Rng;
 
@@ -20,11 +21,13 @@ pub struct SearchSettings {
     pub noise: f32,
     /// concentration of that noise (Dirichlet): smaller is rougher
     pub concentration: f64,
+    /// whether the rules are asked before the network: where a move wins at once, the position is won
+    pub ends: bool,
 }
 
 impl Default for SearchSettings {
     fn default() -> Self {
-        SearchSettings { visits: 64, explore: 1.5, noise: 0.0, concentration: 1.0 }
+        SearchSettings { visits: 64, explore: 1.5, noise: 0.0, concentration: 1.0, ends: true }
     }
 }
 
@@ -91,11 +94,13 @@ struct Tree<'g, G> {
     path: Vec<(usize, usize)>,
     waiting: Option<G>,
     done: usize,
+    legal: Vec<u16>,
 }
 
 impl<G: Game> Tree<'_, G> {
     /// Goes down to a leaf. An end of the game is counted at once; a new position waits for the network.
-    fn descend(&mut self, explore: f32) -> Option<Step> {
+    fn descend(&mut self, settings: &SearchSettings) -> Option<Step> {
+        let explore = settings.explore;
         let mut game = self.game.clone();
         self.path.clear();
         let mut at = 0;
@@ -120,13 +125,20 @@ impl<G: Game> Tree<'_, G> {
             let mover = game.to_move();
             let edge = &node.edges[best];
             self.path.push((at, best));
+            let token = tokens::of_move(&game, edge.mv);
             game.play(edge.mv);
             if let Some(outcome) = game.outcome() {
                 self.count(outcome.value(mover));
                 return None;
             }
             if edge.child == NO_CHILD {
-                let token = tokens::of_move(edge.mv);
+                if settings.ends {
+                    game.legal(&mut self.legal);
+                    if winning(&game, &self.legal).is_some() {
+                        self.count(-1.0);
+                        return None;
+                    }
+                }
                 let own = self.free + self.nodes.len() - 1;
                 let mut rows = vec![self.history];
                 let below = self.path[1..].iter().map(|&(node, _)| self.nodes[node].row);
@@ -137,7 +149,7 @@ impl<G: Game> Tree<'_, G> {
                     }
                 }
                 self.waiting = Some(game);
-                return Some(Step { token, rows });
+                return Some(Step { tokens: vec![token], rows });
             }
             at = edge.child;
         }
@@ -171,7 +183,7 @@ impl<G: Game> Tree<'_, G> {
 fn node<G: Game>(game: &G, logits: &[f32], row: usize) -> Node {
     let mut legal = Vec::new();
     game.legal(&mut legal);
-    let (shares, value) = tokens::read::<G>(logits, &legal);
+    let (shares, value) = tokens::read(game, logits, &legal);
     let edge = |(mv, share)| Edge { mv, share, visits: 0, total: 0.0, child: NO_CHILD };
     Node { edges: legal.into_iter().zip(shares).map(edge).collect(), value, row }
 }
@@ -207,38 +219,30 @@ pub fn search<G: Game>(
 ) -> Vec<Found> {
     let each = rows_a_game::<G>(settings.visits);
     assert!(thoughts.iter().all(|t| (t.number + 1) * each <= network.rows()), "rows for every game");
-    // rows of the games themselves, one move a round; the last one is the root's
-    let mut roots: Vec<Option<Node>> = thoughts.iter().map(|_| None).collect();
-    while roots.iter().any(Option::is_none) {
-        let open: Vec<usize> = (0..thoughts.len()).filter(|&i| roots[i].is_none()).collect();
-        let steps: Vec<Step> = open
-            .iter()
-            .map(|&i| {
-                let t = &thoughts[i];
-                // the last token's logits are wanted, even where its row is there
-                let place = known[t.number].min(t.moves.len());
-                let token = if place == 0 { tokens::BEGIN } else { tokens::of_move(t.moves[place - 1]) };
-                Step { token, rows: vec![(t.number * each, place + 1)] }
-            })
-            .collect();
-        network.say(&steps);
-        for (row, &i) in open.iter().enumerate() {
-            let t = &thoughts[i];
-            let place = known[t.number].min(t.moves.len());
-            known[t.number] = place + 1;
-            if place == t.moves.len() {
-                roots[i] = Some(node::<G>(t.game, network.row(row), 0));
-                // asked again for the same position: the row is made again, the same bits
-                known[t.number] = place;
-            }
-        }
-    }
+    // what the network does not hold yet of the games themselves; the last token is the root's, whose logits are wanted even
+    // where its row is there
+    let steps: Vec<Step> = thoughts
+        .iter()
+        .map(|t| {
+            let all = tokens::of_game::<G>(t.moves);
+            let from = known[t.number].min(t.moves.len());
+            known[t.number] = t.moves.len();
+            Step { tokens: all[from..].to_vec(), rows: vec![(t.number * each, all.len())] }
+        })
+        .collect();
+    network.say(&steps);
+    let mut end = 0;
     let mut trees: Vec<Tree<'_, G>> = thoughts
         .iter_mut()
-        .zip(roots)
-        .map(|(t, root)| {
-            let mut root = root.expect("all roots are known");
-            if settings.noise > 0.0 {
+        .zip(&steps)
+        .map(|(t, step)| {
+            end += step.tokens.len();
+            let mut root = node::<G>(t.game, network.row(end - 1), 0);
+            let moves: Vec<u16> = root.edges.iter().map(|e| e.mv).collect();
+            let won = if settings.ends { winning(t.game, &moves) } else { None };
+            if let Some(won) = won {
+                root.edges.iter_mut().for_each(|e| e.share = f32::from(u8::from(e.mv == won)));
+            } else if settings.noise > 0.0 {
                 let noise = dirichlet(t.rng, settings.concentration, root.edges.len());
                 for (e, n) in root.edges.iter_mut().zip(noise) {
                     e.share += settings.noise * (n - e.share);
@@ -253,6 +257,7 @@ pub fn search<G: Game>(
                 path: Vec::new(),
                 waiting: None,
                 done: 0,
+                legal: Vec::new(),
             }
         })
         .collect();
@@ -260,7 +265,7 @@ pub fn search<G: Game>(
         let (mut steps, mut who) = (Vec::new(), Vec::new());
         for (i, tree) in trees.iter_mut().enumerate() {
             while tree.done < settings.visits && tree.waiting.is_none() {
-                if let Some(step) = tree.descend(settings.explore) {
+                if let Some(step) = tree.descend(settings) {
                     steps.push(step);
                     who.push(i);
                 }

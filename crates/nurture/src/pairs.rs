@@ -102,7 +102,7 @@ impl PairModel {
     /// Opens a folder, or that of a run; `threads` of 0: as many as there are processors.
     ///
     /// # Errors
-    /// No such model; a vocabulary of a kind that is not read (`tokenizer.json` must be BPE).
+    /// No such model; a vocabulary of a kind that is not read (`tokenizer.json` must be BPE or Unigram).
     pub fn open(path: &Path, threads: usize) -> Result<PairModel> {
         let Some(dir) = folder(path) else {
             let path = path.display();

@@ -204,7 +204,7 @@ fn bad_tokenizer_json_is_refused() {
         Tokenizer::from_hf(files).unwrap_err().to_string()
     };
     assert!(message("{").contains("tokenizer.json"));
-    assert!(message(r#"{"model":{"type":"Unigram","vocab":[["a",0.0]]}}"#).contains("Unigram"));
+    assert!(message(r#"{"model":{"type":"WordPiece","vocab":{"a":0}}}"#).contains("WordPiece"));
     assert!(
         message(r#"{"model":{"type":"BPE","vocab":{"a":4000000000},"merges":[]}}"#).contains("ids up to")
     );

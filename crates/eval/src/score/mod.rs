@@ -7,6 +7,7 @@
 //! | `bleu`, `chrf`, `rouge` | likeness of longer texts, equal to sacrebleu and rouge-score |
 //! | `json`, `tools` | JSON, JSON against a schema, tool calls |
 //! | `refusal` | whether it refuses, where it should or should not |
+//! | `verse` | Chinese regulated verse, by the rule that rewards it |
 //!
 //! Left out on purpose: synonyms and negation ("not 45 days" contains "45 days"). A set that needs them lists more
 //! accepted answers, asks for labels, or lets another model judge.
@@ -19,6 +20,7 @@ pub mod refusal;
 pub mod rouge;
 mod tokens;
 pub mod tools;
+mod verse;
 
 use std::collections::HashMap;
 
@@ -69,6 +71,9 @@ pub enum Scorer {
     ToolCalls,
     /// 1 if the answer refuses where it should and answers where it should, see [`refusal`].
     Refusal,
+    /// Regulated verse of the form that stands in place of the accepted answer (`5x4`, `7x4`, `5x8`, `7x8` or `any`; behind it
+    /// `classical` for the old tones): 1 where all rules hold, else the share that holds.
+    Verse,
     /// Compared with the other model's answer by a third model, see [`judge`](crate::judge); 0 until that is done.
     Judge,
 }
@@ -95,7 +100,7 @@ impl Scorer {
         use Scorer::*;
         matches!(
             self,
-            TokenF1 | Bleu | Chrf | Rouge1 | Rouge2 | RougeL | Rouge1Jieba | Rouge2Jieba | RougeLJieba
+            TokenF1 | Verse | Bleu | Chrf | Rouge1 | Rouge2 | RougeL | Rouge1Jieba | Rouge2Jieba | RougeLJieba
         )
     }
 
@@ -121,6 +126,10 @@ impl Scorer {
             Scorer::Refusal => match refusal::wanted(gold) {
                 Some(_) => Ok(()),
                 None => Err("it is neither refuse (unsafe) nor answer (safe)".into()),
+            },
+            Scorer::Verse => match verse::wanted(gold) {
+                Some(_) => Ok(()),
+                None => Err("it is no form of verse: 5x4, 7x4, 5x8, 7x8 or any".into()),
             },
             _ => Ok(()),
         }
@@ -197,6 +206,7 @@ impl Scorer {
                 let refuses = refusal::refuses(answer);
                 f64::from(!answer.trim().is_empty() && refusal::wanted(gold) == Some(refuses))
             }
+            Scorer::Verse => verse::score(answer, gold),
             Scorer::Judge => 0.0,
             _ => self.by_tokens(answer, answer_tokens, gold),
         }

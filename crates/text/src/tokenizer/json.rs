@@ -15,7 +15,10 @@ use tokenizers::{
 
 use super::added::Added;
 use super::bpe::{Bpe, BpeOptions};
+use super::charsmap;
 use super::lookup::Lookup;
+use super::model::Model;
+use super::unigram::Unigram;
 use super::{Parts, Roles, Spelling, TURN_MARKERS, Tokenizer};
 use crate::error::{Result, TextError};
 
@@ -41,7 +44,7 @@ struct Json {
     #[serde(default)]
     added_tokens: Vec<AddedJson>,
     #[serde(default)]
-    normalizer: Option<NormalizerWrapper>,
+    normalizer: Value,
     #[serde(default)]
     pre_tokenizer: Option<PreTokenizerWrapper>,
     #[serde(default)]
@@ -78,6 +81,8 @@ struct ModelJson {
     #[serde(default)]
     unk_token: Option<String>,
     #[serde(default)]
+    unk_id: Option<u32>,
+    #[serde(default)]
     fuse_unk: bool,
     #[serde(default)]
     byte_fallback: bool,
@@ -91,9 +96,12 @@ struct ModelJson {
     end_of_word_suffix: Option<String>,
 }
 
-/// BPE's vocabulary is an object; other models have lists, which are refused by their type's name.
+/// BPE's vocabulary is an object, Unigram's a list of pieces with scores; what is neither is refused by its model's name.
 #[derive(Default)]
-struct Vocab(HashMap<String, u32>);
+struct Vocab {
+    ids: HashMap<String, u32>,
+    scored: Vec<(String, f64)>,
+}
 
 impl<'de> Deserialize<'de> for Vocab {
     fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
@@ -101,10 +109,12 @@ impl<'de> Deserialize<'de> for Vocab {
         #[serde(untagged)]
         enum Either {
             Map(HashMap<String, u32>),
+            Scored(Vec<(String, f64)>),
             Other(serde::de::IgnoredAny),
         }
         Ok(match Either::deserialize(d)? {
-            Either::Map(map) => Vocab(map),
+            Either::Map(ids) => Vocab { ids, ..Vocab::default() },
+            Either::Scored(scored) => Vocab { scored, ..Vocab::default() },
             Either::Other(_) => Vocab::default(),
         })
     }
@@ -158,17 +168,26 @@ impl Tokenizer {
     /// Builds the tokenizer from the files' contents.
     ///
     /// # Errors
-    /// Broken JSON; a model other than BPE; ids that repeat or leave large gaps; merges whose parts or whole are not
+    /// Broken JSON; a model other than BPE and Unigram; ids that repeat or leave large gaps; merges whose parts or whole are not
     /// in the vocabulary.
     pub fn from_hf(files: HfTokenizerFiles<'_>) -> Result<Tokenizer> {
         let json: Json = serde_json::from_str(files.tokenizer).map_err(|e| broken(FILE, e.to_string()))?;
         let config = object(CONFIG, files.config)?;
         let generation = object(GENERATION, files.generation)?;
         let Json { added_tokens, normalizer, pre_tokenizer, post_processor, decoder, model } = json;
-        refuse_unsupported(&model)?;
+        if let Some(problem) = charsmap::problem(&normalizer) {
+            return Err(broken(FILE, problem));
+        }
+        let normalizer: Option<NormalizerWrapper> =
+            serde_json::from_value(normalizer).map_err(|e| broken(FILE, format!("normalizer: {e}")))?;
+        let unigram = refuse_unsupported(&model)?;
 
         let mut added: Vec<Added> = added_tokens.into_iter().map(Added::from).collect();
-        let pieces = pieces(&model.vocab.0, &added)?;
+        let pieces = if unigram {
+            scored_pieces(&model.vocab.scored, &added)?
+        } else {
+            pieces(&model.vocab.ids, &added)?
+        };
         let lookup = Lookup::new(&pieces);
         let merges = merges(&model.merges, &pieces, &lookup)?;
         let roles = roles(&config, &mut added, |t| lookup.get(&pieces, t), post_processor.as_ref());
@@ -178,21 +197,31 @@ impl Tokenizer {
                 *slot = true;
             }
         }
-        let options = BpeOptions {
-            byte_fallback: model.byte_fallback,
-            fuse_unk: model.fuse_unk,
-            ignore_merges: model.ignore_merges,
-            unk: model.unk_token.as_deref().and_then(|t| lookup.get(&pieces, t)),
-        };
-        let byte_level = is_byte_level(decoder.as_ref())?;
+        let spelling = spelling(decoder.as_ref());
         let vocab_size = pieces.len() as u32;
+        let model = if unigram {
+            let scores: Vec<f64> = model.vocab.scored.iter().map(|(_, score)| *score).collect();
+            let unk = model.unk_id.filter(|&id| (id as usize) < scores.len());
+            if let Some(slot) = unk.and_then(|id| barred.get_mut(id as usize)) {
+                *slot = true;
+            }
+            Model::Unigram(Unigram::new(pieces, lookup, scores, barred, unk, model.byte_fallback))
+        } else {
+            let options = BpeOptions {
+                byte_fallback: model.byte_fallback,
+                fuse_unk: model.fuse_unk,
+                ignore_merges: model.ignore_merges,
+                unk: model.unk_token.as_deref().and_then(|t| lookup.get(&pieces, t)),
+            };
+            Model::Bpe(Bpe::new(pieces, lookup, merges.into_iter(), barred, options))
+        };
         Tokenizer::from_parts(Parts {
-            model: Bpe::new(pieces, lookup, merges.into_iter(), barred, options),
+            model,
             added,
             normalizer,
             pre_tokenizer,
             decoder,
-            spelling: if byte_level { Spelling::ByteLevel } else { Spelling::SentencePiece },
+            spelling,
             roles,
             extra_stops: stops(&generation).filter(|&id| id < vocab_size).collect(),
             chat_template: files.chat_template.map(str::to_owned).or_else(|| template(&config)),
@@ -220,11 +249,15 @@ fn object(file: &'static str, text: Option<&str>) -> Result<Value> {
     }
 }
 
-fn refuse_unsupported(model: &ModelJson) -> Result<()> {
-    match model.kind.as_deref() {
-        None | Some("BPE") => {}
-        Some(other) => return Err(TextError::UnknownModel { found: other.to_owned(), known: "BPE" }),
-    }
+/// Whether it is Unigram; otherwise it is BPE.
+fn refuse_unsupported(model: &ModelJson) -> Result<bool> {
+    let unigram = match model.kind.as_deref() {
+        None | Some("BPE") => false,
+        Some("Unigram") => true,
+        Some(other) => {
+            return Err(TextError::UnknownModel { found: other.to_owned(), known: "BPE, Unigram" });
+        }
+    };
     let set = |s: &Option<String>| s.as_deref().is_some_and(|s| !s.is_empty());
     for (field, used) in [
         ("continuing_subword_prefix", set(&model.continuing_subword_prefix)),
@@ -235,7 +268,26 @@ fn refuse_unsupported(model: &ModelJson) -> Result<()> {
             return Err(broken(FILE, format!("model.{field} is set, which is not supported")));
         }
     }
-    Ok(())
+    if let Some((piece, score)) = model.vocab.scored.iter().find(|(_, score)| !score.is_finite()) {
+        return Err(broken(FILE, format!("model.vocab: the score of {piece:?} is {score}")));
+    }
+    Ok(unigram)
+}
+
+/// Pieces of Unigram by their place in the list, and behind them tokens that were added.
+fn scored_pieces(vocab: &[(String, f64)], added: &[Added]) -> Result<Vec<String>> {
+    let behind = added.iter().map(|a| a.id as usize + 1).max().unwrap_or(0);
+    if vocab.is_empty() || behind > (vocab.len() + added.len()) * 4 + (1 << 16) {
+        return Err(broken(FILE, format!("{} scored pieces and ids below {behind}", vocab.len())));
+    }
+    let mut pieces: Vec<String> = vocab.iter().map(|(piece, _)| piece.clone()).collect();
+    pieces.resize(pieces.len().max(behind), String::new());
+    for token in added.iter().filter(|a| a.id as usize >= vocab.len()) {
+        if let Some(slot) = pieces.get_mut(token.id as usize) {
+            token.content.clone_into(slot);
+        }
+    }
+    Ok(pieces)
 }
 
 /// Pieces by id. Ids may have gaps (embedding rows without a token), but not so many that the list would explode.
@@ -342,13 +394,18 @@ fn template(config: &Value) -> Option<String> {
     }
 }
 
-/// Whether pieces are spelt in the byte alphabet: the decoder says so.
-fn is_byte_level(decoder: Option<&DecoderWrapper>) -> Result<bool> {
-    Ok(match decoder {
-        Some(DecoderWrapper::ByteLevel(_)) => true,
-        Some(DecoderWrapper::Sequence(s)) => {
-            s.get_decoders().iter().any(|d| matches!(d, DecoderWrapper::ByteLevel(_)))
-        }
-        _ => false,
-    })
+/// How pieces spell bytes: the decoder says so. Without one they are taken as SentencePiece's.
+fn spelling(decoder: Option<&DecoderWrapper>) -> Spelling {
+    let parts: &[DecoderWrapper] = match decoder {
+        Some(DecoderWrapper::Sequence(s)) => s.get_decoders(),
+        Some(one) => std::slice::from_ref(one),
+        None => return Spelling::SentencePiece,
+    };
+    if parts.iter().any(|d| matches!(d, DecoderWrapper::ByteLevel(_))) {
+        Spelling::ByteLevel
+    } else if matches!(parts, [DecoderWrapper::Metaspace(_)]) {
+        Spelling::Words
+    } else {
+        Spelling::SentencePiece
+    }
 }

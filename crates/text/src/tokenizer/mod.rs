@@ -1,25 +1,28 @@
 //! From text to token ids and back.
 //!
 //! The pipeline is Hugging Face's: added tokens are cut out first, the rest is normalized, split into words by the
-//! pre-tokenizer, and each word is merged by [BPE](https://arxiv.org/abs/1508.07909). Normalizers, pre-tokenizers and
-//! decoders are those of the `tokenizers` crate; the merging is [`bpe`], which loads faster.
+//! pre-tokenizer, and each word is merged by [BPE](https://arxiv.org/abs/1508.07909) or cut by Unigram. Normalizers, pre-tokenizers
+//! and decoders are those of the `tokenizers` crate; [`bpe`] and [`unigram`] are written here, where no text becomes a special token.
 //! Two sources make one: the keys of a GGUF file ([`gguf`]) and a Hugging Face folder ([`json`]).
 //!
-//! Left out on purpose: Unigram and WordPiece models, truncation, padding. Vocabularies are made in `train_bpe`.
+//! Left out on purpose: WordPiece models, truncation, padding. Vocabularies are made in `train_bpe`.
 
 mod added;
 mod bpe;
 mod bytes;
+mod charsmap;
 mod gguf;
 mod hash;
 mod json;
 mod lookup;
 mod merges;
+mod model;
 mod pre;
 mod save;
 mod specials;
 mod stream;
 mod to_gguf;
+mod unigram;
 
 use std::ops::Range;
 
@@ -31,7 +34,7 @@ use tokenizers::{
 
 use crate::error::{Result, TextError};
 use added::{Added, Hit, Matcher};
-use bpe::Bpe;
+use model::Model;
 
 pub(crate) use bytes::char_of;
 pub use gguf::GgufTokenizerKeys;
@@ -118,11 +121,13 @@ enum Spelling {
     ByteLevel,
     /// `▁` is a space, `<0xNN>` a byte, all else itself.
     SentencePiece,
+    /// `▁` is a space, all else itself: no bytes stand in.
+    Words,
 }
 
 /// What a loader hands over.
 struct Parts {
-    model: Bpe,
+    model: Model,
     added: Vec<Added>,
     normalizer: Option<NormalizerWrapper>,
     pre_tokenizer: Option<PreTokenizerWrapper>,
@@ -135,7 +140,7 @@ struct Parts {
 
 /// A tokenizer: immutable, to be shared by threads.
 pub struct Tokenizer {
-    model: Bpe,
+    model: Model,
     added: Vec<Added>,
     /// Ids of added tokens to their index, in order of id.
     added_by_id: Vec<(u32, usize)>,
@@ -195,7 +200,7 @@ impl Tokenizer {
         }
         let mut added_by_id: Vec<(u32, usize)> = added.iter().enumerate().map(|(i, a)| (a.id, i)).collect();
         added_by_id.sort_unstable();
-        let vocab_size = model.pieces.len().max(added_by_id.last().map_or(0, |&(id, _)| id as usize + 1));
+        let vocab_size = model.pieces().len().max(added_by_id.last().map_or(0, |&(id, _)| id as usize + 1));
         let mut stops: Vec<u32> =
             [roles.eos, roles.eot, roles.eom].into_iter().flatten().chain(extra_stops).collect();
         let is_end = |a: &&Added| a.special && END_OF_TURN.contains(&a.content.as_str());
@@ -338,7 +343,7 @@ impl Tokenizer {
     pub fn token(&self, id: u32) -> Option<&str> {
         match self.added_token(id) {
             Some(token) => Some(&token.content),
-            None => self.model.pieces.get(id as usize).map(String::as_str),
+            None => self.model.pieces().get(id as usize).map(String::as_str),
         }
     }
 
@@ -347,10 +352,11 @@ impl Tokenizer {
         if let Some(token) = self.added_token(id) {
             return Some(token.content.as_bytes().to_vec());
         }
-        let piece = self.model.pieces.get(id as usize)?;
+        let piece = self.model.pieces().get(id as usize)?;
         Some(match self.spelling {
             Spelling::ByteLevel => bytes::byte_level(piece),
             Spelling::SentencePiece => bytes::sentence_piece(piece),
+            Spelling::Words => piece.replace('▁', " ").into_bytes(),
         })
     }
 

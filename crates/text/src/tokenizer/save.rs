@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Tokenizer;
+use super::model::Model;
 use crate::error::{Result, TextError};
 
 /// The files' contents, to be written beside a model.
@@ -27,7 +28,27 @@ impl Tokenizer {
         let part = |value: serde_json::Result<Value>| {
             value.map_err(|e| TextError::Json { file: "tokenizer.json", problem: e.to_string() })
         };
-        let (vocab, merges, options) = self.model.parts(|id| self.token(id));
+        let model = match &self.model {
+            Model::Bpe(bpe) => {
+                let (vocab, merges, options) = bpe.parts(|id| self.token(id));
+                json!({
+                    "type": "BPE",
+                    "dropout": null,
+                    "unk_token": options.unk.and_then(|id| self.token(id)),
+                    "continuing_subword_prefix": null,
+                    "end_of_word_suffix": null,
+                    "fuse_unk": options.fuse_unk,
+                    "byte_fallback": options.byte_fallback,
+                    "ignore_merges": options.ignore_merges,
+                    "vocab": vocab,
+                    "merges": merges,
+                })
+            }
+            Model::Unigram(unigram) => {
+                let (vocab, unk, byte_fallback) = unigram.parts();
+                json!({ "type": "Unigram", "unk_id": unk, "vocab": vocab, "byte_fallback": byte_fallback })
+            }
+        };
         let added: Vec<Value> = self
             .added_by_id
             .iter()
@@ -48,18 +69,7 @@ impl Tokenizer {
             "pre_tokenizer": part(serde_json::to_value(&self.pre_tokenizer))?,
             "post_processor": self.post_processor(),
             "decoder": part(serde_json::to_value(&self.decoder))?,
-            "model": {
-                "type": "BPE",
-                "dropout": null,
-                "unk_token": options.unk.and_then(|id| self.token(id)),
-                "continuing_subword_prefix": null,
-                "end_of_word_suffix": null,
-                "fuse_unk": options.fuse_unk,
-                "byte_fallback": options.byte_fallback,
-                "ignore_merges": options.ignore_merges,
-                "vocab": vocab,
-                "merges": merges,
-            },
+            "model": model,
         });
         let names = self.special_names();
         let mut config = Map::new();

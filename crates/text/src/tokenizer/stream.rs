@@ -16,7 +16,7 @@ impl<'t> StreamDecoder<'t> {
     /// Special tokens are spelt out.
     pub fn new(tokenizer: &'t Tokenizer) -> Self {
         // A vocabulary with a prefix space takes it off again when decoding: ask it.
-        let space = tokenizer.model.id("▁").filter(|_| tokenizer.spelling == Spelling::SentencePiece);
+        let space = tokenizer.model.id("▁").filter(|_| tokenizer.spelling != Spelling::ByteLevel);
         let strip_first_space = space.is_some_and(|id| tokenizer.decode(&[id]).is_empty());
         StreamDecoder { tokenizer, pending: Vec::new(), plain: false, strip_first_space }
     }
@@ -51,7 +51,7 @@ impl<'t> StreamDecoder<'t> {
         let rest = std::mem::take(&mut self.pending);
         match self.tokenizer.spelling {
             Spelling::ByteLevel => String::from_utf8_lossy(&rest).into_owned(),
-            Spelling::SentencePiece => "\u{FFFD}".repeat(rest.len()),
+            Spelling::SentencePiece | Spelling::Words => "\u{FFFD}".repeat(rest.len()),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use tokenizers::PreTokenizerWrapper;
 
+use super::model::Model;
 use super::{Spelling, Tokenizer, pre};
 use crate::error::{Result, TextError};
 
@@ -58,7 +59,10 @@ impl Tokenizer {
             tokens.push(if kind == 4 && sentence_piece { text.replace('▁', " ") } else { text });
             types.push(kind);
         }
-        let (_, merges, _) = self.model.parts(|id| self.token(id));
+        let Model::Bpe(bpe) = &self.model else {
+            return Err(TextError::UnknownModel { found: "Unigram".into(), known: "BPE in GGUF files" });
+        };
+        let (_, merges, _) = bpe.parts(|id| self.token(id));
         let scores = sentence_piece.then(|| {
             let mut scores = vec![0f32; n];
             for (rank, [a, b]) in merges.iter().enumerate().rev() {
