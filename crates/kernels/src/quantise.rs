@@ -1,7 +1,8 @@
 //! Activations as bytes: groups of 32 columns of a row share a scale. One byte is too coarse for a group with loud columns,
 //! where the others would be left a handful of steps; such a group gets a second byte for what the first leaves out:
 //! `x ≈ scale · (q + r / 254)` with `q` and `r` in ±127, nearly sixteen bits in all. In other groups `r` is 0. The bytes lie
-//! as two planes, and products skip the second where no row of a block has one. A group keeps the sums of its quants too:
+//! as two planes, and products skip the second where no row of a block has one (with
+//! finite weights the bits are the same). A group keeps the sums of its quants too:
 //! weights whose type has an offset or a minimum need them. A row's bytes depend on that row alone.
 
 use crate::dot8::{Dot, dot_fn};
@@ -75,7 +76,7 @@ impl Quantised {
         &self.groups[row / SIDE * self.runs() * SIDE + row % SIDE..]
     }
 
-    /// Whether its block's rows have a second plane, for each run four rows.
+    /// For each run four flags, one a row of the block: whether it has a second plane there.
     pub(crate) fn loud_from(&self, row: usize) -> &[u8] {
         &self.loud[row / SIDE * self.runs() * SIDE..]
     }

@@ -90,9 +90,14 @@ pub struct Seeds {
 /// Keys that say nothing of what a run learns.
 const ASIDE: [&str; 5] = ["lock", "run", "train.threads", "train.samples", "eval.seeds"];
 
+/// A key of a further stage as one of the first.
+fn of_any_stage(key: &str) -> &str {
+    key.strip_prefix("then[").and_then(|rest| rest.split_once("].")).map_or(key, |(_, inner)| inner)
+}
+
 /// What tells seeds apart, in the first stage and in further ones.
 fn is_seed(key: &str) -> bool {
-    key == "train.seed" || (key.starts_with("then[") && key.ends_with("].train.seed"))
+    of_any_stage(key) == "train.seed"
 }
 
 struct Run {
@@ -159,7 +164,10 @@ fn open(dir: &Path) -> Result<Run> {
     if let Ok(table) = lock.parse::<toml::Table>() {
         flatten(&toml::Value::Table(table), String::new(), &mut keys);
     }
-    keys.retain(|key, _| !ASIDE.iter().any(|aside| key == aside || key.starts_with(&format!("{aside}."))));
+    keys.retain(|key, _| {
+        let key = of_any_stage(key);
+        !ASIDE.iter().any(|aside| key == *aside || key.starts_with(&format!("{aside}.")))
+    });
     // of a run with several stages the answers lie with the last one
     let dir = crate::recipe::stage_dirs(dir).pop().unwrap_or_else(|| dir.to_path_buf());
     Ok(Run { dir, report, keys })

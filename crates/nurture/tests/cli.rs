@@ -132,6 +132,11 @@ fn keys_are_found_by_their_names() {
     assert_eq!(done("keys list").matches("revoked").count(), 2);
     assert!(done("store erase --owner ann").contains("erased: 0"));
     refused("store erase --owner anne", "there is no key `anne`");
+    // a name that begins as an owner without a key does
+    done("keys add admin-team");
+    assert!(done("store erase --owner admin-team").contains("erased: 0"));
+    refused("store erase --owner admin-tean", "there is no key `admin-tean`");
+    assert!(done("store erase --owner admin").contains("erased: 0"));
     assert!(done("store retention").contains("for ever"));
     done("store retention 30");
     assert!(done("store retention").contains("30 days"));

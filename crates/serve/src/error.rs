@@ -156,7 +156,7 @@ impl ApiError {
     /// The schemas and tools of all requests take what they may.
     pub fn crowded() -> ApiError {
         let message = "the schemas and tools of the requests at work take all the memory that is set aside for them; try again \
-                       later, or with a simpler schema";
+                       later, and if that does not help, with a simpler schema or fewer choices";
         let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "too_many_rules", message);
         ApiError { retry_after: Some(2), ..error }
     }

@@ -100,7 +100,16 @@ impl Scorer {
         use Scorer::*;
         matches!(
             self,
-            TokenF1 | Verse | Bleu | Chrf | Rouge1 | Rouge2 | RougeL | Rouge1Jieba | Rouge2Jieba | RougeLJieba
+            TokenF1
+                | Verse
+                | Bleu
+                | Chrf
+                | Rouge1
+                | Rouge2
+                | RougeL
+                | Rouge1Jieba
+                | Rouge2Jieba
+                | RougeLJieba
         )
     }
 
@@ -129,7 +138,10 @@ impl Scorer {
             },
             Scorer::Verse => match verse::wanted(gold) {
                 Some(_) => Ok(()),
-                None => Err("it is no form of verse: 5x4, 7x4, 5x8, 7x8 or any".into()),
+                None => {
+                    Err("it is no form of verse: 5x4, 7x4, 5x8, 7x8 or any, and behind it perhaps classical"
+                        .into())
+                }
             },
             _ => Ok(()),
         }

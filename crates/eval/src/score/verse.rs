@@ -7,11 +7,7 @@ pub(super) fn wanted(gold: &str) -> Option<Verse> {
     let mut words = gold.split_whitespace();
     let form = match words.next()? {
         "any" => None,
-        "5x4" => Some(Form { lines: 4, length: 5 }),
-        "7x4" => Some(Form { lines: 4, length: 7 }),
-        "5x8" => Some(Form { lines: 8, length: 5 }),
-        "7x8" => Some(Form { lines: 8, length: 7 }),
-        _ => return None,
+        form => Some(Form::named(form)?),
     };
     let tones = match (words.next(), words.next()) {
         (None, _) => Tones::Modern,

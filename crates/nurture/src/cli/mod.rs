@@ -155,6 +155,8 @@ fn run(words: Vec<std::ffi::OsString>, lang: Lang, out: Output) -> u8 {
             return 0;
         }
         Err(e) => {
+            // a command's name behind a word that is none is not what is meant
+            let meant = meant.filter(|_| e.kind() != clap::error::ErrorKind::InvalidSubcommand);
             out.error(&anyhow::Error::new(WrongUse(args::wrong_use(lang, meant, &e))));
             out.note(&match meant.map(|c| c.name) {
                 Some(name) => say!(lang, "See `nurture {name} --help`.", "请看 `nurture {name} --help`。"),

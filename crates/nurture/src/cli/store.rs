@@ -13,8 +13,14 @@ use super::output::table;
 use super::serve::{STORE, store_path};
 use super::{Cli, Command, Exit, WrongUse};
 
-/// How owners begin that have no key in the store: the administrator's file, other files, keys that are gone.
-const KEYLESS: [&str; 3] = ["admin", "file-", "gone-"];
+/// Whether an owner has no key in the store: nobody (no key was needed), the administrator's file, other files, keys that are gone.
+fn keyless(owner: &str) -> bool {
+    let digits = |rest: &str, ok: fn(&u8) -> bool| !rest.is_empty() && rest.as_bytes().iter().all(ok);
+    let file = |rest: &str| rest.len() == 16 && digits(rest, u8::is_ascii_hexdigit);
+    matches!(owner, "" | "admin")
+        || owner.strip_prefix("file-").is_some_and(file)
+        || owner.strip_prefix("gone-").is_some_and(|rest| digits(rest, u8::is_ascii_digit))
+}
 
 /// Entries of the audit that are shown.
 const ENTRIES: usize = 200;
@@ -122,9 +128,11 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
         ("erase", None, Some(scope)) => {
             // who means somebody must not be told that nothing of theirs is there, because of a slip of the pen
             let id = match scope {
-                Scope::Owner(text) if !KEYLESS.iter().any(|start| text.starts_with(start)) => {
-                    Some(super::keys::meant(cli, &store, text)?.id)
-                }
+                Scope::Owner(text) => match super::keys::meant(cli, &store, text) {
+                    Ok(key) => Some(key.id),
+                    Err(_) if keyless(text) => None,
+                    Err(e) => return Err(e),
+                },
                 _ => None,
             };
             let e = store.erase(ACTOR, id.as_deref().map_or(scope, Scope::Owner))?;

@@ -25,7 +25,7 @@ const FROZEN: &[(&str, &str)] = &[
     ),
     (
         "serve",
-        "--model --adapter* --run* --runs --name --host --port --api-key --admin-key --allow-host* --cache-tokens --context --parallel --queue --timeout --drain --tls-cert --tls-key --no-drafts --store --no-store --exact --threads --template",
+        "--model --adapter* --run* --runs --name --host --port --api-key --admin-key --allow-host* --cache-tokens --context --parallel --queue --rule-memory --timeout --drain --tls-cert --tls-key --no-drafts --store --no-store --exact --threads --template",
     ),
     ("keys", "WHAT! NAME --admin --per-minute --tokens-per-day --at-once --days --store"),
     ("store", "WHAT! VALUE --owner --all --store"),

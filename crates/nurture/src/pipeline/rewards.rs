@@ -147,13 +147,7 @@ fn rule(rule: &recipe::Reward, walls: Walls, pulled: &Pulled, judges: &mut Judge
             Check::External(External { command: rule.program.clone(), folder: PathBuf::new(), time })
         }
         RewardKind::Verse => Check::Verse(Verse {
-            form: match rule.form {
-                recipe::VerseForm::Any => None,
-                recipe::VerseForm::FiveByFour => Some(Form { lines: 4, length: 5 }),
-                recipe::VerseForm::SevenByFour => Some(Form { lines: 4, length: 7 }),
-                recipe::VerseForm::FiveByEight => Some(Form { lines: 8, length: 5 }),
-                recipe::VerseForm::SevenByEight => Some(Form { lines: 8, length: 7 }),
-            },
+            form: Form::named(rule.form.word()),
             tones: match rule.tones {
                 recipe::VerseTones::Modern => Tones::Modern,
                 recipe::VerseTones::Classical => Tones::Classical,

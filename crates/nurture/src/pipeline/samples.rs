@@ -69,7 +69,8 @@ impl Samples {
         let behind = done > 0 && last != prompts.len();
         kept.retain(|s| s.step < done + u64::from(!behind));
         if path.exists() {
-            let lines = kept.iter().map(|s| Ok(serde_json::to_string(s)? + "\n")).collect::<Result<String>>()?;
+            let lines =
+                kept.iter().map(|s| Ok(serde_json::to_string(s)? + "\n")).collect::<Result<String>>()?;
             write_atomic(&path, lines.as_bytes())?;
         }
         Ok(Samples { path, prompts, every: recipe.every as u64, most: recipe.max_tokens, behind })

@@ -25,6 +25,20 @@ pub struct Form {
     pub length: usize,
 }
 
+impl Form {
+    /// `5x4`, `7x4`, `5x8`, `7x8`: characters of a line by lines.
+    pub fn named(name: &str) -> Option<Form> {
+        let (length, lines) = match name {
+            "5x4" => (5, 4),
+            "7x4" => (7, 4),
+            "5x8" => (5, 8),
+            "7x8" => (7, 8),
+            _ => return None,
+        };
+        Some(Form { lines, length })
+    }
+}
+
 /// The rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verse {

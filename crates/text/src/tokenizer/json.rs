@@ -201,7 +201,16 @@ impl Tokenizer {
         let vocab_size = pieces.len() as u32;
         let model = if unigram {
             let scores: Vec<f64> = model.vocab.scored.iter().map(|(_, score)| *score).collect();
-            let unk = model.unk_id.filter(|&id| (id as usize) < scores.len());
+            let unk = model.unk_id;
+            if let Some(id) = unk.filter(|&id| id as usize >= scores.len()) {
+                return Err(broken(FILE, format!("model.unk_id {id} is beyond {} pieces", scores.len())));
+            }
+            if unk.is_none() && !model.byte_fallback {
+                return Err(broken(
+                    FILE,
+                    "model.unk_id is missing, and no bytes stand in for what is unknown".into(),
+                ));
+            }
             if let Some(slot) = unk.and_then(|id| barred.get_mut(id as usize)) {
                 *slot = true;
             }
@@ -274,8 +283,18 @@ fn refuse_unsupported(model: &ModelJson) -> Result<bool> {
     Ok(unigram)
 }
 
+/// Longest piece of Unigram in bytes: SentencePiece makes them of at most 16 characters, and from each place of a text pieces are
+/// looked for so far.
+const LONGEST_PIECE: usize = 256;
+
 /// Pieces of Unigram by their place in the list, and behind them tokens that were added.
 fn scored_pieces(vocab: &[(String, f64)], added: &[Added]) -> Result<Vec<String>> {
+    if let Some((piece, _)) = vocab.iter().find(|(piece, _)| piece.len() > LONGEST_PIECE) {
+        return Err(broken(
+            FILE,
+            format!("model.vocab: a piece of {} bytes, at most {LONGEST_PIECE} are taken", piece.len()),
+        ));
+    }
     let behind = added.iter().map(|a| a.id as usize + 1).max().unwrap_or(0);
     if vocab.is_empty() || behind > (vocab.len() + added.len()) * 4 + (1 << 16) {
         return Err(broken(FILE, format!("{} scored pieces and ids below {behind}", vocab.len())));
