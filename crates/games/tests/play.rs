@@ -119,11 +119,12 @@ fn self_play_is_a_function_of_its_seed_and_gives_whole_games() {
         }
         assert!(lesson.shares.iter().filter(|s| s.is_empty()).count() <= 3);
         let mut game = Connect4::start();
-        for (ends, &mv) in lesson.ends.iter().zip(&lesson.moves) {
+        for ((ends, shares), &mv) in lesson.ends.iter().zip(&lesson.shares).zip(&lesson.moves) {
             assert!((ends.iter().sum::<f32>() - 1.0).abs() < 1e-5);
-            // half is what came
+            // half is what came; of the random opening nothing is learnt
             let value = lesson.outcome.value(game.to_move());
-            assert!(((ends[0] - ends[2]) - 0.5 * value).abs() < 0.5 + 1e-5, "{ends:?} {value}");
+            let half = ((ends[0] - ends[2]) - 0.5 * value).abs() < 0.5 + 1e-5;
+            assert!(half || shares.is_empty(), "{ends:?} {value}");
             game.play(mv);
         }
     }

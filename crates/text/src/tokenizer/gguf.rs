@@ -188,7 +188,7 @@ fn byte_level(keys: &GgufTokenizerKeys<'_>) -> Result<Tokenizer> {
     let merges = listed_merges(list, &pieces, &lookup)?;
     let options = BpeOptions { ignore_merges: pre.ignore_merges, ..BpeOptions::default() };
     Tokenizer::from_parts(Parts {
-        model: Model::Bpe(Bpe::new(pieces, lookup, merges.into_iter(), barred, options)),
+        model: Model::Bpe(Box::new(Bpe::new(pieces, lookup, merges.into_iter(), barred, options))),
         added,
         normalizer: pre.normalizer,
         pre_tokenizer: Some(pre.pre_tokenizer),
@@ -234,7 +234,7 @@ fn sentence_piece(keys: &GgufTokenizerKeys<'_>) -> Result<Tokenizer> {
         decoders.push(DecoderWrapper::Strip(Strip::new(' ', 1, 0)));
     }
     Tokenizer::from_parts(Parts {
-        model: Model::Bpe(Bpe::new(pieces, lookup, merges.into_iter(), barred, options)),
+        model: Model::Bpe(Box::new(Bpe::new(pieces, lookup, merges.into_iter(), barred, options))),
         added,
         normalizer: Some(normalizer),
         pre_tokenizer: None,

@@ -222,7 +222,7 @@ impl Tokenizer {
                 ignore_merges: model.ignore_merges,
                 unk: model.unk_token.as_deref().and_then(|t| lookup.get(&pieces, t)),
             };
-            Model::Bpe(Bpe::new(pieces, lookup, merges.into_iter(), barred, options))
+            Model::Bpe(Box::new(Bpe::new(pieces, lookup, merges.into_iter(), barred, options)))
         };
         Tokenizer::from_parts(Parts {
             model,

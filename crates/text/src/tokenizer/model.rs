@@ -5,7 +5,7 @@ use super::unigram::Unigram;
 
 /// What splits words.
 pub(super) enum Model {
-    Bpe(Bpe),
+    Bpe(Box<Bpe>),
     Unigram(Unigram),
 }
 
