@@ -546,12 +546,14 @@ pub(crate) unsafe fn scales32<L: Lanes>(dtype: DType, tile: *const u8, run: usiz
             DType::Q2K => {
                 let (p, s) = (tile.add(run / 8 * bytes), run % 8);
                 let (d, min) = (L::load_f16(p), L::load_f16(p.add(32)));
-                let half = |i: usize| {
+                let mut halves = [(d, min); 2];
+                // a loop and not a closure, which would not be inlined
+                for (i, half) in halves.iter_mut().enumerate() {
                     let both = L::load_u8(p.add(64 + (2 * s + i) * LANES));
                     let m = min.mul(L::int_to_f32(L::int_shr::<4>(both)));
-                    (d.mul(L::int_to_f32(L::int_and(both, L::int_splat(15)))), L::splat(0.0).sub(m))
-                };
-                [half(0), half(1)]
+                    *half = (d.mul(L::int_to_f32(L::int_and(both, L::int_splat(15)))), L::splat(0.0).sub(m));
+                }
+                halves
             }
             _ => {
                 let d = L::load_f16(tile.add(run * bytes));

@@ -63,7 +63,17 @@ pub(super) fn take(dir: &Path) -> Result<File> {
     fs::create_dir_all(dir).with_context(|| format!("creating the run's folder {}", dir.display()))?;
     let path = dir.join(recipe::TAKEN);
     let file = File::create(&path).with_context(|| path.display().to_string())?;
-    match file.try_lock() {
+    // a process that a killed run was just starting holds its files for some moments more
+    let held = |locked: &Result<(), fs::TryLockError>| matches!(locked, Err(fs::TryLockError::WouldBlock));
+    let mut locked = file.try_lock();
+    for _ in 0..20 {
+        if !held(&locked) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        locked = file.try_lock();
+    }
+    match locked {
         Ok(()) => {}
         Err(fs::TryLockError::WouldBlock) => {
             let dir = dir.display();
