@@ -4,6 +4,8 @@
 //! [--visits N] [--readings N] [--drawn N] [--depth N] [--width N] [--pairs N] [--threads N] [--seed N]`. What comes of a seed and a number of rounds is always
 //! the same; where the minutes are over first, their number decides.
 
+mod flags;
+
 use nurture_games::search::SearchSettings;
 use nurture_games::*;
 use nurture_kernels::Rng;
@@ -11,16 +13,8 @@ use nurture_model::{Cpu, Decoder, Form, Positions, Shape};
 use std::time::Instant;
 
 fn main() {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let flag = |name: &str, default: usize| {
-        let at = args.iter().position(|a| a == name);
-        at.and_then(|i| args.get(i + 1)).map_or(default, |v| {
-            v.parse().unwrap_or_else(|_| {
-                eprintln!("{name} {v}: a number is expected");
-                std::process::exit(2);
-            })
-        })
-    };
+    let flags = flags::Flags::of_process();
+    let flag = |name: &str, default: usize| flags.number(name, default);
     let rounds = flag("--rounds", 50);
     let minutes = flag("--minutes", usize::MAX);
     let games = flag("--games", 256);

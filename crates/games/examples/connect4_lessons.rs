@@ -6,6 +6,8 @@
 //!
 //! `cargo run --release -p nurture-games --example connect4_lessons -- [--games N] [--playouts N] [--steps N] [--depth N] [--width N] [--threads N]`
 
+mod flags;
+
 use nurture_games::*;
 use nurture_kernels::Rng;
 use nurture_model::{Cpu, Decoder, Form, Positions, Shape};
@@ -111,16 +113,8 @@ impl Study {
 }
 
 fn main() {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let flag = |name: &str, default: usize| {
-        let at = args.iter().position(|a| a == name);
-        at.and_then(|i| args.get(i + 1)).map_or(default, |v| {
-            v.parse().unwrap_or_else(|_| {
-                eprintln!("{name} {v}: a number is expected");
-                std::process::exit(2);
-            })
-        })
-    };
+    let flags = flags::Flags::of_process();
+    let flag = |name: &str, default: usize| flags.number(name, default);
     let width = flag("--width", 64);
     let shape = Shape {
         vocab: 0,

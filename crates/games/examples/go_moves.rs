@@ -3,6 +3,8 @@
 //! `cargo run --release -p nurture-games --example go_moves -- GAMES.jsonl [--epochs N] [--minutes N] [--depth N] [--width N]
 //! [--length N] [--threads N] [--seed N]`, where each line has a key `sgf` with a whole record.
 
+mod flags;
+
 use nurture_eval::stats::Bootstrap;
 use nurture_games::*;
 use nurture_kernels::Rng;
@@ -17,20 +19,12 @@ fn main() {
 }
 
 fn run() -> Result<(), String> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let flag = |name: &str, default: usize| -> Result<usize, String> {
-        match args.iter().position(|a| a == name) {
-            None => Ok(default),
-            Some(i) => {
-                let value = args.get(i + 1).ok_or(format!("{name}: a number is missing"))?;
-                value.parse().map_err(|_| format!("{name} {value}: a number is expected"))
-            }
-        }
-    };
-    let file = args.first().ok_or("name a file of records: jsonl with a key `sgf`")?;
+    let flags = flags::Flags::of_process();
+    let flag = |name: &str, default: usize| flags.number(name, default);
+    let file = flags.first().ok_or("name a file of records: jsonl with a key `sgf`")?;
     let text = std::fs::read_to_string(file).map_err(|e| format!("{file}: {e}"))?;
     let (mut games, mut left_out) = (Vec::new(), 0);
-    let length = flag("--length", 160)?;
+    let length = flag("--length", 160);
     for (i, line) in text.lines().enumerate() {
         let row: serde_json::Value =
             serde_json::from_str(line).map_err(|e| format!("{file}, line {}: {e}", i + 1))?;
@@ -70,10 +64,10 @@ fn run() -> Result<(), String> {
         train.len(),
         exam.len()
     );
-    let width = flag("--width", 128)?;
+    let width = flag("--width", 128);
     let shape = Shape {
         vocab: tokens::vocabulary::<Go>(),
-        layers: flag("--depth", 4)?,
+        layers: flag("--depth", 4),
         width,
         heads: width / 32,
         kv_heads: width / 32,
@@ -81,14 +75,14 @@ fn run() -> Result<(), String> {
         context: 512,
         ..Shape::default()
     };
-    let cpu = Cpu::new(flag("--threads", std::thread::available_parallelism().map_or(2, |n| n.get()))?);
-    let seed = flag("--seed", 1)? as u64;
+    let cpu = Cpu::new(flag("--threads", std::thread::available_parallelism().map_or(2, |n| n.get())));
+    let seed = flag("--seed", 1) as u64;
     let newborn = Decoder::newborn(&shape, true, seed);
     println!("a network of {} parameters", newborn.parameters());
     let mut learner = Learner::new(&cpu, &newborn);
     let mut rng = Rng::stream(seed, 1);
-    let epochs = flag("--epochs", 20)?;
-    let minutes = flag("--minutes", usize::MAX)?;
+    let epochs = flag("--epochs", 20);
+    let minutes = flag("--minutes", usize::MAX);
     let (batch, begun) = (8, Instant::now());
     let steps = epochs * train.len().div_ceil(batch);
     let mut order: Vec<usize> = Vec::new();

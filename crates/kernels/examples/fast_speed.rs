@@ -22,58 +22,59 @@ fn main() {
         isa().name(),
         read_rate(cpu.pool(), &memory) / 1e9
     );
-    let (n, d) = (96 * 1024, 1536);
     for dtype in DType::all().filter(|t| t.is_quantised() && args.get(2).is_none_or(|a| a == t.name())) {
-        let mut rng = Rng::new(1);
-        let noise: Vec<u8> = (0..1 << 16).map(|_| rng.next_u64() as u8 & 0x3f).collect();
-        let made: Result<Weight, ()> = Weight::read(cpu.pool(), dtype, n, d, |first, out| {
-            out.iter_mut().zip(noise.iter().cycle().skip(first)).for_each(|(o, v)| *o = *v);
-            Ok(())
-        });
-        let Ok(weight) = made else { return };
         let mut line = format!("{dtype:5}");
+        let large = random(&cpu, dtype, 96 * 1024, 1536);
         for t in [1, 2, 4, 8, 16, 64] {
-            let x: Vec<f32> = (0..t * d).map(|_| rng.uniform() as f32 - 0.5).collect();
-            let mut y = vec![0f32; t * n];
-            let mut q = Quantised::default();
-            q.set(cpu.pool(), &x, d);
-            let linear = Linear { weight: &weight, bias: None, lora: None };
-            let mut times: Vec<f64> = (0..5)
-                .map(|_| {
-                    let begin = Instant::now();
-                    linear_fast(&cpu, &x, &q, t, &mut [Forward { linear, y: &mut y, h: &mut [] }]);
-                    begin.elapsed().as_secs_f64()
-                })
-                .collect();
-            times.sort_by(f64::total_cmp);
-            let (s, ops) = (times[2], 2.0 * (t * n * d) as f64);
-            if t <= 8 {
-                line += &format!("  {t} rows {:5.1} GB/s", weight.bytes() as f64 / s / 1e9);
-            } else {
-                line += &format!("  {t} rows {:5.0} GOP/s", ops / s / 1e9);
-            }
+            let s = seconds(&cpu, &large, t, 5);
+            line += &match t {
+                ..=8 => format!("  {t} rows {:5.1} GB/s", large.bytes() as f64 / s / 1e9),
+                _ => format!("  {t} rows {:5.0} GOP/s", operations(&large, t) / s / 1e9),
+            };
         }
         // a prompt through a matrix of a small model
-        let (t, d, n) = (512, 768, 3072);
-        let made: Result<Weight, ()> = Weight::read(cpu.pool(), dtype, n, d, |first, out| {
+        let (small, t) = (random(&cpu, dtype, 3072, 768), 512);
+        line +=
+            &format!("  {t} rows {:5.0} GOP/s", operations(&small, t) / seconds(&cpu, &small, t, 41) / 1e9);
+        println!("{line}");
+    }
+}
+
+/// A matrix `[n, d]` of random blocks.
+fn random(cpu: &Cpu, dtype: DType, n: usize, d: usize) -> Weight {
+    let mut rng = Rng::new(1);
+    let noise: Vec<u8> = (0..1 << 16).map(|_| rng.next_u64() as u8 & 0x3f).collect();
+    let made: Result<Weight, std::convert::Infallible> =
+        Weight::read(cpu.pool(), dtype, n, d, |first, out| {
             out.iter_mut().zip(noise.iter().cycle().skip(first)).for_each(|(o, v)| *o = *v);
             Ok(())
         });
-        let Ok(weight) = made else { return };
-        let x: Vec<f32> = (0..t * d).map(|_| rng.uniform() as f32 - 0.5).collect();
-        let mut y = vec![0f32; t * n];
-        let mut q = Quantised::default();
-        q.set(cpu.pool(), &x, d);
-        let linear = Linear { weight: &weight, bias: None, lora: None };
-        let mut times: Vec<f64> = (0..41)
-            .map(|_| {
-                let begin = Instant::now();
-                linear_fast(&cpu, &x, &q, t, &mut [Forward { linear, y: &mut y, h: &mut [] }]);
-                begin.elapsed().as_secs_f64()
-            })
-            .collect();
-        times.sort_by(f64::total_cmp);
-        line += &format!("  {t} rows {:5.0} GOP/s", 2.0 * (t * n * d) as f64 / times[20] / 1e9);
-        println!("{line}");
+    match made {
+        Ok(weight) => weight,
+        Err(never) => match never {},
     }
+}
+
+/// Multiplications and additions of a product with `t` rows.
+fn operations(weight: &Weight, t: usize) -> f64 {
+    2.0 * (t * weight.rows() * weight.cols()) as f64
+}
+
+/// The median time of `repeats` products with `t` rows.
+fn seconds(cpu: &Cpu, weight: &Weight, t: usize, repeats: usize) -> f64 {
+    let mut rng = Rng::new(2);
+    let x: Vec<f32> = (0..t * weight.cols()).map(|_| rng.uniform() as f32 - 0.5).collect();
+    let mut y = vec![0f32; t * weight.rows()];
+    let mut q = Quantised::default();
+    q.set(cpu.pool(), &x, weight.cols());
+    let linear = Linear { weight, bias: None, lora: None };
+    let mut times: Vec<f64> = (0..repeats)
+        .map(|_| {
+            let begin = Instant::now();
+            linear_fast(cpu, &x, &q, t, &mut [Forward { linear, y: &mut y, h: &mut [] }]);
+            begin.elapsed().as_secs_f64()
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    times[repeats / 2]
 }

@@ -64,15 +64,14 @@ pub(super) fn take(dir: &Path) -> Result<File> {
     let path = dir.join(recipe::TAKEN);
     let file = File::create(&path).with_context(|| path.display().to_string())?;
     // a process that a killed run was just starting holds its files for some moments more
-    let held = |locked: &Result<(), fs::TryLockError>| matches!(locked, Err(fs::TryLockError::WouldBlock));
-    let mut locked = file.try_lock();
-    for _ in 0..20 {
-        if !held(&locked) {
-            break;
+    let mut patience = 20;
+    let locked = loop {
+        match file.try_lock() {
+            Err(fs::TryLockError::WouldBlock) if patience > 0 => patience -= 1,
+            locked => break locked,
         }
         std::thread::sleep(std::time::Duration::from_millis(50));
-        locked = file.try_lock();
-    }
+    };
     match locked {
         Ok(()) => {}
         Err(fs::TryLockError::WouldBlock) => {
