@@ -23,8 +23,9 @@ pub(crate) trait Dot {
     const SIGNED_OFFSET: i32;
     /// bytes (in `w` four columns a dword) made ready
     unsafe fn four(w: Ints<Self>, signed: bool) -> Ints<Self>;
-    unsafe fn zero() -> Self::Sum;
-    /// `sum` after four more columns; `x` points at their activations
+    /// the sum of the first four columns; `x` points at their activations
+    unsafe fn begin(w: Ints<Self>, signed: bool, x: *const i8) -> Self::Sum;
+    /// `sum` after four more columns
     unsafe fn step(sum: Self::Sum, w: Ints<Self>, signed: bool, x: *const i8) -> Self::Sum;
     /// `ints + sum`
     unsafe fn join(ints: Ints<Self>, sum: Self::Sum) -> Ints<Self>;
@@ -56,8 +57,9 @@ impl Dot for ScalarDot {
         w
     }
     #[inline(always)]
-    unsafe fn zero() -> Self::Sum {
-        [0; 16]
+    unsafe fn begin(w: Ints<Self>, signed: bool, x: *const i8) -> Self::Sum {
+        // SAFETY: the caller's promise.
+        unsafe { Self::step([0; 16], w, signed, x) }
     }
     #[inline(always)]
     unsafe fn step(sum: Self::Sum, w: Ints<Self>, _: bool, x: *const i8) -> Self::Sum {
@@ -81,8 +83,24 @@ pub(crate) use x86::{Avx2Dot, VnniDot};
 #[allow(clippy::undocumented_unsafe_blocks)] // every block below: the trait's contract
 mod x86 {
     use super::{Dot, Ints};
-    use crate::lanes::{Avx2, Avx512, Lanes};
+    use crate::lanes::{Avx2, Avx512};
     use core::arch::x86_64::*;
+
+    /// Products of bytes by pairs, in sixteen bits.
+    ///
+    /// # Safety
+    /// AVX2.
+    #[inline(always)]
+    unsafe fn products(w: __m256i, signed: bool, x: __m256i) -> __m256i {
+        unsafe {
+            if signed {
+                // the sign of a weight goes over to the activation
+                _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w))
+            } else {
+                _mm256_maddubs_epi16(w, x)
+            }
+        }
+    }
 
     /// `vpmaddubsw`: unsigned bytes by signed ones, pairs of products in sixteen bits, which `vpmaddwd` widens.
     pub(crate) struct Avx2Dot;
@@ -99,22 +117,17 @@ mod x86 {
             w
         }
         #[inline(always)]
-        unsafe fn zero() -> Self::Sum {
-            unsafe { Avx2::int_splat(0) }
+        unsafe fn begin(w: Ints<Self>, signed: bool, x: *const i8) -> Self::Sum {
+            unsafe {
+                let x = _mm256_set1_epi32(x.cast::<i32>().read_unaligned());
+                (products(w.0, signed, x), products(w.1, signed, x))
+            }
         }
         #[inline(always)]
         unsafe fn step(sum: Self::Sum, w: Ints<Self>, signed: bool, x: *const i8) -> Self::Sum {
             unsafe {
-                let x = _mm256_set1_epi32(x.cast::<i32>().read_unaligned());
-                let products = |w: __m256i| {
-                    if signed {
-                        // the sign of a weight goes over to the activation
-                        _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w))
-                    } else {
-                        _mm256_maddubs_epi16(w, x)
-                    }
-                };
-                (_mm256_add_epi16(sum.0, products(w.0)), _mm256_add_epi16(sum.1, products(w.1)))
+                let more = Self::begin(w, signed, x);
+                (_mm256_add_epi16(sum.0, more.0), _mm256_add_epi16(sum.1, more.1))
             }
         }
         #[inline(always)]
@@ -144,8 +157,8 @@ mod x86 {
             unsafe { if signed { _mm512_xor_si512(w, _mm512_set1_epi8(-128)) } else { w } }
         }
         #[inline(always)]
-        unsafe fn zero() -> Self::Sum {
-            unsafe { _mm512_setzero_si512() }
+        unsafe fn begin(w: Ints<Self>, signed: bool, x: *const i8) -> Self::Sum {
+            unsafe { Self::step(_mm512_setzero_si512(), w, signed, x) }
         }
         #[inline(always)]
         unsafe fn step(sum: Self::Sum, w: Ints<Self>, _: bool, x: *const i8) -> Self::Sum {

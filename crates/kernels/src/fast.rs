@@ -1,18 +1,20 @@
 //! The linear layer of `fast` mode: stored weights × activations as integers (`quantise.rs`), for one row as for thousands.
 //!
-//! For each run of 32 columns the products are summed exactly in integers; the sum joins the output by one
-//! fused multiply-add with the product of both scales, and so does that of the second plane where there is one; runs
-//! ascend from the bias (or +0), each followed by `minimum · sum of the activations` where the type has a minimum; the float
-//! LoRA product continues the chain. Rows, tiles, threads and instruction set do not change a bit.
+//! For each run of 32 columns the products are summed exactly in integers; the sum joins the others by one
+//! fused multiply-add with the product of both scales; runs ascend from +0, each followed by
+//! `minimum · sum of the activations` where the type has a minimum. What is not of bytes is summed apart: from the bias (or
+//! +0) the outliers by ascending columns, then the adapter's float product. The output is the sum of both. Rows, tiles, threads and
+//! instruction set do not change a bit.
 
 use crate::dot8::{Dot, Ints, dot_fn, quads};
 use crate::dtype::DType;
 use crate::lanes::{LANES, Lanes, ask};
 use crate::linear::{Cpu, Forward, check_parts, linear_at, linear_forward, lora_h};
 use crate::pool::Shares;
-use crate::quantise::{Group, PLANES, Quantised, SIDE};
-use crate::weight::{RUN, TILE_ROWS, Weight, most, offset, quads32, run_bytes, scales32};
+use crate::quantise::{Group, Quantised, SIDE};
+use crate::weight::{RUN, TILE_ROWS, Weight, column, most, offset, quads32, run_bytes, scales32};
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 /// Bytes of weights that a task reads at least.
 const TASK_BYTES: usize = 16 * 1024;
@@ -20,17 +22,16 @@ const TASK_BYTES: usize = 16 * 1024;
 /// Rows up to which a region is bound by reading the weights rather than by arithmetic.
 const BOUND_BY_READING: usize = 16;
 
+/// `Bᵀ`, its padded width, rank and `h`.
+type Lora<'a> = Option<(&'a [f32], usize, usize, &'a [f32])>;
+
 /// One weight's part of a region.
 struct Part<'a> {
     weight: &'a Weight,
-    x: &'a Quantised,
     bias: Option<&'a [f32]>,
-    /// `Bᵀ`, its padded width, rank and `h`
-    lora: Option<(&'a [f32], usize, usize, &'a [f32])>,
-    /// `[T, ld]`, where columns `col0 ..` stand
+    lora: Lora<'a>,
+    /// `[T, N]`
     y: Shares<f32>,
-    ld: usize,
-    col0: usize,
     /// its place in the row of all parts' tiles
     first_tile: usize,
 }
@@ -88,19 +89,32 @@ pub fn linear_fast(cpu: &Cpu, x: &[f32], q: &Quantised, t: usize, parts: &mut [F
             let (bt, np) = l.transposed_b();
             (bt, np, l.rank(), h)
         });
-        let weight = linear.weight;
-        let y = Shares::new(y);
-        let (bias, ld) = (linear.bias, weight.rows());
-        list.push(Part { weight, x: q, bias, lora, y, ld, col0: 0, first_tile: tiles });
+        let (weight, bias) = (linear.weight, linear.bias);
+        list.push(Part { weight, bias, lora, y: Shares::new(y), first_tile: tiles });
         tiles += weight.tiles();
     }
     let bytes: usize = list.iter().map(|p| p.weight.bytes()).sum();
     let cuts = cuts(tiles, (bytes / tiles.max(1)).max(1), t, cpu.pool().threads());
     cpu.pool().run(cuts.len() - 1, |task| {
+        let (mut apart, mut room) = (vec![0f32; t * LANES], Vec::new());
         for tile in cuts[task]..cuts[task + 1] {
             let p = &list[list.partition_point(|p| p.first_tile <= tile) - 1];
+            let (n, first) = (p.weight.rows(), (tile - p.first_tile) * LANES);
+            let bias = p.bias.map_or(&[][..], |b| &b[first..n.min(first + LANES)]);
+            let tile = &Tile { weight: p.weight, first, x: q, bias, lora: p.lora };
             // SAFETY: shapes are checked above; tasks own disjoint columns of `y`.
-            unsafe { tile_rows(p, tile - p.first_tile, t) };
+            unsafe {
+                let y = p.y.ptr().add(first);
+                if first + LANES <= n {
+                    tile_rows(tile, Lines { to: y, ld: n, rows: t }, &mut apart);
+                } else {
+                    // fewer outputs than lanes: by way of whole vectors
+                    tile_rows(tile, Lines::of(&mut room, t), &mut apart);
+                    for (row, line) in room.chunks_exact(LANES).enumerate() {
+                        std::ptr::copy_nonoverlapping(line.as_ptr(), y.add(row * n), n - first);
+                    }
+                }
+            }
         }
     });
 }
@@ -123,15 +137,12 @@ pub fn linear_fast_at(cpu: &Cpu, weight: &Weight, x: &[f32], q: &Quantised, ids:
     let groups: Vec<&[usize]> = order.chunk_by(|&a, &b| tile_of(a) == tile_of(b)).collect();
     let parts = Shares::new(out);
     cpu.pool().run(groups.len(), |g| {
-        let tile = tile_of(groups[g][0]);
-        let mut lines = vec![0f32; t * LANES];
-        let (y, col0) = (Shares::new(&mut lines), tile * LANES);
-        let (bias, lora, ld) = (None, None, LANES);
-        let part = Part { weight, x: q, bias, lora, y, ld, col0, first_tile: 0 };
-        // SAFETY: `lines` holds the tile's outputs of all rows.
-        unsafe { tile_rows(&part, tile, t) };
+        let (mut apart, mut room) = (vec![0f32; t * LANES], Vec::new());
+        let tile = Tile { weight, first: tile_of(groups[g][0]) * LANES, x: q, bias: &[], lora: None };
+        // SAFETY: the ids lie inside the weight.
+        unsafe { tile_rows(&tile, Lines::of(&mut room, t), &mut apart) };
         for &j in groups[g] {
-            for (row, line) in lines.chunks_exact(LANES).enumerate() {
+            for (row, line) in room.chunks_exact(LANES).enumerate() {
                 // SAFETY: each output belongs to one chosen id, so to one task.
                 unsafe { parts.at(row * ids.len() + j, 1)[0] = line[ids[j] as usize % TILE_ROWS] };
             }
@@ -139,90 +150,177 @@ pub fn linear_fast_at(cpu: &Cpu, weight: &Weight, x: &[f32], q: &Quantised, ids:
     });
 }
 
+/// Where the outputs of a tile go: 16 at a time, row by row.
+#[derive(Clone, Copy)]
+struct Lines {
+    to: *mut f32,
+    /// floats from one row to the next
+    ld: usize,
+    rows: usize,
+}
+
+impl Lines {
+    /// Lines of their own, side by side.
+    fn of(room: &mut Vec<f32>, rows: usize) -> Lines {
+        room.resize(rows * LANES, 0.0);
+        Lines { to: room.as_mut_ptr(), ld: LANES, rows }
+    }
+
+    #[inline(always)]
+    unsafe fn row(&self, row: usize) -> *mut f32 {
+        // SAFETY: the caller's row exists.
+        unsafe { self.to.add(row * self.ld) }
+    }
+}
+
+/// A tile and what it meets.
+struct Tile<'a> {
+    weight: &'a Weight,
+    /// its first output
+    first: usize,
+    x: &'a Quantised,
+    /// of its outputs, or nothing
+    bias: &'a [f32],
+    lora: Lora<'a>,
+}
+
+impl Tile<'_> {
+    fn bytes(&self) -> *const u8 {
+        self.weight.tile(self.first / LANES).as_ptr()
+    }
+}
+
 dot_fn! {
-    /// All rows of one tile's outputs.
+    /// All rows of one tile's outputs. `apart` holds `[T, 16]` values.
     ///
     /// # Safety
-    /// The tile exists, the shapes of the part fit `t` rows, and nobody else writes these columns of `y`.
-    unsafe fn tile_rows(p: &Part<'_>, tile: usize, t: usize) = tile_rows_any
+    /// The tile exists, `x` has the rows of `lines` and the weight's columns, and nobody else writes these lines.
+    unsafe fn tile_rows(tile: &Tile<'_>, lines: Lines, apart: &mut [f32]) = tile_rows_any
 }
 
 #[inline(always)]
-unsafe fn tile_rows_any<D: Dot>(p: &Part<'_>, tile: usize, t: usize) {
+unsafe fn tile_rows_any<D: Dot>(tile: &Tile<'_>, lines: Lines, apart: &mut [f32]) {
     // SAFETY: the caller's promise.
     unsafe {
-        match p.weight.dtype() {
-            DType::Q8_0 => tile_rows_of::<D, { DType::Q8_0 as usize }>(p, tile, t),
-            DType::Q4_0 => tile_rows_of::<D, { DType::Q4_0 as usize }>(p, tile, t),
-            DType::Q4_1 => tile_rows_of::<D, { DType::Q4_1 as usize }>(p, tile, t),
-            DType::Q5_0 => tile_rows_of::<D, { DType::Q5_0 as usize }>(p, tile, t),
-            DType::Q5_1 => tile_rows_of::<D, { DType::Q5_1 as usize }>(p, tile, t),
-            DType::Q4K => tile_rows_of::<D, { DType::Q4K as usize }>(p, tile, t),
-            DType::Q5K => tile_rows_of::<D, { DType::Q5K as usize }>(p, tile, t),
-            DType::Q6K => tile_rows_of::<D, { DType::Q6K as usize }>(p, tile, t),
-            DType::Q2K => tile_rows_of::<D, { DType::Q2K as usize }>(p, tile, t),
-            DType::Q3K => tile_rows_of::<D, { DType::Q3K as usize }>(p, tile, t),
-            DType::IQ4NL => tile_rows_of::<D, { DType::IQ4NL as usize }>(p, tile, t),
+        match tile.weight.dtype() {
+            DType::Q8_0 => tile_rows_of::<D, { DType::Q8_0 as usize }>(tile, lines, apart),
+            DType::Q4_0 => tile_rows_of::<D, { DType::Q4_0 as usize }>(tile, lines, apart),
+            DType::Q4_1 => tile_rows_of::<D, { DType::Q4_1 as usize }>(tile, lines, apart),
+            DType::Q5_0 => tile_rows_of::<D, { DType::Q5_0 as usize }>(tile, lines, apart),
+            DType::Q5_1 => tile_rows_of::<D, { DType::Q5_1 as usize }>(tile, lines, apart),
+            DType::Q4K => tile_rows_of::<D, { DType::Q4K as usize }>(tile, lines, apart),
+            DType::Q5K => tile_rows_of::<D, { DType::Q5K as usize }>(tile, lines, apart),
+            DType::Q6K => tile_rows_of::<D, { DType::Q6K as usize }>(tile, lines, apart),
+            DType::Q2K => tile_rows_of::<D, { DType::Q2K as usize }>(tile, lines, apart),
+            DType::Q3K => tile_rows_of::<D, { DType::Q3K as usize }>(tile, lines, apart),
+            DType::IQ4NL => tile_rows_of::<D, { DType::IQ4NL as usize }>(tile, lines, apart),
             DType::F32 | DType::F16 | DType::BF16 => unreachable!("float weights take the exact product"),
         }
     }
 }
 
 #[inline(always)]
-unsafe fn tile_rows_of<D: Dot, const T: usize>(p: &Part<'_>, tile: usize, t: usize) {
-    let bytes = p.weight.tile(tile).as_ptr();
-    let runs = p.x.runs();
+unsafe fn tile_rows_of<D: Dot, const T: usize>(tile: &Tile<'_>, lines: Lines, apart: &mut [f32]) {
+    let (bytes, t, runs) = (tile.bytes(), lines.rows, tile.x.runs());
     // SAFETY: the caller's promise; a panel is filled before it is read.
     unsafe {
-        if t < D::PANEL_FROM {
-            return all_rows::<D, T, _>(p, tile, t, 0, runs, &Stored { tile: bytes });
+        let early = t >= EARLY;
+        if early {
+            sum_apart::<D::L, T>(tile, apart);
         }
-        let mut panel = Panel::<D>::new();
-        let mut first = 0;
-        while first < runs {
-            let end = runs.min(first + DEEP);
-            panel.fill::<T>(bytes, first, end);
-            all_rows::<D, T, _>(p, tile, t, first, end, &panel);
-            first = end;
+        if t < D::PANEL_FROM {
+            all_rows::<D, T, _>(tile.x, lines, 0..runs, &Stored { tile: bytes }, &[]);
+        } else {
+            let mut panel = Panel::<D>::new();
+            let mut first = 0;
+            while first < runs {
+                let end = runs.min(first + DEEP);
+                panel.fill::<T>(bytes, first, end);
+                let apart = if early && end == runs { &*apart } else { &[] };
+                all_rows::<D, T, _>(tile.x, lines, first..end, &panel, apart);
+                first = end;
+            }
+        }
+        if !early {
+            // the products brought the weights, which the outliers find in the cache
+            sum_apart::<D::L, T>(tile, apart);
+            for row in 0..t {
+                let sum = D::L::load(lines.row(row));
+                sum.add(D::L::load(apart[row * LANES..].as_ptr())).store(lines.row(row));
+            }
         }
     }
 }
 
-/// Runs `first .. end` of all rows.
+/// The part of the outputs that is not of bytes, `[T, 16]`: bias, outliers, the adapter.
+#[inline(always)]
+unsafe fn sum_apart<L: Lanes, const T: usize>(tile: &Tile<'_>, apart: &mut [f32]) {
+    let (bytes, to) = (tile.bytes(), apart.as_mut_ptr());
+    // SAFETY: columns lie inside the tile, rows inside `apart`; `Bᵀ` is padded to whole vectors.
+    unsafe {
+        let bias = L::load_part(tile.bias.as_ptr(), tile.bias.len(), 0.0);
+        let rows = apart.len() / LANES;
+        for row in 0..rows {
+            bias.store(to.add(row * LANES));
+        }
+        for (c, outliers) in tile.x.outliers() {
+            let w = column::<L>(const { DType::nth(T) }, bytes, c);
+            for outlier in outliers {
+                let line = to.add(outlier.at as usize * LANES);
+                L::splat(outlier.value).fma(w, L::load(line)).store(line);
+            }
+        }
+        if let Some((bt, np, rank, h)) = tile.lora {
+            for row in 0..rows {
+                let mut sum = L::load(to.add(row * LANES));
+                for k in 0..rank {
+                    let b = L::load(bt[k * np + tile.first..].as_ptr());
+                    sum = L::splat(h[row * rank + k]).fma(b, sum);
+                }
+                sum.store(to.add(row * LANES));
+            }
+        }
+    }
+}
+
+/// Some runs of all rows; with the last ones comes what was summed apart, if it is there yet.
 #[inline(always)]
 unsafe fn all_rows<D: Dot, const T: usize, S: Source<D>>(
-    p: &Part<'_>,
-    tile: usize,
-    t: usize,
-    first: usize,
-    end: usize,
+    x: &Quantised,
+    lines: Lines,
+    runs: Range<usize>,
     source: &S,
+    apart: &[f32],
 ) {
-    let mut row = 0;
+    let (t, mut row) = (lines.rows, 0);
     // SAFETY: the caller's promise; rows stay below `t`.
     unsafe {
         while D::ROWS >= 12 && t - row >= 12 {
-            block::<D, T, 12, S>(p, tile, row, first, end, source);
+            block::<D, T, 12, S>(x, lines, row, &runs, source, apart);
             row += 12;
         }
         while D::ROWS >= 8 && t - row >= 8 {
-            block::<D, T, 8, S>(p, tile, row, first, end, source);
+            block::<D, T, 8, S>(x, lines, row, &runs, source, apart);
             row += 8;
         }
         while D::ROWS >= 4 && t - row >= 4 {
-            block::<D, T, 4, S>(p, tile, row, first, end, source);
+            block::<D, T, 4, S>(x, lines, row, &runs, source, apart);
             row += 4;
         }
         while D::ROWS >= 2 && t - row >= 2 {
-            block::<D, T, 2, S>(p, tile, row, first, end, source);
+            block::<D, T, 2, S>(x, lines, row, &runs, source, apart);
             row += 2;
         }
         while row < t {
-            block::<D, T, 1, S>(p, tile, row, first, end, source);
+            block::<D, T, 1, S>(x, lines, row, &runs, source, apart);
             row += 1;
         }
     }
 }
+
+/// Rows from which outliers come before the products, which then store the outputs while they go on computing: rows of outputs
+/// lie far apart, and to add to many of them afterwards costs as much as the outliers.
+const EARLY: usize = 48;
 
 /// How far ahead of the products the weights are asked for.
 const AHEAD: usize = 2048;
@@ -335,26 +433,17 @@ impl<D: Dot> Source<D> for Panel<D> {
 /// Where some rows of activations begin: a row of a block of [`SIDE`] rows, and whole blocks behind it.
 #[derive(Clone, Copy)]
 struct Rows {
-    bytes: [*const i8; PLANES],
+    bytes: *const i8,
     groups: *const Group,
-    loud: *const u8,
     /// runs of a row
     runs: usize,
-    /// blocks that the rows touch
-    blocks: usize,
 }
 
 impl Rows {
-    /// Rows `row .. row + count`; from four on, `row` is the first of a block.
+    /// Rows from `row` on; where there are more than [`SIDE`], `row` is the first of a block.
     #[inline(always)]
-    fn new(x: &Quantised, row: usize, count: usize) -> Rows {
-        Rows {
-            bytes: [x.bytes_from(0, row).as_ptr(), x.bytes_from(1, row).as_ptr()],
-            groups: x.groups_from(row).as_ptr(),
-            loud: x.loud_from(row).as_ptr(),
-            runs: x.runs(),
-            blocks: count.div_ceil(SIDE),
-        }
+    fn new(x: &Quantised, row: usize) -> Rows {
+        Rows { bytes: x.bytes_from(row).as_ptr(), groups: x.groups_from(row).as_ptr(), runs: x.runs() }
     }
 
     /// How far row `r` lies behind the first, in groups; its run `run`.
@@ -363,31 +452,28 @@ impl Rows {
         (r / SIDE * self.runs + run) * SIDE + r % SIDE
     }
 
-    /// The bytes of row `r` in run `run` of a plane.
+    /// The bytes of row `r` in run `run`.
     #[inline(always)]
-    unsafe fn bytes(&self, plane: usize, r: usize, run: usize) -> *const i8 {
+    unsafe fn bytes(&self, r: usize, run: usize) -> *const i8 {
         // SAFETY: the caller's rows and runs exist.
-        unsafe { self.bytes[plane].add(self.at(r, run) * RUN) }
+        unsafe { self.bytes.add(self.at(r, run) * RUN) }
     }
 
     #[inline(always)]
-    unsafe fn group(&self, r: usize, run: usize) -> *const Group {
+    unsafe fn group(&self, r: usize, run: usize) -> &Group {
         // SAFETY: as above.
-        unsafe { self.groups.add(self.at(r, run)) }
-    }
-
-    /// The planes of run `run` that are not 0 in all rows of the blocks.
-    #[inline(always)]
-    unsafe fn planes(&self, run: usize) -> usize {
-        // SAFETY: as above; four flags a run.
-        let flags =
-            |i: usize| unsafe { self.loud.add(self.at(i * SIDE, run)).cast::<u32>().read_unaligned() };
-        let any = (0..self.blocks).fold(0, |any, i| any | flags(i));
-        1 + usize::from(any != 0)
+        unsafe { &*self.groups.add(self.at(r, run)) }
     }
 }
 
-/// Sums of the products of one plane in a run of 32 columns, or, of types with two scales, in the half that begins at group
+/// `-off · sum` in all lanes; `off` is 0 or a power of two.
+#[inline(always)]
+unsafe fn less<L: Lanes>(off: i32, sum: i32) -> L::Int {
+    // SAFETY: the caller has the instruction set.
+    unsafe { L::int_splat(if off == 0 { 0 } else { -(sum << off.ilog2()) }) }
+}
+
+/// Sums of the products in a run of 32 columns, or, of types with two scales, in the half that begins at group
 /// `begin` of four columns; less the offset of the weights.
 #[inline(always)]
 unsafe fn int_sums<D: Dot, const T: usize, const M: usize, S: Source<D>>(
@@ -395,10 +481,10 @@ unsafe fn int_sums<D: Dot, const T: usize, const M: usize, S: Source<D>>(
     run: usize,
     begin: usize,
     x: &Rows,
-    plane: usize,
 ) -> [Ints<D>; M] {
     let dtype = const { DType::nth(T) };
-    let off = if dtype.signed() { D::SIGNED_OFFSET } else { offset(dtype) };
+    let signed = dtype.signed();
+    let off = if signed { D::SIGNED_OFFSET } else { offset(dtype) };
     let steps = if dtype.halves() { 4 } else { 8 };
     let short = if D::NARROW { const { quads(most(DType::nth(T))) } } else { 8 }.min(steps);
     // With all groups in sight the compiler takes row after row, and where registers are few the weights of a run do not
@@ -407,31 +493,28 @@ unsafe fn int_sums<D: Dot, const T: usize, const M: usize, S: Source<D>>(
     // SAFETY: as in `block`.
     unsafe {
         let mut ints = [D::L::int_splat(0); M];
+        if off > 0 {
+            for r in 0..M {
+                let group = x.group(r, run);
+                let sum = if dtype.halves() { group.half_sums[begin / 4] } else { group.sum };
+                ints[r] = less::<D::L>(off, sum);
+            }
+        }
         for part in 0..steps / short {
-            let mut sums = [D::zero(); M];
             let first = begin + part * short;
-            for g in first..first + once {
+            let four = source.four::<T>(run, first);
+            let mut sums = [D::begin(four, signed, x.bytes(0, run).add(4 * first)); M];
+            for r in 1..M {
+                sums[r] = D::begin(four, signed, x.bytes(r, run).add(4 * first));
+            }
+            for g in first + 1..first + once {
                 let four = source.four::<T>(run, g);
                 for r in 0..M {
-                    sums[r] = D::step(sums[r], four, dtype.signed(), x.bytes(plane, r, run).add(4 * g));
+                    sums[r] = D::step(sums[r], four, signed, x.bytes(r, run).add(4 * g));
                 }
             }
             for r in 0..M {
                 ints[r] = D::join(ints[r], sums[r]);
-            }
-        }
-        if off > 0 {
-            for r in 0..M {
-                let [a, b] = (*x.group(r, run)).sums[plane].map(i32::from);
-                let less = -off
-                    * if !dtype.halves() {
-                        a + b
-                    } else if begin == 0 {
-                        a
-                    } else {
-                        b
-                    };
-                ints[r] = D::L::int_add(ints[r], D::L::int_splat(less));
             }
         }
         ints
@@ -446,61 +529,51 @@ unsafe fn add_scaled<D: Dot, const M: usize>(
     d: D::L,
     x: &Rows,
     run: usize,
-    plane: usize,
 ) {
     for r in 0..M {
         // SAFETY: as in `block`.
         unsafe {
-            let both = d.mul(D::L::splat((*x.group(r, run)).scales[plane]));
+            let both = d.mul(D::L::splat(x.group(r, run).scale));
             sum[r] = D::L::int_to_f32(ints[r]).fma(both, sum[r]);
         }
     }
 }
 
-/// `M` rows of one tile's outputs over runs `begin .. end`: from the bias or from where the runs before ended; after the
-/// last run the adapter follows.
+/// `M` rows of one tile's outputs over some runs: from +0 or from where the runs before ended.
 #[inline(always)]
 unsafe fn block<D: Dot, const T: usize, const M: usize, S: Source<D>>(
-    p: &Part<'_>,
-    tile: usize,
+    x: &Quantised,
+    lines: Lines,
     row: usize,
-    begin: usize,
-    end: usize,
+    runs: &Range<usize>,
     source: &S,
+    apart: &[f32],
 ) {
     let dtype = const { DType::nth(T) };
-    let (n, first) = (p.weight.rows(), tile * LANES);
-    let here = LANES.min(n - first);
-    // SAFETY: the tile has `runs` runs, each row of the input as many groups of 32 bytes; outputs are the caller's
-    // promise.
+    // SAFETY: the tile has these runs, each row of the input as many groups of 32 bytes.
     unsafe {
-        let x = &Rows::new(p.x, row, M);
+        let x = &Rows::new(x, row);
         let mut sum = [D::L::splat(0.0); M];
-        if begin > 0 {
+        if runs.start > 0 {
             for r in 0..M {
-                let from = p.y.ptr().add((row + r) * p.ld + first - p.col0);
-                sum[r] = D::L::load_part(from, here, 0.0);
+                sum[r] = D::L::load(lines.row(row + r));
             }
-        } else if let Some(bias) = p.bias {
-            sum = [D::L::load_part(bias[first..].as_ptr(), here, 0.0); M];
         }
-        for run in begin..end {
+        for run in runs.clone() {
             if row == 0 {
                 // the first rows bring the tile from memory; the others find it in the cache
                 source.ask::<T>(run);
             }
             let [(d, m), (d2, m2)] = source.scales::<T>(run);
-            for plane in 0..x.planes(run) {
-                let ints = int_sums::<D, T, M, S>(source, run, 0, x, plane);
-                add_scaled::<D, M>(&mut sum, ints, d, x, run, plane);
-                if dtype.halves() {
-                    let ints = int_sums::<D, T, M, S>(source, run, 4, x, plane);
-                    add_scaled::<D, M>(&mut sum, ints, d2, x, run, plane);
-                }
+            let ints = int_sums::<D, T, M, S>(source, run, 0, x);
+            add_scaled::<D, M>(&mut sum, ints, d, x, run);
+            if dtype.halves() {
+                let ints = int_sums::<D, T, M, S>(source, run, 4, x);
+                add_scaled::<D, M>(&mut sum, ints, d2, x, run);
             }
             if dtype.has_min() {
                 for r in 0..M {
-                    let group = &*x.group(r, run);
+                    let group = x.group(r, run);
                     if dtype.halves() {
                         sum[r] = m.fma(D::L::splat(group.halves[0]), sum[r]);
                         sum[r] = m2.fma(D::L::splat(group.halves[1]), sum[r]);
@@ -510,17 +583,13 @@ unsafe fn block<D: Dot, const T: usize, const M: usize, S: Source<D>>(
                 }
             }
         }
-        if let (true, Some((bt, np, rank, h))) = (end == p.x.runs(), p.lora) {
+        if !apart.is_empty() {
             for r in 0..M {
-                for k in 0..rank {
-                    let b = D::L::load(bt[k * np + first..].as_ptr());
-                    sum[r] = D::L::splat(h[(row + r) * rank + k]).fma(b, sum[r]);
-                }
+                sum[r] = sum[r].add(D::L::load(apart[(row + r) * LANES..].as_ptr()));
             }
         }
         for r in 0..M {
-            let to = p.y.ptr().add((row + r) * p.ld + first - p.col0);
-            sum[r].store_part(to, here);
+            sum[r].store(lines.row(row + r));
         }
     }
 }

@@ -113,6 +113,8 @@ pub(crate) trait Lanes: Copy + 'static {
     unsafe fn min(self, o: Self) -> Self;
     /// lane by lane: `if x < limit { a } else { b }`
     unsafe fn select_below(x: Self, limit: Self, a: Self, b: Self) -> Self;
+    /// a bit for each lane: `self > limit`
+    unsafe fn above(self, limit: f32) -> u32;
     /// `self * a + b`, rounded once
     unsafe fn fma(self, a: Self, b: Self) -> Self;
     /// 16 half floats, widened
@@ -260,6 +262,10 @@ impl Lanes for Scalar {
     #[inline(always)]
     unsafe fn select_below(x: Self, limit: Self, a: Self, b: Self) -> Self {
         each(|i| if x.0[i] < limit.0[i] { a.0[i] } else { b.0[i] })
+    }
+    #[inline(always)]
+    unsafe fn above(self, limit: f32) -> u32 {
+        (0..LANES).fold(0, |bits, i| bits | u32::from(self.0[i] > limit) << i)
     }
     #[inline(always)]
     unsafe fn fma(self, a: Self, b: Self) -> Self {
@@ -424,6 +430,15 @@ mod x86 {
             unsafe {
                 let f = |x, l, a, b| _mm256_blendv_ps(b, a, _mm256_cmp_ps::<_CMP_LT_OQ>(x, l));
                 Avx2(f(x.0, limit.0, a.0, b.0), f(x.1, limit.1, a.1, b.1))
+            }
+        }
+        #[inline(always)]
+        unsafe fn above(self, limit: f32) -> u32 {
+            unsafe {
+                let limit = _mm256_set1_ps(limit);
+                let low = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(self.0, limit));
+                let high = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(self.1, limit));
+                (low | high << 8) as u32
             }
         }
         #[inline(always)]
@@ -618,6 +633,10 @@ mod x86 {
                 let m = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(x.0, limit.0);
                 Avx512(_mm512_mask_blend_ps(m, b.0, a.0))
             }
+        }
+        #[inline(always)]
+        unsafe fn above(self, limit: f32) -> u32 {
+            unsafe { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, _mm512_set1_ps(limit)) as u32 }
         }
         #[inline(always)]
         unsafe fn fma(self, a: Self, b: Self) -> Self {

@@ -1,9 +1,8 @@
-//! Activations as bytes: groups of 32 columns of a row share a scale. One byte is too coarse for a group with loud columns,
-//! where the others would be left a handful of steps; such a group gets a second byte for what the first leaves out:
-//! `x ≈ scale · (q + r / 254)` with `q` and `r` in ±127, nearly sixteen bits in all. In other groups `r` is 0. The bytes lie
-//! as two planes, and products skip the second where no row of a block has one (with
-//! finite weights the bits are the same). A group keeps the sums of its quants too:
-//! weights whose type has an offset or a minimum need them. A row's bytes depend on that row alone.
+//! Activations as bytes: groups of 32 columns of a row share a scale. A few columns of a Transformer are far louder than the
+//! others, and one of them in a group would leave the rest a handful of steps. So a value beyond [`LOUD`] times the mean of
+//! its row's magnitudes stays out of the bytes (its byte is 0) and is kept as it is, an outlier, by column: the product adds its float
+//! product with that column of the weight. A group keeps the sums of its quants too: weights whose type has an offset or a
+//! minimum need them. A row's bytes and outliers depend on that row alone.
 
 use crate::dot8::{Dot, Ints, dot_fn};
 use crate::lanes::{LANES, Lanes};
@@ -14,34 +13,47 @@ use crate::weight::RUN;
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[repr(C)]
 pub(crate) struct Group {
-    /// value of one step of each plane
-    pub(crate) scales: [f32; PLANES],
-    /// sums of the values of the first and of the second sixteen columns, and of all
-    pub(crate) halves: [f32; 2],
+    /// value of one step
+    pub(crate) scale: f32,
+    /// sums of the values of all columns, and of the first and of the second sixteen
     pub(crate) whole: f32,
-    /// of each plane, the sums of the first and of the second sixteen quants
-    pub(crate) sums: [[i16; 2]; PLANES],
+    pub(crate) halves: [f32; 2],
+    /// the sums of all quants, and of the first and of the second sixteen
+    pub(crate) sum: i32,
+    pub(crate) half_sums: [i32; 2],
 }
 
-/// Rows of activations `[T, D]` as bytes with a scale for each 32 columns. Buffers grow and stay.
+/// A value that stays out of the bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Outlier {
+    /// its row, or its column while a row is quantised
+    pub(crate) at: u32,
+    pub(crate) value: f32,
+}
+
+/// Rows of activations `[T, D]` as bytes with a scale for each 32 columns, and outliers. Buffers grow and stay.
 #[derive(Clone, Debug, Default)]
 pub struct Quantised {
     rows: usize,
     cols: usize,
-    /// `[rows / 4][runs][4][32]` of each plane, columns beyond the last are 0: what a product takes of several rows at a time
-    /// lies at fixed distances
-    planes: [Vec<i8>; PLANES],
+    /// `[rows / 4][runs][4][32]`, columns beyond the last are 0: what a product takes of several rows at a time lies at fixed
+    /// distances
+    bytes: Vec<i8>,
     /// `[rows / 4][runs][4]`
     groups: Vec<Group>,
-    /// `[rows / 4][runs][4]`: 1 where the second plane is not 0
-    loud: Vec<u8>,
+    /// each row's outliers as they are found, `[rows][room]`, and their number
+    found: Vec<Outlier>,
+    counts: Vec<u32>,
+    /// columns that have outliers, ascending, each with the place where its outliers end
+    columns: Vec<(u32, u32)>,
+    /// by column, then by row
+    outliers: Vec<Outlier>,
+    /// where the next outlier of each column goes
+    places: Vec<u32>,
 }
 
 /// Rows whose bytes of a run stand side by side.
 pub(crate) const SIDE: usize = 4;
-
-/// Planes of bytes.
-pub(crate) const PLANES: usize = 2;
 
 /// Rows below which one thread does it alone: waking others costs more.
 const ALONE: usize = 4;
@@ -61,14 +73,14 @@ impl Quantised {
         self.cols.div_ceil(RUN)
     }
 
-    /// Bytes of a block of [`SIDE`] rows in one plane.
-    pub(crate) fn block_bytes(&self) -> usize {
+    /// Bytes of a block of [`SIDE`] rows.
+    fn block_bytes(&self) -> usize {
         self.runs() * SIDE * RUN
     }
 
-    /// Bytes of row `row` in the first run of a plane; those of run `j` lie `SIDE · 32 · j` further.
-    pub(crate) fn bytes_from(&self, plane: usize, row: usize) -> &[i8] {
-        &self.planes[plane][row / SIDE * self.block_bytes() + row % SIDE * RUN..]
+    /// Bytes of row `row` in the first run; those of run `j` lie `SIDE · 32 · j` further.
+    pub(crate) fn bytes_from(&self, row: usize) -> &[i8] {
+        &self.bytes[row / SIDE * self.block_bytes() + row % SIDE * RUN..]
     }
 
     /// Its constants in the first run; those of run `j` lie `SIDE · j` further.
@@ -76,27 +88,37 @@ impl Quantised {
         &self.groups[row / SIDE * self.runs() * SIDE + row % SIDE..]
     }
 
-    /// For each run four flags, one a row of the block: whether it has a second plane there.
-    pub(crate) fn loud_from(&self, row: usize) -> &[u8] {
-        &self.loud[row / SIDE * self.runs() * SIDE..]
+    /// Columns that have outliers, ascending, each with these, rows ascending.
+    pub(crate) fn outliers(&self) -> impl Iterator<Item = (usize, &[Outlier])> {
+        let mut begin = 0;
+        self.columns.iter().map(move |&(column, end)| {
+            let of = &self.outliers[begin..end as usize];
+            begin = end as usize;
+            (column as usize, of)
+        })
+    }
+
+    /// Most outliers of a row: so many times the mean can no more of its magnitudes be.
+    fn room(&self) -> usize {
+        self.cols / LOUD as usize
     }
 
     fn fit(&mut self, rows: usize, cols: usize) {
         (self.rows, self.cols) = (rows, cols);
         let blocks = rows.div_ceil(SIDE);
-        let (bytes, groups) = (blocks * self.block_bytes(), blocks * self.runs() * SIDE);
-        for plane in &mut self.planes {
-            if plane.len() < bytes {
-                plane.resize(bytes, 0);
-            }
+        let (bytes, groups, found) =
+            (blocks * self.block_bytes(), blocks * self.runs() * SIDE, rows * self.room());
+        if self.bytes.len() < bytes {
+            self.bytes.resize(bytes, 0);
         }
         if self.groups.len() < groups {
             self.groups.resize(groups, Group::default());
-            self.loud.resize(groups, 0);
         }
-        // rows that are not there are not loud
-        if !rows.is_multiple_of(SIDE) {
-            self.loud[(blocks - 1) * self.cols.div_ceil(RUN) * SIDE..groups].fill(0);
+        if self.found.len() < found {
+            self.found.resize(found, Outlier::default());
+        }
+        if self.counts.len() < rows {
+            self.counts.resize(rows, 0);
         }
     }
 
@@ -109,99 +131,135 @@ impl Quantised {
         assert!(cols > 0 && x.len().is_multiple_of(cols), "rows of activations");
         let rows = x.len() / cols;
         self.fit(rows, cols);
-        let (bytes, runs) = (self.block_bytes(), self.runs());
-        let [coarse, fine] = &mut self.planes;
-        let (coarse, fine) = (Shares::new(coarse), Shares::new(fine));
-        let (groups, loud) = (Shares::new(&mut self.groups), Shares::new(&mut self.loud));
+        let (size, runs, room) = (self.block_bytes(), self.runs(), self.room());
+        let (bytes, groups) = (Shares::new(&mut self.bytes), Shares::new(&mut self.groups));
+        let (found, counts) = (Shares::new(&mut self.found), Shares::new(&mut self.counts));
         let step = if rows <= ALONE { SIDE } else { 16 };
         pool.run(rows.div_ceil(step), |i| {
             for row in i * step..((i + 1) * step).min(rows) {
                 let (block, side) = (row / SIDE, row % SIDE);
                 // SAFETY: each block belongs to one task (a step is whole blocks), and its slices are used one at a time.
                 unsafe {
-                    let coarse = &mut coarse.at(block * bytes, bytes)[side * RUN..];
-                    let fine = &mut fine.at(block * bytes, bytes)[side * RUN..];
+                    let bytes = &mut bytes.at(block * size, size)[side * RUN..];
                     let groups = &mut groups.at(block * runs * SIDE, runs * SIDE)[side..];
-                    let loud = &mut loud.at(block * runs * SIDE, runs * SIDE)[side..];
-                    quantise(&x[row * cols..][..cols], coarse, fine, groups, loud);
+                    let (found, count) = (found.at(row * room, room), &mut counts.at(row, 1)[0]);
+                    quantise(&x[row * cols..][..cols], bytes, groups, found, count);
                 }
             }
         });
+        self.sort();
     }
 
-    /// The values that the bytes stand for, `[T, cols]` (tests, reports of the error).
+    /// Brings the outliers of all rows in order of their columns.
+    fn sort(&mut self) {
+        let room = self.room();
+        let rows = || (0..self.rows).map(|row| &self.found[row * room..][..self.counts[row] as usize]);
+        self.columns.clear();
+        self.outliers.clear();
+        if self.rows == 1 {
+            for (i, found) in rows().flatten().enumerate() {
+                self.columns.push((found.at, i as u32 + 1));
+                self.outliers.push(Outlier { at: 0, ..*found });
+            }
+            return;
+        }
+        self.places.clear();
+        self.places.resize(self.cols, 0);
+        for found in rows().flatten() {
+            self.places[found.at as usize] += 1;
+        }
+        let mut end = 0;
+        for (column, place) in self.places.iter_mut().enumerate() {
+            let count = std::mem::replace(place, end);
+            if count > 0 {
+                end += count;
+                self.columns.push((column as u32, end));
+            }
+        }
+        self.outliers.resize(end as usize, Outlier::default());
+        for (row, found) in rows().enumerate() {
+            for found in found {
+                let place = &mut self.places[found.at as usize];
+                self.outliers[*place as usize] = Outlier { at: row as u32, ..*found };
+                *place += 1;
+            }
+        }
+    }
+
+    /// The values that bytes and outliers stand for, `[T, cols]` (tests, reports of the error).
     pub fn values(&self) -> Vec<f32> {
         let mut out = Vec::with_capacity(self.rows * self.cols);
         for row in 0..self.rows {
-            let groups = self.groups_from(row);
-            let quant = |plane, c: usize| self.bytes_from(plane, row)[c / RUN * SIDE * RUN + c % RUN] as f64;
+            let (bytes, groups) = (self.bytes_from(row), self.groups_from(row));
             out.extend((0..self.cols).map(|c| {
-                let scales = groups[c / RUN * SIDE].scales;
-                (0..PLANES).map(|p| scales[p] as f64 * quant(p, c)).sum::<f64>() as f32
+                let (run, c) = (c / RUN * SIDE, c % RUN);
+                groups[run].scale * bytes[run * RUN + c] as f32
             }));
+        }
+        for (column, outliers) in self.outliers() {
+            for outlier in outliers {
+                out[outlier.at as usize * self.cols + column] = outlier.value;
+            }
         }
         out
     }
 
-    /// The share of groups that have a second plane.
-    pub fn loud_share(&self) -> f64 {
-        let groups = self.rows * self.runs();
-        let loud = (0..self.rows).flat_map(|row| {
-            (0..self.runs()).map(move |run| usize::from(self.loud_from(row)[run * SIDE + row % SIDE]))
-        });
-        loud.sum::<usize>() as f64 / groups.max(1) as f64
+    /// The share of values that are outliers.
+    pub fn outlier_share(&self) -> f64 {
+        self.outliers.len() as f64 / (self.rows * self.cols).max(1) as f64
     }
 }
 
-/// Steps of the second plane in one of the first: its ends ± 127 are half a step.
-const FINE: f32 = 254.0;
-
-/// A group is loud whose largest value is more than so many times the mean of the row's magnitudes.
-const LOUD: f32 = 8.0;
+/// An outlier is more than so many times the mean of its row's magnitudes.
+const LOUD: f32 = 6.0;
 
 // Functions and not closures: a closure that is called twice is not inlined, and loses the instruction set.
 
-/// What the first plane leaves out of 16 values, in steps of the second.
+/// Magnitudes.
 ///
 /// # Safety
-/// The instruction set of `D`.
+/// The instruction set of `L`.
 #[inline(always)]
-unsafe fn rest<D: Dot>(x: D::L, q: Ints<D>) -> Ints<D> {
+unsafe fn abs<L: Lanes>(v: L) -> L {
     // SAFETY: the caller's promise.
-    unsafe { x.sub(D::L::int_to_f32(q)).mul(D::L::splat(FINE)).round_int() }
+    unsafe { v.max(L::splat(0.0).sub(v)) }
 }
 
-/// Writes 32 quants of plane `p` and adds their sums to the group.
+/// `v` where its magnitude is not beyond the limit, else 0.
 ///
 /// # Safety
-/// The instruction set of `D`; 32 bytes in `plane`.
+/// The instruction set of `L`.
 #[inline(always)]
-unsafe fn put<D: Dot>(group: &mut Group, p: usize, plane: &mut [i8], quants: [Ints<D>; 2]) {
-    for (i, quants) in quants.into_iter().enumerate() {
-        // SAFETY: the caller's promise.
-        unsafe {
-            D::L::store_i8(quants, plane[i * LANES..][..LANES].as_mut_ptr());
-            group.sums[p][i] = D::L::int_sum(quants) as i16;
-        }
-        // a group whose values are no numbers has a scale that shows it
-        group.halves[i] += group.scales[p] * group.sums[p][i] as f32;
+unsafe fn quiet<L: Lanes>(v: L, limit: f32) -> L {
+    // SAFETY: the caller's promise.
+    unsafe { L::select_below(L::splat(limit), abs(v), L::splat(0.0), v) }
+}
+
+/// Writes 16 quants and tells their sum.
+///
+/// # Safety
+/// The instruction set of `D`; 16 bytes at `to`.
+#[inline(always)]
+unsafe fn put<D: Dot>(quants: Ints<D>, to: *mut i8) -> i32 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        D::L::store_i8(quants, to);
+        D::L::int_sum(quants)
     }
 }
 
 #[inline(always)]
 unsafe fn quantise_row<D: Dot>(
     x: &[f32],
-    coarse: &mut [i8],
-    fine: &mut [i8],
+    bytes: &mut [i8],
     groups: &mut [Group],
-    loud: &mut [u8],
+    found: &mut [Outlier],
+    count: &mut u32,
 ) {
-    // SAFETY: 32 values at each pointer of a group, 32 bytes in each plane.
+    // SAFETY: 32 values at each pointer of a group, 32 bytes at its place.
     unsafe {
         let mut padded = [0f32; RUN];
         let mut magnitudes = D::L::splat(0.0);
-        let none = D::L::splat(0.0);
-        let abs = |v: D::L| v.max(none.sub(v));
         let (whole, last) = x.as_chunks::<RUN>();
         padded[..last.len()].copy_from_slice(last);
         let runs = whole.len() + usize::from(!last.is_empty());
@@ -211,32 +269,41 @@ unsafe fn quantise_row<D: Dot>(
         }
         let all = magnitudes.reduce_add();
         let limit = all / x.len() as f32 * LOUD;
+        let mut outliers = 0;
         for j in 0..runs {
-            let (a, b) = (D::L::load(at(j)), D::L::load(at(j).add(LANES)));
-            let top = abs(a).max(abs(b)).top();
+            let (mut a, mut b) = (D::L::load(at(j)), D::L::load(at(j).add(LANES)));
+            let mut loud = abs(a).above(limit) | abs(b).above(limit) << LANES;
+            if loud != 0 && outliers + loud.count_ones() as usize <= found.len() {
+                while loud != 0 {
+                    let c = loud.trailing_zeros() as usize;
+                    found[outliers] = Outlier { at: (j * RUN + c) as u32, value: *at(j).add(c) };
+                    outliers += 1;
+                    loud &= loud - 1;
+                }
+                (a, b) = (quiet(a, limit), quiet(b, limit));
+            }
+            let most = abs(a).max(abs(b)).top();
             // 0, or NaN where a value is not finite (maxima hide NaN, the sum of the row's magnitudes does not)
+            let none = D::L::splat(0.0);
             let odd = if all.is_finite() { 0.0 } else { a.mul(none).add(b.mul(none)).reduce_add() };
-            let step = top / 127.0 + odd;
-            let inverse = if top > 0.0 { 127.0 / top } else { 0.0 };
+            let scale = most * (1.0 / 127.0) + odd;
+            let inverse = if most > 0.0 { 127.0 / most } else { 0.0 };
             // the smallest values of f32 have no finite inverse: they count as 0
             let inverse = D::L::splat(if inverse.is_finite() { inverse } else { 0.0 });
-            let (a, b) = (a.mul(inverse), b.mul(inverse));
-            let (qa, qb) = (a.round_int(), b.round_int());
-            let second = top > limit;
-            let scales = [step, step / FINE];
-            let mut group = Group { scales, ..Group::default() };
-            let at = j * SIDE * RUN;
-            put::<D>(&mut group, 0, &mut coarse[at..][..RUN], [qa, qb]);
-            if second {
-                let rests = [rest::<D>(a, qa), rest::<D>(b, qb)];
-                put::<D>(&mut group, 1, &mut fine[at..][..RUN], rests);
-            } else {
-                fine[at..][..RUN].fill(0);
-            }
-            group.whole = group.halves[0] + group.halves[1];
-            groups[j * SIDE] = group;
-            loud[j * SIDE] = u8::from(second);
+            let to = bytes[j * SIDE * RUN..][..RUN].as_mut_ptr();
+            let first = put::<D>(a.mul(inverse).round_int(), to);
+            let second = put::<D>(b.mul(inverse).round_int(), to.add(LANES));
+            // a group whose values are no numbers has a scale that shows it
+            let halves = [scale * first as f32, scale * second as f32];
+            groups[j * SIDE] = Group {
+                scale,
+                whole: halves[0] + halves[1],
+                halves,
+                sum: first + second,
+                half_sums: [first, second],
+            };
         }
+        *count = outliers as u32;
     }
 }
 
@@ -244,6 +311,6 @@ dot_fn! {
     /// # Safety
     /// The instruction set is there.
     unsafe fn quantise(
-        x: &[f32], coarse: &mut [i8], fine: &mut [i8], groups: &mut [Group], loud: &mut [u8]
+        x: &[f32], bytes: &mut [i8], groups: &mut [Group], found: &mut [Outlier], count: &mut u32
     ) = quantise_row
 }

@@ -475,17 +475,48 @@ pub(crate) unsafe fn decode_quad<L: Lanes, const T: usize, const G: usize>(
                 L::int_shr::<24>(q),
             ]
         };
-        let minus = L::int_splat(-offset(dtype));
         for (j, q) in columns.into_iter().enumerate() {
-            let v = if dtype.has_min() {
-                L::int_to_f32(q).fma(d, m)
-            } else if offset(dtype) > 0 {
-                L::int_to_f32(L::int_add(q, minus)).mul(d)
-            } else {
-                L::int_to_f32(q).mul(d)
-            };
-            sink.put(4 * G + j, v);
+            sink.put(4 * G + j, value(dtype, q, d, m));
         }
+    }
+}
+
+/// What stored quants stand for, by scale `d` and minimum `m`.
+///
+/// # Safety
+/// The instruction set of `L`.
+#[inline(always)]
+unsafe fn value<L: Lanes>(dtype: DType, q: L::Int, d: L, m: L) -> L {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if dtype.has_min() {
+            L::int_to_f32(q).fma(d, m)
+        } else if offset(dtype) > 0 {
+            L::int_to_f32(L::int_add(q, L::int_splat(-offset(dtype)))).mul(d)
+        } else {
+            L::int_to_f32(q).mul(d)
+        }
+    }
+}
+
+/// Column `column` of a quantised tile, 16 rows.
+///
+/// # Safety
+/// As [`decode32`], for the column's run.
+#[inline(always)]
+pub(crate) unsafe fn column<L: Lanes>(dtype: DType, tile: *const u8, column: usize) -> L {
+    let (run, quad, byte) = (column / RUN, column % RUN / 4, column % 4);
+    // SAFETY: the caller's promise.
+    unsafe {
+        let [first, second] = scales32::<L>(dtype, tile, run);
+        let (d, m) = if dtype.halves() && quad >= 4 { second } else { first };
+        let q = L::int_shr_by(quads32::<L>(dtype, tile, run, quad), 8 * byte as u32);
+        let q = if dtype.signed() {
+            L::int_sar::<24>(L::int_shl::<24>(q))
+        } else {
+            L::int_and(q, L::int_splat(255))
+        };
+        value(dtype, q, d, m)
     }
 }
 
@@ -574,11 +605,9 @@ pub(crate) unsafe fn quads32<L: Lanes>(dtype: DType, tile: *const u8, run: usize
     unsafe {
         let bytes = tile_block_bytes(dtype);
         let (low, one) = (L::int_splat(0x0f0f_0f0f), L::int_splat(0x0101_0101));
-        // low or high nibbles
-        let nibbles = |p: *const u8, high: bool| {
-            let v = L::load_int(p);
-            L::int_and(if high { L::int_shr::<4>(v) } else { v }, low)
-        };
+        // low or high nibbles, without a branch where the place is not known to the compiler
+        let nibbles =
+            |p: *const u8, high: bool| L::int_and(L::int_shr_by(L::load_int(p), 4 * high as u32), low);
         match dtype {
             DType::Q8_0 => L::load_int(tile.add(run * bytes + 32 + g * QUAD)),
             DType::Q4_0 => nibbles(tile.add(run * bytes + 32 + g % 4 * QUAD), g >= 4),

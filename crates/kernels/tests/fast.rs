@@ -73,16 +73,17 @@ fn bytes_stand_for_the_values_within_half_a_step() {
     let (t, d) = (5, 96);
     let x = activations(&mut rng, t, d);
     let q = quantise(&Cpu::new(2), &x, d);
-    let share = q.loud_share();
-    assert!(share > 0.3 && share < 0.7, "{share} of the groups are loud");
+    // two values of each row stand far out, and are kept as they are; the others set the scale
+    assert_eq!(q.outlier_share(), 2.0 / d as f64);
     let got = q.values();
     for (x, got) in x.chunks(32).zip(got.chunks(32)) {
-        let top = x.iter().fold(0f32, |m, v| m.max(v.abs()));
+        let quiet = |v: &f32| if v.abs() == 40.0 { 0.0 } else { v.abs() };
+        let top = x.iter().map(quiet).fold(0f32, f32::max);
         // the arithmetic itself rounds to a few millionths of a step
-        // the first plane's step; a loud column brings the second
-        let step = if top > 10.0 { top / (127.0 * 254.0) } else { top / 127.0 };
-        let half = step * 0.501 + top * 1e-7;
-        assert!(x.iter().zip(got).all(|(x, g)| (x - g).abs() <= half));
+        let half = top / 127.0 * 0.501 + top * 1e-7;
+        for (x, got) in x.iter().zip(got) {
+            assert!((x - got).abs() <= if quiet(x) == 0.0 { 0.0 } else { half }, "{x} became {got}");
+        }
     }
 }
 
@@ -193,10 +194,8 @@ fn the_largest_sums_do_not_overflow() {
                     block[at + 2..at + 4].copy_from_slice(&half::f16::from_f32(-0.25).to_le_bytes());
                 }
             }
-            // the ends of the first plane alone, and of both: 126.5 steps are 126 and 127 of the second's
-            for (x, most) in [(1.0f32, 1), (-1.0, 1), (126.499 / 127.0, 32), (-126.499 / 127.0, 32)] {
-                let mut x = vec![x; 4 * d];
-                x.iter_mut().step_by(most).for_each(|v| *v = v.signum());
+            for x in [1.0f32, -1.0] {
+                let x = vec![x; 4 * d];
                 same_everywhere(&format!("{dtype} of {byte:#x}"), |pool| {
                     let w = weight(dtype, n, d, &raw);
                     let linear = Linear { weight: &w, bias: None, lora: None };
