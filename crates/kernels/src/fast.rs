@@ -25,6 +25,9 @@ const BOUND_BY_READING: usize = 16;
 /// `Bᵀ`, its padded width, rank and `h`.
 type Lora<'a> = Option<(&'a [f32], usize, usize, &'a [f32])>;
 
+/// Rows whose sums apart lie on the stack.
+const FEW: usize = 16;
+
 /// One weight's part of a region.
 struct Part<'a> {
     weight: &'a Weight,
@@ -36,15 +39,21 @@ struct Part<'a> {
     first_tile: usize,
 }
 
+/// Tiles of the stretch that each thread gets first where reading rules.
+fn first_stretch(tiles: usize, threads: usize) -> usize {
+    tiles * 3 / (4 * threads)
+}
+
 /// Where to cut `tiles` tiles of `bytes` each into tasks. Where reading rules, each thread gets one long stretch first,
 /// which memory delivers at its best rate, and short ones for whoever is ready sooner; else all are equal.
 fn cuts(tiles: usize, bytes: usize, rows: usize, threads: usize) -> Vec<usize> {
     let least = TASK_BYTES.div_ceil(bytes).max(1);
-    let mut cuts = vec![0];
+    let mut cuts = Vec::with_capacity(32 * threads);
+    cuts.push(0);
     let mut at = 0;
     while at < tiles {
         let size = match rows <= BOUND_BY_READING && threads > 1 {
-            true if cuts.len() <= threads => tiles * 3 / (4 * threads),
+            true if cuts.len() <= threads => first_stretch(tiles, threads),
             true => (tiles - at).div_ceil(3 * threads),
             false => tiles.div_ceil(16 * threads),
         };
@@ -52,6 +61,25 @@ fn cuts(tiles: usize, bytes: usize, rows: usize, threads: usize) -> Vec<usize> {
         cuts.push(at);
     }
     cuts
+}
+
+/// Says which weights come after the next product of `rows` rows: threads that wait ask memory for them.
+pub fn expect_weights(cpu: &Cpu, rows: usize, weights: &[&Weight]) {
+    let threads = cpu.pool().threads();
+    if rows > BOUND_BY_READING || threads == 1 {
+        return;
+    }
+    let tiles = weights.iter().map(|w| w.tiles()).sum();
+    for n in 1..threads {
+        let mut tile = n * first_stretch(tiles, threads);
+        for weight in weights {
+            if tile < weight.tiles() {
+                cpu.pool().expect(n, weight.tile(tile).as_ptr());
+                break;
+            }
+            tile -= weight.tiles();
+        }
+    }
 }
 
 /// `y = x Wᵀ + bias + h Bᵀ` as [`crate::linear_forward`], with the input as bytes: `q` holds `x` `[T, D]` quantised
@@ -96,25 +124,32 @@ pub fn linear_fast(cpu: &Cpu, x: &[f32], q: &Quantised, t: usize, parts: &mut [F
     let bytes: usize = list.iter().map(|p| p.weight.bytes()).sum();
     let cuts = cuts(tiles, (bytes / tiles.max(1)).max(1), t, cpu.pool().threads());
     cpu.pool().run(cuts.len() - 1, |task| {
-        let (mut apart, mut room) = (vec![0f32; t * LANES], Vec::new());
-        for tile in cuts[task]..cuts[task + 1] {
+        let (mut small, mut large) = ([0f32; FEW * LANES], Vec::new());
+        let apart = if t <= FEW { &mut small[..t * LANES] } else { Lines::room(&mut large, t) };
+        let mut room = Vec::new();
+        let (mut tile, end) = (cuts[task], cuts[task + 1]);
+        while tile < end {
             let p = &list[list.partition_point(|p| p.first_tile <= tile) - 1];
-            let (n, first) = (p.weight.rows(), (tile - p.first_tile) * LANES);
-            let bias = p.bias.map_or(&[][..], |b| &b[first..n.min(first + LANES)]);
-            let tile = &Tile { weight: p.weight, first, x: q, bias, lora: p.lora };
-            // SAFETY: shapes are checked above; tasks own disjoint columns of `y`.
-            unsafe {
-                let y = p.y.ptr().add(first);
-                if first + LANES <= n {
-                    tile_rows(tile, Lines { to: y, ld: n, rows: t }, &mut apart);
-                } else {
-                    // fewer outputs than lanes: by way of whole vectors
-                    tile_rows(tile, Lines::of(&mut room, t), &mut apart);
-                    for (row, line) in room.chunks_exact(LANES).enumerate() {
-                        std::ptr::copy_nonoverlapping(line.as_ptr(), y.add(row * n), n - first);
+            let n = p.weight.rows();
+            let until = end.min(p.first_tile + p.weight.tiles());
+            for first in (tile - p.first_tile..until - p.first_tile).map(|tile| tile * LANES) {
+                let bias = p.bias.map_or(&[][..], |b| &b[first..n.min(first + LANES)]);
+                let tile = &Tile { weight: p.weight, first, x: q, bias, lora: p.lora };
+                // SAFETY: shapes are checked above; tasks own disjoint columns of `y`.
+                unsafe {
+                    let y = p.y.ptr().add(first);
+                    if first + LANES <= n {
+                        tile_rows(tile, Lines { to: y, ld: n, rows: t }, apart);
+                    } else {
+                        // fewer outputs than lanes: by way of whole vectors
+                        tile_rows(tile, Lines::of(&mut room, t), apart);
+                        for (row, line) in room.chunks_exact(LANES).enumerate() {
+                            std::ptr::copy_nonoverlapping(line.as_ptr(), y.add(row * n), n - first);
+                        }
                     }
                 }
             }
+            tile = until;
         }
     });
 }
@@ -162,8 +197,12 @@ struct Lines {
 impl Lines {
     /// Lines of their own, side by side.
     fn of(room: &mut Vec<f32>, rows: usize) -> Lines {
+        Lines { to: Lines::room(room, rows).as_mut_ptr(), ld: LANES, rows }
+    }
+
+    fn room(room: &mut Vec<f32>, rows: usize) -> &mut [f32] {
         room.resize(rows * LANES, 0.0);
-        Lines { to: room.as_mut_ptr(), ld: LANES, rows }
+        room
     }
 
     #[inline(always)]
@@ -255,11 +294,19 @@ unsafe fn tile_rows_of<D: Dot, const T: usize>(tile: &Tile<'_>, lines: Lines, ap
 /// The part of the outputs that is not of bytes, `[T, 16]`: bias, outliers, the adapter.
 #[inline(always)]
 unsafe fn sum_apart<L: Lanes, const T: usize>(tile: &Tile<'_>, apart: &mut [f32]) {
-    let (bytes, to) = (tile.bytes(), apart.as_mut_ptr());
-    // SAFETY: columns lie inside the tile, rows inside `apart`; `Bᵀ` is padded to whole vectors.
+    let (bytes, to, rows) = (tile.bytes(), apart.as_mut_ptr(), apart.len() / LANES);
+    // SAFETY: columns lie inside the tile, rows inside `apart`.
     unsafe {
         let bias = L::load_part(tile.bias.as_ptr(), tile.bias.len(), 0.0);
-        let rows = apart.len() / LANES;
+        if rows == 1 {
+            // the same in a register
+            let mut sum = bias;
+            for (c, outliers) in tile.x.outliers() {
+                let w = column::<L>(const { DType::nth(T) }, bytes, c);
+                sum = L::splat(outliers[0].value).fma(w, sum);
+            }
+            return add_lora(tile, 0, sum).store(to);
+        }
         for row in 0..rows {
             bias.store(to.add(row * LANES));
         }
@@ -270,17 +317,24 @@ unsafe fn sum_apart<L: Lanes, const T: usize>(tile: &Tile<'_>, apart: &mut [f32]
                 L::splat(outlier.value).fma(w, L::load(line)).store(line);
             }
         }
-        if let Some((bt, np, rank, h)) = tile.lora {
+        if tile.lora.is_some() {
             for row in 0..rows {
-                let mut sum = L::load(to.add(row * LANES));
-                for k in 0..rank {
-                    let b = L::load(bt[k * np + tile.first..].as_ptr());
-                    sum = L::splat(h[row * rank + k]).fma(b, sum);
-                }
-                sum.store(to.add(row * LANES));
+                let line = to.add(row * LANES);
+                add_lora(tile, row, L::load(line)).store(line);
             }
         }
     }
+}
+
+/// `sum` and the adapter's product of a row.
+#[inline(always)]
+unsafe fn add_lora<L: Lanes>(tile: &Tile<'_>, row: usize, mut sum: L) -> L {
+    let Some((bt, np, rank, h)) = tile.lora else { return sum };
+    for (k, h) in h[row * rank..][..rank].iter().enumerate() {
+        // SAFETY: `Bᵀ` is padded to whole vectors; the caller has the instruction set.
+        sum = unsafe { L::splat(*h).fma(L::load(bt[k * np + tile.first..].as_ptr()), sum) };
+    }
+    sum
 }
 
 /// Some runs of all rows; with the last ones comes what was summed apart, if it is there yet.

@@ -43,6 +43,7 @@ mod rng;
 mod soft_loss;
 mod vocabulary;
 mod weight;
+mod words;
 
 pub mod dtype;
 
@@ -62,7 +63,7 @@ pub use elementwise::{
     rope,
 };
 pub use experts::{Dispatch, combine_backward, combine_rows, gather_rows, route, route_backward};
-pub use fast::{linear_fast, linear_fast_at};
+pub use fast::{expect_weights, linear_fast, linear_fast_at};
 pub use kv::{KvLayer, KvType};
 pub use lanes::{Isa, detect_isa, force_isa, isa};
 pub use layer_norm::{layer_norm_backward, layer_norm_forward, layer_norm_weight_gradient};

@@ -4,14 +4,22 @@
 //! threads. The caller works too, and waits only for workers that have begun: on a crowded machine a worker that
 //! is not scheduled costs nothing. Workers spin for a short while between regions, then sleep.
 
+use crate::lanes::ask;
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicUsize,
+    Ordering::{Relaxed, SeqCst},
+};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
 /// Pauses before a worker without work goes to sleep (some tens of microseconds).
 const SPINS: usize = 20_000;
+
+/// Bytes that a worker asks memory for while it waits, at most, and at a time.
+const AHEAD: usize = 256 << 10;
+const AT_A_TIME: usize = 256;
 
 type Task<'a> = dyn Fn(usize) + Sync + 'a;
 
@@ -27,6 +35,8 @@ struct Shared {
     job: UnsafeCell<Option<(*const Task<'static>, usize)>>,
     sleeping: Mutex<usize>,
     wake: Condvar,
+    /// what each worker will read first in the next region, or null
+    ahead: Vec<AtomicPtr<u8>>,
 }
 
 // SAFETY: `job` is written only while the region is closed and nobody is active, and read only by workers that
@@ -51,12 +61,22 @@ impl Shared {
         }
     }
 
-    fn worker(&self) {
+    fn worker(&self, number: usize) {
         let mut seen = 0;
+        let (mut from, mut asked) = (std::ptr::null_mut(), AHEAD);
         loop {
             let mut spins = 0;
             while self.epoch.load(SeqCst) == seen {
-                std::hint::spin_loop();
+                let ahead = self.ahead[number].load(Relaxed);
+                if ahead != from {
+                    (from, asked) = (ahead, if ahead.is_null() { AHEAD } else { 0 });
+                }
+                if asked < AHEAD {
+                    ask(from.wrapping_add(asked), AT_A_TIME);
+                    asked += AT_A_TIME;
+                } else {
+                    std::hint::spin_loop();
+                }
                 spins += 1;
                 if spins > SPINS {
                     let mut sleeping = self.sleeping.lock().unwrap_or_else(|e| e.into_inner());
@@ -114,11 +134,15 @@ impl Pool {
             job: UnsafeCell::new(None),
             sleeping: Mutex::new(0),
             wake: Condvar::new(),
+            ahead: (1..threads.max(1)).map(|_| AtomicPtr::default()).collect(),
         });
         let workers = (1..threads.max(1))
             .map_while(|i| {
                 let shared = shared.clone();
-                std::thread::Builder::new().name(format!("nurture-{i}")).spawn(move || shared.worker()).ok()
+                std::thread::Builder::new()
+                    .name(format!("nurture-{i}"))
+                    .spawn(move || shared.worker(i - 1))
+                    .ok()
             })
             .collect();
         Pool { shared, region: Mutex::new(()), workers }
@@ -127,6 +151,14 @@ impl Pool {
     /// Threads that work in a region, the caller's among them.
     pub fn threads(&self) -> usize {
         self.workers.len() + 1
+    }
+
+    /// Says where worker `n` (from 1 on) will read first in the next region: it asks memory for it while it waits. Nothing is
+    /// read, so any address will do.
+    pub(crate) fn expect(&self, n: usize, at: *const u8) {
+        if let Some(slot) = self.shared.ahead.get(n - 1) {
+            slot.store(at.cast_mut(), Relaxed);
+        }
     }
 
     /// Runs `task(0)` … `task(count - 1)`, each once, on any thread; returns when all are done.

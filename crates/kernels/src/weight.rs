@@ -26,6 +26,7 @@
 use crate::dtype::DType;
 use crate::lanes::{LANES, Lanes, lanes_fn};
 use crate::pool::{Pool, Shares};
+use crate::words::Words;
 
 /// Rows of a tile.
 pub const TILE_ROWS: usize = LANES;
@@ -45,7 +46,7 @@ pub struct Weight {
     cols: usize,
     tile_bytes: usize,
     /// the bytes of all tiles, in words so that F32 tiles are aligned; see `bytes_of`
-    data: Vec<u32>,
+    data: Words,
 }
 
 /// Words as bytes.
@@ -101,7 +102,7 @@ impl Weight {
         let tile_bytes = cols.div_ceil(tile_block_cols(dtype)) * tile_block_bytes(dtype);
         let tiles = rows.div_ceil(TILE_ROWS);
         debug_assert!(tile_bytes.is_multiple_of(4));
-        let mut data = vec![0u32; tiles * (tile_bytes / 4)];
+        let mut data = Words::zeroed(tiles * (tile_bytes / 4));
         // SAFETY: as in `bytes_of`; every pattern of bytes is a word.
         let parts = Shares::new(unsafe {
             std::slice::from_raw_parts_mut(data.as_mut_ptr().cast::<u8>(), 4 * data.len())

@@ -11,8 +11,8 @@ use crate::moe::{Mixture, Routed, Rows};
 use crate::norm::NormWeights;
 use nurture_kernels::{
     Cpu, Forward, Keys, KvType, Linear, LoraRows, Quantised, Rope, Weight, add, add_assign,
-    attention_forward, embed, gated_forward, linear_fast, linear_forward, lora_rows, plain_forward,
-    rms_norm_forward, rope,
+    attention_forward, embed, expect_weights, gated_forward, linear_fast, linear_forward, lora_rows,
+    plain_forward, rms_norm_forward, rope,
 };
 
 /// How the products with quantised weights take their activations.
@@ -523,35 +523,38 @@ impl Decoder {
             Adapters::One(adapter) => adapter,
             Adapters::Mixed(_) => None,
         };
-        let product =
-            |l: usize, x: &[f32], bytes: &mut Quantised, parts: &mut [(Projection, Forward<'_>)]| {
-                let (projections, mut parts): (Vec<_>, Vec<_>) =
-                    parts.iter_mut().map(|(p, f)| (*p, Forward { linear: f.linear, y: f.y, h: f.h })).unzip();
-                match mode {
-                    Mode::Exact => linear_forward(cpu, x, t, &mut parts),
-                    Mode::Fast => {
-                        if parts.iter().any(|p| p.linear.weight.dtype().is_quantised()) {
-                            bytes.set(pool, x, x.len() / t.max(1));
+        let product = |l: usize,
+                       x: &[f32],
+                       bytes: &mut Quantised,
+                       projections: &[Projection],
+                       parts: &mut [Forward<'_>],
+                       next: &[&Weight]| {
+            match mode {
+                Mode::Exact => linear_forward(cpu, x, t, parts),
+                Mode::Fast => {
+                    if parts.iter().any(|p| p.linear.weight.dtype().is_quantised()) {
+                        bytes.set(pool, x, x.len() / t.max(1));
+                    }
+                    expect_weights(cpu, t, next);
+                    linear_fast(cpu, x, bytes, t, parts);
+                }
+            }
+            if let Adapters::Mixed(groups) = adapters {
+                add_pairs(cpu, x, x.len() / t.max(1), l, groups, projections, parts);
+            }
+            for (&p, part) in projections.iter().zip(parts) {
+                match adapters {
+                    Adapters::One(adapter) => self.magnify(cpu, adapter, l, p, part.y),
+                    Adapters::Mixed(groups) => {
+                        let n = part.linear.weight.rows();
+                        for g in groups {
+                            let y = &mut part.y[g.rows.start * n..g.rows.end * n];
+                            self.magnify(cpu, Some(g.adapter), l, p, y);
                         }
-                        linear_fast(cpu, x, bytes, t, &mut parts);
                     }
                 }
-                if let Adapters::Mixed(groups) = adapters {
-                    add_pairs(cpu, x, x.len() / t.max(1), l, groups, &projections, &mut parts);
-                }
-                for (p, part) in projections.into_iter().zip(parts) {
-                    match adapters {
-                        Adapters::One(adapter) => self.magnify(cpu, adapter, l, p, part.y),
-                        Adapters::Mixed(groups) => {
-                            let n = part.linear.weight.rows();
-                            for g in groups {
-                                let y = &mut part.y[g.rows.start * n..g.rows.end * n];
-                                self.magnify(cpu, Some(g.adapter), l, p, y);
-                            }
-                        }
-                    }
-                }
-            };
+            }
+        };
         for (l, block) in self.blocks.iter().enumerate().take(layers.end).skip(layers.start) {
             if retain == Retain::Inputs {
                 fit(&mut inputs[l], t * c.width);
@@ -569,11 +572,13 @@ impl Decoder {
                 l,
                 n,
                 bytes,
+                &[Projection::Q, Projection::K, Projection::V],
                 &mut [
-                    (Projection::Q, Forward { linear: lin(Projection::Q, &block.q), y: q, h: hq }),
-                    (Projection::K, Forward { linear: lin(Projection::K, &block.k), y: key, h: hk }),
-                    (Projection::V, Forward { linear: lin(Projection::V, &block.v), y: &mut k.v, h: hv }),
+                    Forward { linear: lin(Projection::Q, &block.q), y: q, h: hq },
+                    Forward { linear: lin(Projection::K, &block.k), y: key, h: hk },
+                    Forward { linear: lin(Projection::V, &block.v), y: &mut k.v, h: hv },
                 ],
+                &[&block.o.weight],
             );
             if let (Some(qn), Some(kn)) = (&block.q_norm, &block.k_norm) {
                 rms_norm_forward(pool, &k.q_raw, qn, c.norm_eps, &mut k.q, &mut k.inv_q);
@@ -611,7 +616,12 @@ impl Decoder {
             }
             let o = if c.post_norms { &mut k.o } else { &mut *y };
             let part = Forward { linear: lin(Projection::O, &block.o), y: o, h: ho };
-            product(l, &k.a, bytes, &mut [(Projection::O, part)]);
+            let next: &[&Weight] = match &block.mlp {
+                Mlp::Gated { gate, up, .. } => &[&gate.weight, &up.weight],
+                Mlp::Plain { up, .. } => &[&up.weight],
+                Mlp::Experts(_) => &[],
+            };
+            product(l, &k.a, bytes, &[Projection::O], &mut [part], next);
             if let Some(w) = &block.post_attn_norm {
                 self.norm_forward(pool, &k.o, w, y, &mut k.inv_o);
             }
@@ -621,6 +631,10 @@ impl Decoder {
 
             self.norm_forward(pool, &k.mid, &block.ffn_norm, n, &mut k.inv2);
             let out = if c.post_norms { &mut k.down } else { &mut *y };
+            let next: &[&Weight] = match self.blocks.get(l + 1) {
+                Some(next) => &[&next.q.weight, &next.k.weight, &next.v.weight],
+                None => &[self.head()],
+            };
             match &block.mlp {
                 Mlp::Gated { gate, up, down } => {
                     let (g, u) = (lin(Projection::Gate, gate), lin(Projection::Up, up));
@@ -628,21 +642,23 @@ impl Decoder {
                         l,
                         n,
                         bytes,
+                        &[Projection::Gate, Projection::Up],
                         &mut [
-                            (Projection::Gate, Forward { linear: g, y: &mut k.gate, h: hg }),
-                            (Projection::Up, Forward { linear: u, y: &mut k.up, h: hu }),
+                            Forward { linear: g, y: &mut k.gate, h: hg },
+                            Forward { linear: u, y: &mut k.up, h: hu },
                         ],
+                        &[&down.weight],
                     );
                     gated_forward(pool, c.activation, &k.gate, &k.up, act);
                     let part = Forward { linear: lin(Projection::Down, down), y: out, h: hd };
-                    product(l, act, bytes, &mut [(Projection::Down, part)]);
+                    product(l, act, bytes, &[Projection::Down], &mut [part], next);
                 }
                 Mlp::Plain { up, down } => {
                     let part = Forward { linear: lin(Projection::Up, up), y: &mut k.up, h: hu };
-                    product(l, n, bytes, &mut [(Projection::Up, part)]);
+                    product(l, n, bytes, &[Projection::Up], &mut [part], &[&down.weight]);
                     plain_forward(pool, c.activation, &k.up, act);
                     let part = Forward { linear: lin(Projection::Down, down), y: out, h: hd };
-                    product(l, act, bytes, &mut [(Projection::Down, part)]);
+                    product(l, act, bytes, &[Projection::Down], &mut [part], next);
                 }
                 Mlp::Experts(mixture) => {
                     if let Some(e) = &c.experts {
