@@ -1,6 +1,7 @@
 """Writes a GGUF file of a published shape with random quantised weights, for measuring speed and memory without a download.
 
-gguf 0.19.0, numpy 2.4.6, Python 3.11; setting up: bench/README.md. The file has no tokenizer: `nurture bench` needs none.
+gguf 0.19.0, numpy 2.4.6, Python 3.11; setting up: bench/README.md. Its tokenizer knows
+single bytes, and a made-up name for each other token.
 
     python bench/random_model.py SHAPE OUT.gguf [--type Q4_0]
 
@@ -18,7 +19,16 @@ SHAPES = {
     "qwen2.5-1.5b": ("qwen2", 1536, 8960, 28, 12, 2, 128, 151936, True),
 }
 # floats of a block, its bytes, places of the half-precision scales
-BLOCKS = {"Q4_0": (32, 18, [0]), "Q4_1": (32, 20, [0, 2]), "Q8_0": (32, 34, [0]), "Q4_K": (256, 144, [0, 2]), "Q6_K": (256, 210, [208])}
+BLOCKS = {
+    "Q4_0": (32, 18, [0]),
+    "Q4_1": (32, 20, [0, 2]),
+    "Q8_0": (32, 34, [0]),
+    "Q2_K": (256, 84, [80, 82]),
+    "Q3_K": (256, 110, [108]),
+    "Q4_K": (256, 144, [0, 2]),
+    "Q5_K": (256, 176, [0, 2]),
+    "Q6_K": (256, 210, [208]),
+}
 
 
 def main():
@@ -41,6 +51,14 @@ def main():
     writer.add_key_length(head)
     writer.add_value_length(head)
     writer.add_vocab_size(vocab)
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    letters = [chr(b) for b in printable] + [chr(256 + n) for n in range(256 - len(printable))]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(letters + ["ab"] + [f"<{n}>" for n in range(vocab - 257)])
+    writer.add_token_types([1] * vocab)
+    writer.add_token_merges(["a b"])
+    writer.add_eos_token_id(vocab - 1)
     writer.add_rope_freq_base(1e6)
     writer.add_layer_norm_rms_eps(1e-6)
 

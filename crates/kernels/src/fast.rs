@@ -1,10 +1,10 @@
 //! The linear layer of `fast` mode: stored weights × activations as integers (`quantise.rs`), for one row as for thousands.
 //!
 //! For each run of 32 columns the products are summed exactly in integers; the sum joins the others by one
-//! fused multiply-add with the product of both scales; runs ascend from +0, each followed by
+//! fused multiply-add with the product of both scales (two where the halves of a run differ); runs ascend from +0, each followed by
 //! `minimum · sum of the activations` where the type has a minimum. What is not of bytes is summed apart: from the bias (or
-//! +0) the outliers by ascending columns, then the adapter's float product. The output is the sum of both. Rows, tiles, threads and
-//! instruction set do not change a bit.
+//! +0) the outliers by ascending columns. The output is the sum of both, which the adapter's float product continues (as
+//! `lora_rows` does where rows have adapters of their own). Rows, tiles, threads and instruction set do not change a bit.
 
 use crate::dot8::{Dot, Ints, dot_fn, quads};
 use crate::dtype::DType;
@@ -25,7 +25,7 @@ const BOUND_BY_READING: usize = 16;
 /// `Bᵀ`, its padded width, rank and `h`.
 type Lora<'a> = Option<(&'a [f32], usize, usize, &'a [f32])>;
 
-/// Rows whose sums apart lie on the stack.
+/// Rows whose float sums lie on the stack.
 const FEW: usize = 16;
 
 /// One weight's part of a region.
@@ -63,7 +63,8 @@ fn cuts(tiles: usize, bytes: usize, rows: usize, threads: usize) -> Vec<usize> {
     cuts
 }
 
-/// Says which weights come after the next product of `rows` rows: threads that wait ask memory for them.
+/// Says which weights come after the next product of `rows` rows: threads that wait meanwhile ask memory for what they are
+/// likely to read of them.
 pub fn expect_weights(cpu: &Cpu, rows: usize, weights: &[&Weight]) {
     let threads = cpu.pool().threads();
     if rows > BOUND_BY_READING || threads == 1 {
@@ -125,7 +126,7 @@ pub fn linear_fast(cpu: &Cpu, x: &[f32], q: &Quantised, t: usize, parts: &mut [F
     let cuts = cuts(tiles, (bytes / tiles.max(1)).max(1), t, cpu.pool().threads());
     cpu.pool().run(cuts.len() - 1, |task| {
         let (mut small, mut large) = ([0f32; FEW * LANES], Vec::new());
-        let apart = if t <= FEW { &mut small[..t * LANES] } else { Lines::room(&mut large, t) };
+        let floats = if t <= FEW { &mut small[..t * LANES] } else { Lines::space(&mut large, t) };
         let mut room = Vec::new();
         let (mut tile, end) = (cuts[task], cuts[task + 1]);
         while tile < end {
@@ -139,10 +140,10 @@ pub fn linear_fast(cpu: &Cpu, x: &[f32], q: &Quantised, t: usize, parts: &mut [F
                 unsafe {
                     let y = p.y.ptr().add(first);
                     if first + LANES <= n {
-                        tile_rows(tile, Lines { to: y, ld: n, rows: t }, apart);
+                        tile_rows(tile, Lines { to: y, ld: n, rows: t }, floats);
                     } else {
                         // fewer outputs than lanes: by way of whole vectors
-                        tile_rows(tile, Lines::of(&mut room, t), apart);
+                        tile_rows(tile, Lines::of(&mut room, t), floats);
                         for (row, line) in room.chunks_exact(LANES).enumerate() {
                             std::ptr::copy_nonoverlapping(line.as_ptr(), y.add(row * n), n - first);
                         }
@@ -172,10 +173,10 @@ pub fn linear_fast_at(cpu: &Cpu, weight: &Weight, x: &[f32], q: &Quantised, ids:
     let groups: Vec<&[usize]> = order.chunk_by(|&a, &b| tile_of(a) == tile_of(b)).collect();
     let parts = Shares::new(out);
     cpu.pool().run(groups.len(), |g| {
-        let (mut apart, mut room) = (vec![0f32; t * LANES], Vec::new());
+        let (mut floats, mut room) = (vec![0f32; t * LANES], Vec::new());
         let tile = Tile { weight, first: tile_of(groups[g][0]) * LANES, x: q, bias: &[], lora: None };
         // SAFETY: the ids lie inside the weight.
-        unsafe { tile_rows(&tile, Lines::of(&mut room, t), &mut apart) };
+        unsafe { tile_rows(&tile, Lines::of(&mut room, t), &mut floats) };
         for &j in groups[g] {
             for (row, line) in room.chunks_exact(LANES).enumerate() {
                 // SAFETY: each output belongs to one chosen id, so to one task.
@@ -197,10 +198,10 @@ struct Lines {
 impl Lines {
     /// Lines of their own, side by side.
     fn of(room: &mut Vec<f32>, rows: usize) -> Lines {
-        Lines { to: Lines::room(room, rows).as_mut_ptr(), ld: LANES, rows }
+        Lines { to: Lines::space(room, rows).as_mut_ptr(), ld: LANES, rows }
     }
 
-    fn room(room: &mut Vec<f32>, rows: usize) -> &mut [f32] {
+    fn space(room: &mut Vec<f32>, rows: usize) -> &mut [f32] {
         room.resize(rows * LANES, 0.0);
         room
     }
@@ -230,72 +231,73 @@ impl Tile<'_> {
 }
 
 dot_fn! {
-    /// All rows of one tile's outputs. `apart` holds `[T, 16]` values.
+    /// All rows of one tile's outputs. `floats` holds `[T, 16]` values.
     ///
     /// # Safety
     /// The tile exists, `x` has the rows of `lines` and the weight's columns, and nobody else writes these lines.
-    unsafe fn tile_rows(tile: &Tile<'_>, lines: Lines, apart: &mut [f32]) = tile_rows_any
+    unsafe fn tile_rows(tile: &Tile<'_>, lines: Lines, floats: &mut [f32]) = tile_rows_any
 }
 
 #[inline(always)]
-unsafe fn tile_rows_any<D: Dot>(tile: &Tile<'_>, lines: Lines, apart: &mut [f32]) {
+unsafe fn tile_rows_any<D: Dot>(tile: &Tile<'_>, lines: Lines, floats: &mut [f32]) {
     // SAFETY: the caller's promise.
     unsafe {
         match tile.weight.dtype() {
-            DType::Q8_0 => tile_rows_of::<D, { DType::Q8_0 as usize }>(tile, lines, apart),
-            DType::Q4_0 => tile_rows_of::<D, { DType::Q4_0 as usize }>(tile, lines, apart),
-            DType::Q4_1 => tile_rows_of::<D, { DType::Q4_1 as usize }>(tile, lines, apart),
-            DType::Q5_0 => tile_rows_of::<D, { DType::Q5_0 as usize }>(tile, lines, apart),
-            DType::Q5_1 => tile_rows_of::<D, { DType::Q5_1 as usize }>(tile, lines, apart),
-            DType::Q4K => tile_rows_of::<D, { DType::Q4K as usize }>(tile, lines, apart),
-            DType::Q5K => tile_rows_of::<D, { DType::Q5K as usize }>(tile, lines, apart),
-            DType::Q6K => tile_rows_of::<D, { DType::Q6K as usize }>(tile, lines, apart),
-            DType::Q2K => tile_rows_of::<D, { DType::Q2K as usize }>(tile, lines, apart),
-            DType::Q3K => tile_rows_of::<D, { DType::Q3K as usize }>(tile, lines, apart),
-            DType::IQ4NL => tile_rows_of::<D, { DType::IQ4NL as usize }>(tile, lines, apart),
+            DType::Q8_0 => tile_rows_of::<D, { DType::Q8_0 as usize }>(tile, lines, floats),
+            DType::Q4_0 => tile_rows_of::<D, { DType::Q4_0 as usize }>(tile, lines, floats),
+            DType::Q4_1 => tile_rows_of::<D, { DType::Q4_1 as usize }>(tile, lines, floats),
+            DType::Q5_0 => tile_rows_of::<D, { DType::Q5_0 as usize }>(tile, lines, floats),
+            DType::Q5_1 => tile_rows_of::<D, { DType::Q5_1 as usize }>(tile, lines, floats),
+            DType::Q4K => tile_rows_of::<D, { DType::Q4K as usize }>(tile, lines, floats),
+            DType::Q5K => tile_rows_of::<D, { DType::Q5K as usize }>(tile, lines, floats),
+            DType::Q6K => tile_rows_of::<D, { DType::Q6K as usize }>(tile, lines, floats),
+            DType::Q2K => tile_rows_of::<D, { DType::Q2K as usize }>(tile, lines, floats),
+            DType::Q3K => tile_rows_of::<D, { DType::Q3K as usize }>(tile, lines, floats),
+            DType::IQ4NL => tile_rows_of::<D, { DType::IQ4NL as usize }>(tile, lines, floats),
             DType::F32 | DType::F16 | DType::BF16 => unreachable!("float weights take the exact product"),
         }
     }
 }
 
 #[inline(always)]
-unsafe fn tile_rows_of<D: Dot, const T: usize>(tile: &Tile<'_>, lines: Lines, apart: &mut [f32]) {
+unsafe fn tile_rows_of<D: Dot, const T: usize>(tile: &Tile<'_>, lines: Lines, floats: &mut [f32]) {
     let (bytes, t, runs) = (tile.bytes(), lines.rows, tile.x.runs());
     // SAFETY: the caller's promise; a panel is filled before it is read.
     unsafe {
         let early = t >= EARLY;
         if early {
-            sum_apart::<D::L, T>(tile, apart);
+            float_sums::<D::L, T>(tile, floats);
         }
         if t < D::PANEL_FROM {
-            all_rows::<D, T, _>(tile.x, lines, 0..runs, &Stored { tile: bytes }, &[]);
+            let floats = early.then_some(&*floats);
+            all_rows::<D, T, _>(tile, lines, 0..runs, &Stored { tile: bytes }, floats);
         } else {
             let mut panel = Panel::<D>::new();
             let mut first = 0;
             while first < runs {
                 let end = runs.min(first + DEEP);
                 panel.fill::<T>(bytes, first, end);
-                let apart = if early && end == runs { &*apart } else { &[] };
-                all_rows::<D, T, _>(tile.x, lines, first..end, &panel, apart);
+                let floats = (early && end == runs).then_some(&*floats);
+                all_rows::<D, T, _>(tile, lines, first..end, &panel, floats);
                 first = end;
             }
         }
         if !early {
             // the products brought the weights, which the outliers find in the cache
-            sum_apart::<D::L, T>(tile, apart);
+            float_sums::<D::L, T>(tile, floats);
             for row in 0..t {
-                let sum = D::L::load(lines.row(row));
-                sum.add(D::L::load(apart[row * LANES..].as_ptr())).store(lines.row(row));
+                let sum = D::L::load(lines.row(row)).add(D::L::load(floats[row * LANES..].as_ptr()));
+                add_lora(tile, row, sum).store(lines.row(row));
             }
         }
     }
 }
 
-/// The part of the outputs that is not of bytes, `[T, 16]`: bias, outliers, the adapter.
+/// The part of the outputs that is not of bytes, `[T, 16]`: bias and outliers.
 #[inline(always)]
-unsafe fn sum_apart<L: Lanes, const T: usize>(tile: &Tile<'_>, apart: &mut [f32]) {
-    let (bytes, to, rows) = (tile.bytes(), apart.as_mut_ptr(), apart.len() / LANES);
-    // SAFETY: columns lie inside the tile, rows inside `apart`.
+unsafe fn float_sums<L: Lanes, const T: usize>(tile: &Tile<'_>, floats: &mut [f32]) {
+    let (bytes, to, rows) = (tile.bytes(), floats.as_mut_ptr(), floats.len() / LANES);
+    // SAFETY: columns lie inside the tile, rows inside `floats`.
     unsafe {
         let bias = L::load_part(tile.bias.as_ptr(), tile.bias.len(), 0.0);
         if rows == 1 {
@@ -305,7 +307,7 @@ unsafe fn sum_apart<L: Lanes, const T: usize>(tile: &Tile<'_>, apart: &mut [f32]
                 let w = column::<L>(const { DType::nth(T) }, bytes, c);
                 sum = L::splat(outliers[0].value).fma(w, sum);
             }
-            return add_lora(tile, 0, sum).store(to);
+            return sum.store(to);
         }
         for row in 0..rows {
             bias.store(to.add(row * LANES));
@@ -315,12 +317,6 @@ unsafe fn sum_apart<L: Lanes, const T: usize>(tile: &Tile<'_>, apart: &mut [f32]
             for outlier in outliers {
                 let line = to.add(outlier.at as usize * LANES);
                 L::splat(outlier.value).fma(w, L::load(line)).store(line);
-            }
-        }
-        if tile.lora.is_some() {
-            for row in 0..rows {
-                let line = to.add(row * LANES);
-                add_lora(tile, row, L::load(line)).store(line);
             }
         }
     }
@@ -337,43 +333,43 @@ unsafe fn add_lora<L: Lanes>(tile: &Tile<'_>, row: usize, mut sum: L) -> L {
     sum
 }
 
-/// Some runs of all rows; with the last ones comes what was summed apart, if it is there yet.
+/// Some runs of all rows; where what was summed apart is there, the outputs are brought to their end.
 #[inline(always)]
 unsafe fn all_rows<D: Dot, const T: usize, S: Source<D>>(
-    x: &Quantised,
+    tile: &Tile<'_>,
     lines: Lines,
     runs: Range<usize>,
     source: &S,
-    apart: &[f32],
+    floats: Option<&[f32]>,
 ) {
     let (t, mut row) = (lines.rows, 0);
     // SAFETY: the caller's promise; rows stay below `t`.
     unsafe {
         while D::ROWS >= 12 && t - row >= 12 {
-            block::<D, T, 12, S>(x, lines, row, &runs, source, apart);
+            block::<D, T, 12, S>(tile, lines, row, &runs, source, floats);
             row += 12;
         }
         while D::ROWS >= 8 && t - row >= 8 {
-            block::<D, T, 8, S>(x, lines, row, &runs, source, apart);
+            block::<D, T, 8, S>(tile, lines, row, &runs, source, floats);
             row += 8;
         }
         while D::ROWS >= 4 && t - row >= 4 {
-            block::<D, T, 4, S>(x, lines, row, &runs, source, apart);
+            block::<D, T, 4, S>(tile, lines, row, &runs, source, floats);
             row += 4;
         }
         while D::ROWS >= 2 && t - row >= 2 {
-            block::<D, T, 2, S>(x, lines, row, &runs, source, apart);
+            block::<D, T, 2, S>(tile, lines, row, &runs, source, floats);
             row += 2;
         }
         while row < t {
-            block::<D, T, 1, S>(x, lines, row, &runs, source, apart);
+            block::<D, T, 1, S>(tile, lines, row, &runs, source, floats);
             row += 1;
         }
     }
 }
 
 /// Rows from which outliers come before the products, which then store the outputs while they go on computing: rows of outputs
-/// lie far apart, and to add to many of them afterwards costs as much as the outliers.
+/// lie far floats, and to add to many of them afterwards costs as much as the outliers.
 const EARLY: usize = 48;
 
 /// How far ahead of the products the weights are asked for.
@@ -596,17 +592,17 @@ unsafe fn add_scaled<D: Dot, const M: usize>(
 /// `M` rows of one tile's outputs over some runs: from +0 or from where the runs before ended.
 #[inline(always)]
 unsafe fn block<D: Dot, const T: usize, const M: usize, S: Source<D>>(
-    x: &Quantised,
+    tile: &Tile<'_>,
     lines: Lines,
     row: usize,
     runs: &Range<usize>,
     source: &S,
-    apart: &[f32],
+    floats: Option<&[f32]>,
 ) {
     let dtype = const { DType::nth(T) };
     // SAFETY: the tile has these runs, each row of the input as many groups of 32 bytes.
     unsafe {
-        let x = &Rows::new(x, row);
+        let x = &Rows::new(tile.x, row);
         let mut sum = [D::L::splat(0.0); M];
         if runs.start > 0 {
             for r in 0..M {
@@ -637,13 +633,18 @@ unsafe fn block<D: Dot, const T: usize, const M: usize, S: Source<D>>(
                 }
             }
         }
-        if !apart.is_empty() {
+        if let Some(floats) = floats {
             for r in 0..M {
-                sum[r] = sum[r].add(D::L::load(apart[(row + r) * LANES..].as_ptr()));
+                sum[r] = sum[r].add(D::L::load(floats[(row + r) * LANES..].as_ptr()));
             }
         }
         for r in 0..M {
             sum[r].store(lines.row(row + r));
+        }
+        if floats.is_some() && tile.lora.is_some() {
+            for row in row..row + M {
+                add_lora(tile, row, D::L::load(lines.row(row))).store(lines.row(row));
+            }
         }
     }
 }

@@ -35,7 +35,7 @@ struct Shared {
     job: UnsafeCell<Option<(*const Task<'static>, usize)>>,
     sleeping: Mutex<usize>,
     wake: Condvar,
-    /// what each worker will read first in the next region, or null
+    /// what each worker is likely to read soon, or null
     ahead: Vec<AtomicPtr<u8>>,
 }
 
@@ -153,8 +153,8 @@ impl Pool {
         self.workers.len() + 1
     }
 
-    /// Says where worker `n` (from 1 on) will read first in the next region: it asks memory for it while it waits. Nothing is
-    /// read, so any address will do.
+    /// Says where worker `n` (from 1 on) is likely to read soon: it asks memory for it while it waits. Nothing is read, so any
+    /// address will do.
     pub(crate) fn expect(&self, n: usize, at: *const u8) {
         if let Some(slot) = self.shared.ahead.get(n - 1) {
             slot.store(at.cast_mut(), Relaxed);

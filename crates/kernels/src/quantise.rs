@@ -41,7 +41,7 @@ pub struct Quantised {
     bytes: Vec<i8>,
     /// `[rows / 4][runs][4]`
     groups: Vec<Group>,
-    /// each row's outliers as they are found, `[rows][room]`, and their number
+    /// each row's outliers as they are found, `[rows][most]`, and their number
     found: Vec<Outlier>,
     counts: Vec<u32>,
     /// columns that have outliers, ascending, each with the place where its outliers end
@@ -98,16 +98,19 @@ impl Quantised {
         })
     }
 
-    /// Most outliers of a row: so many times the mean can no more of its magnitudes be.
-    fn room(&self) -> usize {
+    /// Most outliers of a row: fewer than `D / LOUD` values can exceed `LOUD` times the mean. (Should rounding bring one more,
+    /// its group stays in the bytes.)
+    fn most_outliers(&self) -> usize {
         self.cols / LOUD as usize
     }
 
     fn fit(&mut self, rows: usize, cols: usize) {
         (self.rows, self.cols) = (rows, cols);
+        self.columns.clear();
+        self.outliers.clear();
         let blocks = rows.div_ceil(SIDE);
         let (bytes, groups, found) =
-            (blocks * self.block_bytes(), blocks * self.runs() * SIDE, rows * self.room());
+            (blocks * self.block_bytes(), blocks * self.runs() * SIDE, rows * self.most_outliers());
         if self.bytes.len() < bytes {
             self.bytes.resize(bytes, 0);
         }
@@ -131,7 +134,7 @@ impl Quantised {
         assert!(cols > 0 && x.len().is_multiple_of(cols), "rows of activations");
         let rows = x.len() / cols;
         self.fit(rows, cols);
-        let (size, runs, room) = (self.block_bytes(), self.runs(), self.room());
+        let (size, runs, most) = (self.block_bytes(), self.runs(), self.most_outliers());
         let (bytes, groups) = (Shares::new(&mut self.bytes), Shares::new(&mut self.groups));
         let (found, counts) = (Shares::new(&mut self.found), Shares::new(&mut self.counts));
         let step = if rows <= ALONE { SIDE } else { 16 };
@@ -142,7 +145,7 @@ impl Quantised {
                 unsafe {
                     let bytes = &mut bytes.at(block * size, size)[side * RUN..];
                     let groups = &mut groups.at(block * runs * SIDE, runs * SIDE)[side..];
-                    let (found, count) = (found.at(row * room, room), &mut counts.at(row, 1)[0]);
+                    let (found, count) = (found.at(row * most, most), &mut counts.at(row, 1)[0]);
                     quantise(&x[row * cols..][..cols], bytes, groups, found, count);
                 }
             }
@@ -152,10 +155,8 @@ impl Quantised {
 
     /// Brings the outliers of all rows in order of their columns.
     fn sort(&mut self) {
-        let room = self.room();
-        let rows = || (0..self.rows).map(|row| &self.found[row * room..][..self.counts[row] as usize]);
-        self.columns.clear();
-        self.outliers.clear();
+        let most = self.most_outliers();
+        let rows = || (0..self.rows).map(|row| &self.found[row * most..][..self.counts[row] as usize]);
         if self.rows == 1 {
             for (i, found) in rows().flatten().enumerate() {
                 self.columns.push((found.at, i as u32 + 1));
@@ -299,7 +300,7 @@ unsafe fn quantise_row<D: Dot>(
                 scale,
                 whole: halves[0] + halves[1],
                 halves,
-                sum: first + second,
+                sum: first.wrapping_add(second),
                 half_sums: [first, second],
             };
         }

@@ -3,7 +3,7 @@
 //! begins at a cache line.
 
 use memmap2::{MmapMut, MmapRaw};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Words of a stretch that weights share.
 const STRETCH: usize = 8 << 20;
@@ -18,12 +18,25 @@ pub(crate) struct Words {
     len: usize,
 }
 
-/// The stretch that is being filled, and how far.
-static OPEN: Mutex<(Weak<MmapRaw>, usize)> = Mutex::new((Weak::new(), 0));
+/// The stretch that is being filled. It stays when its weights go; others go with their last weight.
+struct Open {
+    stretch: Option<Arc<MmapRaw>>,
+    /// words that weights have
+    used: usize,
+    /// words that weights had: those beyond are zero
+    touched: usize,
+}
+
+static OPEN: Mutex<Open> = Mutex::new(Open { stretch: None, used: 0, touched: 0 });
+
+fn open() -> MutexGuard<'static, Open> {
+    OPEN.lock().unwrap_or_else(|e| e.into_inner())
+}
 
 fn map(len: usize) -> Arc<MmapRaw> {
-    let mapped = MmapMut::map_anon(4 * len.max(1))
-        .unwrap_or_else(|e| panic!("no memory for {} bytes of weights: {e}", 4 * len));
+    let bytes = len.max(1).checked_mul(4).expect("weights that no memory holds");
+    let mapped =
+        MmapMut::map_anon(bytes).unwrap_or_else(|e| panic!("no memory for {bytes} bytes of weights: {e}"));
     let mapped = MmapRaw::from(mapped);
     // a wish: where the system has no huge pages, small ones serve
     #[cfg(target_os = "linux")]
@@ -36,13 +49,34 @@ impl Words {
         if len > STRETCH / 2 {
             return Words { stretch: map(len), start: 0, len };
         }
-        let mut open = OPEN.lock().unwrap_or_else(|e| e.into_inner());
-        let (stretch, start) = match (open.0.upgrade(), open.1.next_multiple_of(LINE)) {
-            (Some(stretch), start) if start + len <= STRETCH => (stretch, start),
-            _ => (map(STRETCH), 0),
+        let mut open = open();
+        let start = open.used.next_multiple_of(LINE);
+        let (stretch, start) = match &open.stretch {
+            Some(stretch) if start + len <= STRETCH => (stretch.clone(), start),
+            _ => {
+                let stretch = map(STRETCH);
+                *open = Open { stretch: Some(stretch.clone()), used: 0, touched: 0 };
+                (stretch, 0)
+            }
         };
-        *open = (Arc::downgrade(&stretch), start + len);
-        Words { stretch, start, len }
+        let dirty = open.touched.clamp(start, start + len) - start;
+        open.used = start + len;
+        open.touched = open.touched.max(open.used);
+        drop(open);
+        let mut words = Words { stretch, start, len };
+        words[..dirty].fill(0);
+        words
+    }
+}
+
+impl Drop for Words {
+    /// The last place of the open stretch is free again: what is made and dropped in turns takes no more than once its room.
+    fn drop(&mut self) {
+        let mut open = open();
+        let here = open.stretch.as_ref().is_some_and(|stretch| Arc::ptr_eq(stretch, &self.stretch));
+        if here && open.used == self.start + self.len {
+            open.used = self.start;
+        }
     }
 }
 
@@ -74,6 +108,15 @@ impl Clone for Words {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_that_is_taken_again_is_zero() {
+        for round in 0..50 {
+            let mut words = Words::zeroed(1000 + 16 * round);
+            assert!(words.iter().all(|w| *w == 0), "round {round}");
+            words.fill(7);
+        }
+    }
 
     #[test]
     fn each_has_its_own_zeroed_place() {

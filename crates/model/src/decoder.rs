@@ -21,8 +21,8 @@ pub enum Mode {
     /// float32: training, exams, rollouts, proofs of parity
     #[default]
     Exact,
-    /// bytes, 32 of which share a scale, and two of them where some are loud: chat and serving. Adapters and float weights stay
-    /// float32
+    /// bytes, 32 of which share a scale, and float32 for the few that stand far out: chat and serving. Adapters and float
+    /// weights stay float32
     Fast,
 }
 
@@ -631,7 +631,7 @@ impl Decoder {
 
             self.norm_forward(pool, &k.mid, &block.ffn_norm, n, &mut k.inv2);
             let out = if c.post_norms { &mut k.down } else { &mut *y };
-            let next: &[&Weight] = match self.blocks.get(l + 1) {
+            let next: &[&Weight] = match self.blocks[..layers.end].get(l + 1) {
                 Some(next) => &[&next.q.weight, &next.k.weight, &next.v.weight],
                 None => &[self.head()],
             };
