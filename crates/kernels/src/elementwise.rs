@@ -58,7 +58,7 @@ unsafe fn gated_lanes<L: Lanes>(kind: Activation, gate: &[f32], up: &[f32], y: &
 lanes_fn! {
     /// # Safety
     /// Equal lengths.
-    unsafe fn gated(kind: Activation, gate: &[f32], up: &[f32], y: &mut [f32]) = gated_lanes
+    pub(crate) unsafe fn gated(kind: Activation, gate: &[f32], up: &[f32], y: &mut [f32]) = gated_lanes
 }
 
 /// `y = act(gate) · up`, element by element.
@@ -114,7 +114,7 @@ unsafe fn plain_lanes<L: Lanes>(kind: Activation, x: &[f32], y: &mut [f32]) {
 lanes_fn! {
     /// # Safety
     /// Equal lengths.
-    unsafe fn plain(kind: Activation, x: &[f32], y: &mut [f32]) = plain_lanes
+    pub(crate) unsafe fn plain(kind: Activation, x: &[f32], y: &mut [f32]) = plain_lanes
 }
 
 /// `y = act(x)`, element by element: the MLP without a gate.

@@ -3,18 +3,31 @@
 //! Only the factor of each row is kept for the backward pass; the mean is cheap to make again. A norm without bias has an
 //! empty `b`.
 
-use crate::lanes::{Lanes, lanes_fn};
+use crate::lanes::{LANES, Lanes, lanes_fn};
 use crate::norm::sum_of_products;
 use crate::pool::{Pool, Shares};
 
 /// Rows a task works on.
 const ROWS: usize = 32;
 
-/// `out = x - mean(x)`; `ones` are as many ones.
+/// The sum in sixteen partial sums, as [`sum_of_products`] forms it.
 #[inline(always)]
-unsafe fn centre<L: Lanes>(x: &[f32], ones: &[f32], out: &mut [f32]) {
-    // SAFETY: three rows of one length.
-    let mean = unsafe { sum_of_products::<L>(x.as_ptr(), ones.as_ptr(), x.len()) } / x.len() as f32;
+unsafe fn sum<L: Lanes>(x: &[f32]) -> f32 {
+    // SAFETY: chunks of at most 16 values.
+    unsafe {
+        let mut sum = L::splat(0.0);
+        for x in x.chunks(LANES) {
+            sum = sum.add(L::load_part(x.as_ptr(), x.len(), 0.0));
+        }
+        sum.reduce_add()
+    }
+}
+
+/// `out = x - mean(x)`.
+#[inline(always)]
+unsafe fn centre<L: Lanes>(x: &[f32], out: &mut [f32]) {
+    // SAFETY: the caller has the instruction set.
+    let mean = unsafe { sum::<L>(x) } / x.len() as f32;
     for (o, x) in out.iter_mut().zip(x) {
         *o = x - mean;
     }
@@ -23,20 +36,17 @@ unsafe fn centre<L: Lanes>(x: &[f32], ones: &[f32], out: &mut [f32]) {
 #[inline(always)]
 unsafe fn forward_lanes<L: Lanes>(x: &[f32], w: &[f32], b: &[f32], eps: f32, y: &mut [f32], inv: &mut [f32]) {
     let d = w.len();
-    let (ones, mut c) = (vec![1f32; d], vec![0f32; d]);
     for (row, (x, y)) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)).enumerate() {
         // SAFETY: rows of `d` values.
         let square = unsafe {
-            centre::<L>(x, &ones, &mut c);
-            sum_of_products::<L>(c.as_ptr(), c.as_ptr(), d)
+            centre::<L>(x, y);
+            sum_of_products::<L>(y.as_ptr(), y.as_ptr(), d)
         };
         let factor = 1.0 / (square / d as f32 + eps).sqrt();
         if let Some(r) = inv.get_mut(row) {
             *r = factor;
         }
-        for ((y, c), w) in y.iter_mut().zip(&c).zip(w) {
-            *y = c * factor * w;
-        }
+        y.iter_mut().zip(w).for_each(|(y, w)| *y = *y * factor * w);
         y.iter_mut().zip(b).for_each(|(y, b)| *y += b);
     }
 }
@@ -44,7 +54,9 @@ unsafe fn forward_lanes<L: Lanes>(x: &[f32], w: &[f32], b: &[f32], eps: f32, y: 
 lanes_fn! {
     /// # Safety
     /// Slices hold whole rows.
-    unsafe fn forward(x: &[f32], w: &[f32], b: &[f32], eps: f32, y: &mut [f32], inv: &mut [f32]) = forward_lanes
+    pub(crate) unsafe fn forward(
+        x: &[f32], w: &[f32], b: &[f32], eps: f32, y: &mut [f32], inv: &mut [f32]
+    ) = forward_lanes
 }
 
 /// `y` for rows of `w.len()` values; `b` may be empty. `inv` (one factor a row) is kept for the backward pass; it may
@@ -79,7 +91,7 @@ pub fn layer_norm_forward(
 #[inline(always)]
 unsafe fn backward_lanes<L: Lanes>(x: &[f32], w: &[f32], inv: &[f32], dy: &[f32], dx: &mut [f32], add: bool) {
     let d = w.len();
-    let (ones, mut c, mut g) = (vec![1f32; d], vec![0f32; d], vec![0f32; d]);
+    let (mut c, mut g) = (vec![0f32; d], vec![0f32; d]);
     for (((x, dy), dx), &inv) in
         x.chunks_exact(d).zip(dy.chunks_exact(d)).zip(dx.chunks_exact_mut(d)).zip(inv)
     {
@@ -88,11 +100,8 @@ unsafe fn backward_lanes<L: Lanes>(x: &[f32], w: &[f32], inv: &[f32], dy: &[f32]
         }
         // SAFETY: rows of `d` values.
         let (sum, dot) = unsafe {
-            centre::<L>(x, &ones, &mut c);
-            (
-                sum_of_products::<L>(g.as_ptr(), ones.as_ptr(), d),
-                sum_of_products::<L>(g.as_ptr(), c.as_ptr(), d),
-            )
+            centre::<L>(x, &mut c);
+            (sum::<L>(&g), sum_of_products::<L>(g.as_ptr(), c.as_ptr(), d))
         };
         let (mean, pull) = (sum / d as f32, dot * inv * inv / d as f32);
         for ((dx, g), c) in dx.iter_mut().zip(&g).zip(&c) {
@@ -132,10 +141,9 @@ pub fn layer_norm_backward(
 
 #[inline(always)]
 unsafe fn hats_lanes<L: Lanes>(x: &[f32], inv: &[f32], d: usize, out: &mut [f32]) {
-    let ones = vec![1f32; d];
     for ((x, out), inv) in x.chunks_exact(d).zip(out.chunks_exact_mut(d)).zip(inv) {
         // SAFETY: rows of `d` values.
-        unsafe { centre::<L>(x, &ones, out) };
+        unsafe { centre::<L>(x, out) };
         out.iter_mut().for_each(|v| *v *= inv);
     }
 }

@@ -27,6 +27,7 @@ mod dweight;
 mod elementwise;
 mod experts;
 mod fast;
+mod input;
 mod kv;
 mod lanes;
 mod layer_norm;
@@ -64,6 +65,7 @@ pub use elementwise::{
 };
 pub use experts::{Dispatch, combine_backward, combine_rows, gather_rows, route, route_backward};
 pub use fast::{expect_weights, linear_fast, linear_fast_at};
+pub use input::Input;
 pub use kv::{KvLayer, KvType};
 pub use lanes::{Isa, detect_isa, force_isa, isa};
 pub use layer_norm::{layer_norm_backward, layer_norm_forward, layer_norm_weight_gradient};

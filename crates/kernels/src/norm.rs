@@ -45,7 +45,7 @@ unsafe fn forward_lanes<L: Lanes>(x: &[f32], w: &[f32], eps: f32, y: &mut [f32],
 lanes_fn! {
     /// # Safety
     /// Slices hold whole rows.
-    unsafe fn forward(x: &[f32], w: &[f32], eps: f32, y: &mut [f32], rms: &mut [f32]) = forward_lanes
+    pub(crate) unsafe fn forward(x: &[f32], w: &[f32], eps: f32, y: &mut [f32], rms: &mut [f32]) = forward_lanes
 }
 
 /// `y = x · inv_rms · w` for rows of `w.len()` values. `inv_rms` (one value a row) is kept for the backward pass;

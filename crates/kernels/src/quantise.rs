@@ -4,7 +4,8 @@
 //! product with that column of the weight. A group keeps the sums of its quants too: weights whose type has an offset or a
 //! minimum need them. A row's bytes and outliers depend on that row alone.
 
-use crate::dot8::{Dot, Ints, dot_fn};
+use crate::dot8::{Dot, dot_fn};
+use crate::input::Input;
 use crate::lanes::{LANES, Lanes};
 use crate::pool::{Pool, Shares};
 use crate::weight::RUN;
@@ -55,8 +56,8 @@ pub struct Quantised {
 /// Rows whose bytes of a run stand side by side.
 pub(crate) const SIDE: usize = 4;
 
-/// Rows below which one thread does it alone: waking others costs more.
-const ALONE: usize = 4;
+/// Rows up to which a task has one block: there are few, and each is to find its thread.
+const FEW: usize = 64;
 
 impl Quantised {
     /// Rows `T`.
@@ -131,26 +132,55 @@ impl Quantised {
     /// # Panics
     /// If `x` is not whole rows.
     pub fn set(&mut self, pool: &Pool, x: &[f32], cols: usize) {
-        assert!(cols > 0 && x.len().is_multiple_of(cols), "rows of activations");
-        let rows = x.len() / cols;
+        self.set_from(pool, Input::Rows(x), cols, &mut [], false);
+    }
+
+    /// Quantises the rows of `input` as they are made: the bits of [`Quantised::set`] after [`Input::forward`]. Rows that are
+    /// made go to `floats` `[T, cols]`, where they stay with `keep`; else that is room for those in work. Gives the rows.
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    pub fn set_from<'a>(
+        &mut self,
+        pool: &Pool,
+        input: Input<'a>,
+        cols: usize,
+        floats: &'a mut [f32],
+        keep: bool,
+    ) -> &'a [f32] {
+        assert!(input.fits(cols), "rows of activations");
+        let there = if let Input::Rows(x) = input { Some(x) } else { None };
+        assert!(there.is_some() || floats.len() == input.len(), "rows of activations");
+        let rows = input.len() / cols;
         self.fit(rows, cols);
+        let made = Shares::new(floats);
         let (size, runs, most) = (self.block_bytes(), self.runs(), self.most_outliers());
         let (bytes, groups) = (Shares::new(&mut self.bytes), Shares::new(&mut self.groups));
         let (found, counts) = (Shares::new(&mut self.found), Shares::new(&mut self.counts));
-        let step = if rows <= ALONE { SIDE } else { 16 };
+        let step = if rows <= FEW { SIDE } else { 16 };
         pool.run(rows.div_ceil(step), |i| {
             for row in i * step..((i + 1) * step).min(rows) {
                 let (block, side) = (row / SIDE, row % SIDE);
-                // SAFETY: each block belongs to one task (a step is whole blocks), and its slices are used one at a time.
+                // SAFETY: each block belongs to one task (a step is whole blocks), and its slices are used one at a time. So do the
+                // rows of `floats`; the input fits.
                 unsafe {
+                    let x = match there {
+                        Some(x) => &x[row * cols..][..cols],
+                        None => {
+                            let x = made.at(if keep { row } else { i * step } * cols, cols);
+                            input.row(row, x);
+                            x
+                        }
+                    };
                     let bytes = &mut bytes.at(block * size, size)[side * RUN..];
                     let groups = &mut groups.at(block * runs * SIDE, runs * SIDE)[side..];
                     let (found, count) = (found.at(row * most, most), &mut counts.at(row, 1)[0]);
-                    quantise(&x[row * cols..][..cols], bytes, groups, found, count);
+                    quantise(x, bytes, groups, found, count);
                 }
             }
         });
         self.sort();
+        there.unwrap_or(floats)
     }
 
     /// Brings the outliers of all rows in order of their columns.
@@ -236,19 +266,6 @@ unsafe fn quiet<L: Lanes>(v: L, limit: f32) -> L {
     unsafe { L::select_below(L::splat(limit), abs(v), L::splat(0.0), v) }
 }
 
-/// Writes 16 quants and tells their sum.
-///
-/// # Safety
-/// The instruction set of `D`; 16 bytes at `to`.
-#[inline(always)]
-unsafe fn put<D: Dot>(quants: Ints<D>, to: *mut i8) -> i32 {
-    // SAFETY: the caller's promise.
-    unsafe {
-        D::L::store_i8(quants, to);
-        D::L::int_sum(quants)
-    }
-}
-
 #[inline(always)]
 unsafe fn quantise_row<D: Dot>(
     x: &[f32],
@@ -273,17 +290,21 @@ unsafe fn quantise_row<D: Dot>(
         let mut outliers = 0;
         for j in 0..runs {
             let (mut a, mut b) = (D::L::load(at(j)), D::L::load(at(j).add(LANES)));
-            let mut loud = abs(a).above(limit) | abs(b).above(limit) << LANES;
-            if loud != 0 && outliers + loud.count_ones() as usize <= found.len() {
-                while loud != 0 {
-                    let c = loud.trailing_zeros() as usize;
-                    found[outliers] = Outlier { at: (j * RUN + c) as u32, value: *at(j).add(c) };
-                    outliers += 1;
-                    loud &= loud - 1;
+            let mut most = abs(a).max(abs(b)).top();
+            // (a limit that is no number leaves all where they are)
+            if most > limit {
+                let mut loud = abs(a).above(limit) | abs(b).above(limit) << LANES;
+                if outliers + loud.count_ones() as usize <= found.len() {
+                    while loud != 0 {
+                        let c = loud.trailing_zeros() as usize;
+                        found[outliers] = Outlier { at: (j * RUN + c) as u32, value: *at(j).add(c) };
+                        outliers += 1;
+                        loud &= loud - 1;
+                    }
+                    (a, b) = (quiet(a, limit), quiet(b, limit));
+                    most = abs(a).max(abs(b)).top();
                 }
-                (a, b) = (quiet(a, limit), quiet(b, limit));
             }
-            let most = abs(a).max(abs(b)).top();
             // 0, or NaN where a value is not finite (maxima hide NaN, the sum of the row's magnitudes does not)
             let none = D::L::splat(0.0);
             let odd = if all.is_finite() { 0.0 } else { a.mul(none).add(b.mul(none)).reduce_add() };
@@ -292,15 +313,20 @@ unsafe fn quantise_row<D: Dot>(
             // the smallest values of f32 have no finite inverse: they count as 0
             let inverse = D::L::splat(if inverse.is_finite() { inverse } else { 0.0 });
             let to = bytes[j * SIDE * RUN..][..RUN].as_mut_ptr();
-            let first = put::<D>(a.mul(inverse).round_int(), to);
-            let second = put::<D>(b.mul(inverse).round_int(), to.add(LANES));
+            let (a, b) = (a.mul(inverse).round_int(), b.mul(inverse).round_int());
+            D::L::store_i8(a, to);
+            D::L::store_i8(b, to.add(LANES));
+            // both sums at once: 16 quants sum to 12 bits and a sign
+            let both = D::L::int_sum(D::L::int_add(a, D::L::int_shl::<16>(b)));
+            let first = i32::from(both as i16);
+            let second = both.wrapping_sub(first) >> 16;
             // a group whose values are no numbers has a scale that shows it
             let halves = [scale * first as f32, scale * second as f32];
             groups[j * SIDE] = Group {
                 scale,
                 whole: halves[0] + halves[1],
                 halves,
-                sum: first.wrapping_add(second),
+                sum: first + second,
                 half_sums: [first, second],
             };
         }

@@ -9,10 +9,10 @@ use crate::config::{Config, MlpKind, Positions};
 use crate::error::ModelError;
 use crate::moe::{Mixture, Routed, Rows};
 use crate::norm::NormWeights;
+use crate::product::{Made, product};
 use nurture_kernels::{
-    Cpu, Forward, Keys, KvType, Linear, LoraRows, Quantised, Rope, Weight, add, add_assign,
-    attention_forward, embed, expect_weights, gated_forward, linear_fast, linear_forward, lora_rows,
-    plain_forward, rms_norm_forward, rope,
+    Cpu, Forward, Input, Keys, KvType, Linear, LoraRows, Quantised, Rope, Weight, add, add_assign,
+    attention_forward, embed, lora_rows, rms_norm_forward, rope,
 };
 
 /// How the products with quantised weights take their activations.
@@ -523,22 +523,14 @@ impl Decoder {
             Adapters::One(adapter) => adapter,
             Adapters::Mixed(_) => None,
         };
-        let product = |l: usize,
-                       x: &[f32],
-                       bytes: &mut Quantised,
+        let project = |l: usize,
+                       input: Input<'_>,
+                       made: Made<'_>,
                        projections: &[Projection],
                        parts: &mut [Forward<'_>],
                        next: &[&Weight]| {
-            match mode {
-                Mode::Exact => linear_forward(cpu, x, t, parts),
-                Mode::Fast => {
-                    if parts.iter().any(|p| p.linear.weight.dtype().is_quantised()) {
-                        bytes.set(pool, x, x.len() / t.max(1));
-                    }
-                    expect_weights(cpu, t, next);
-                    linear_fast(cpu, x, bytes, t, parts);
-                }
-            }
+            let mixed = matches!(adapters, Adapters::Mixed(_));
+            let x = product(cpu, mode, input, made, mixed, parts, next);
             if let Adapters::Mixed(groups) = adapters {
                 add_pairs(cpu, x, x.len() / t.max(1), l, groups, projections, parts);
             }
@@ -564,14 +556,13 @@ impl Decoder {
             k.fit(c, adapter, l, t, training);
             let lin = |p, projected| self.linear(adapter, l, p, projected);
 
-            self.norm_forward(pool, x, &block.attn_norm, n, &mut k.inv1);
             let [hq, hk, hv, ho, hg, hu, hd] = &mut k.h;
             // with norms on q and k, the projections land in `q_raw` and `k_raw`
             let (q, key) = if c.qk_norm { (&mut k.q_raw, &mut k.k_raw) } else { (&mut k.q, &mut k.k) };
-            product(
+            project(
                 l,
-                n,
-                bytes,
+                self.norm_input(x, &block.attn_norm),
+                Made { floats: n, inv: &mut k.inv1, bytes },
                 &[Projection::Q, Projection::K, Projection::V],
                 &mut [
                     Forward { linear: lin(Projection::Q, &block.q), y: q, h: hq },
@@ -621,7 +612,8 @@ impl Decoder {
                 Mlp::Plain { up, .. } => &[&up.weight],
                 Mlp::Experts(_) => &[],
             };
-            product(l, &k.a, bytes, &[Projection::O], &mut [part], next);
+            let made = Made { floats: &mut [], inv: &mut [], bytes };
+            project(l, Input::Rows(&k.a), made, &[Projection::O], &mut [part], next);
             if let Some(w) = &block.post_attn_norm {
                 self.norm_forward(pool, &k.o, w, y, &mut k.inv_o);
             }
@@ -629,7 +621,8 @@ impl Decoder {
             // the block's input is kept by exchange, not by copy
             std::mem::swap(x, &mut k.x);
 
-            self.norm_forward(pool, &k.mid, &block.ffn_norm, n, &mut k.inv2);
+            let normed = self.norm_input(&k.mid, &block.ffn_norm);
+            let made = Made { floats: n, inv: &mut k.inv2, bytes };
             let out = if c.post_norms { &mut k.down } else { &mut *y };
             let next: &[&Weight] = match self.blocks[..layers.end].get(l + 1) {
                 Some(next) => &[&next.q.weight, &next.k.weight, &next.v.weight],
@@ -638,10 +631,10 @@ impl Decoder {
             match &block.mlp {
                 Mlp::Gated { gate, up, down } => {
                     let (g, u) = (lin(Projection::Gate, gate), lin(Projection::Up, up));
-                    product(
+                    project(
                         l,
-                        n,
-                        bytes,
+                        normed,
+                        made,
                         &[Projection::Gate, Projection::Up],
                         &mut [
                             Forward { linear: g, y: &mut k.gate, h: hg },
@@ -649,19 +642,23 @@ impl Decoder {
                         ],
                         &[&down.weight],
                     );
-                    gated_forward(pool, c.activation, &k.gate, &k.up, act);
+                    let input = Input::Gated { kind: c.activation, gate: &k.gate, up: &k.up };
+                    let made = Made { floats: act, inv: &mut [], bytes };
                     let part = Forward { linear: lin(Projection::Down, down), y: out, h: hd };
-                    product(l, act, bytes, &[Projection::Down], &mut [part], next);
+                    project(l, input, made, &[Projection::Down], &mut [part], next);
                 }
                 Mlp::Plain { up, down } => {
                     let part = Forward { linear: lin(Projection::Up, up), y: &mut k.up, h: hu };
-                    product(l, n, bytes, &[Projection::Up], &mut [part], &[&down.weight]);
-                    plain_forward(pool, c.activation, &k.up, act);
+                    project(l, normed, made, &[Projection::Up], &mut [part], &[&down.weight]);
+                    let input = Input::Plain { kind: c.activation, x: &k.up };
+                    let made = Made { floats: act, inv: &mut [], bytes };
                     let part = Forward { linear: lin(Projection::Down, down), y: out, h: hd };
-                    product(l, act, bytes, &[Projection::Down], &mut [part], next);
+                    project(l, input, made, &[Projection::Down], &mut [part], next);
                 }
                 Mlp::Experts(mixture) => {
                     if let Some(e) = &c.experts {
+                        let Made { floats, inv, bytes } = made;
+                        let n = normed.forward(pool, floats, inv);
                         let work = (&mut k.gate[..], &mut k.up[..], &mut act[..]);
                         let routed = &mut k.routed;
                         mixture.forward(

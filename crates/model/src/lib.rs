@@ -26,6 +26,7 @@ mod norm;
 mod own;
 mod parameters;
 mod pissa;
+mod product;
 pub mod seq2seq;
 mod shape;
 mod sink;

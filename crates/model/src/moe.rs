@@ -11,12 +11,12 @@
 use crate::config::Experts;
 use crate::decoder::{Decoder, Mode, Projected};
 use crate::parameters::Slot;
+use crate::product::{self, Made};
 use crate::sink::Sink;
 use crate::{Activation, Projection};
 use nurture_kernels::{
-    Backward, Cpu, Dispatch, Forward, Linear, Quantised, Weight, combine_backward, combine_rows,
-    gated_backward, gated_forward, gather_rows, linear_backward, linear_fast, linear_forward, route,
-    route_backward,
+    Backward, Cpu, Dispatch, Forward, Input, Linear, Quantised, Weight, combine_backward, combine_rows,
+    gated_backward, gated_forward, gather_rows, linear_backward, linear_forward, route, route_backward,
 };
 
 /// An expert.
@@ -134,32 +134,24 @@ impl Mixture {
         route(pool, &rows.logits, c.count, c.normalise, probs, chosen, weights);
         dispatch.set(chosen, c.active, c.count);
         gather_rows(pool, n, d, &dispatch.tokens, &mut rows.x);
-        let mut product = |x: &[f32], parts: &mut [Forward<'_>]| {
-            let t = x.len() / parts[0].linear.weight.cols();
-            match mode {
-                Mode::Exact => linear_forward(cpu, x, t, parts),
-                Mode::Fast => {
-                    if parts.iter().any(|p| p.linear.weight.dtype().is_quantised()) {
-                        bytes.set(pool, x, x.len() / t);
-                    }
-                    linear_fast(cpu, x, bytes, t, parts);
-                }
-            }
+        let mut product = |input: Input<'_>, floats: &mut [f32], parts: &mut [Forward<'_>]| {
+            product::product(cpu, mode, input, Made { floats, inv: &mut [], bytes }, false, parts, &[]);
         };
         for (e, expert) in self.experts.iter().enumerate().filter(|(e, _)| !dispatch.rows(*e).is_empty()) {
             let (gate, up) = (pieces(dispatch, e, gate, f), pieces(dispatch, e, up, f));
             let act = pieces(dispatch, e, act, f);
             let x = &*pieces(dispatch, e, &mut rows.x, d);
             product(
-                x,
+                Input::Rows(x),
+                &mut [],
                 &mut [
                     Forward { linear: plain(&expert.gate), y: gate, h: &mut [] },
                     Forward { linear: plain(&expert.up), y: up, h: &mut [] },
                 ],
             );
-            gated_forward(pool, activation, gate, up, act);
             let y = pieces(dispatch, e, parts, d);
-            product(act, &mut [Forward { linear: plain(&expert.down), y, h: &mut [] }]);
+            let input = Input::Gated { kind: activation, gate, up };
+            product(input, act, &mut [Forward { linear: plain(&expert.down), y, h: &mut [] }]);
         }
         combine_rows(pool, parts, d, &dispatch.places, Some(weights), y, false);
         if counts {

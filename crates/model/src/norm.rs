@@ -2,7 +2,7 @@
 
 use crate::config::NormKind;
 use crate::decoder::Decoder;
-use nurture_kernels::{Pool, layer_norm_backward, layer_norm_forward, rms_norm_backward, rms_norm_forward};
+use nurture_kernels::{Input, Pool, layer_norm_backward, rms_norm_backward};
 
 /// What a norm multiplies by and adds.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +25,15 @@ impl NormWeights {
 }
 
 impl Decoder {
+    /// Rows of `x` through a norm, as yet to be made.
+    pub(crate) fn norm_input<'a>(&self, x: &'a [f32], n: &'a NormWeights) -> Input<'a> {
+        let eps = self.config.norm_eps;
+        match self.config.norm {
+            NormKind::Rms => Input::RmsNorm { x, weight: &n.weight, eps },
+            NormKind::Layer => Input::LayerNorm { x, weight: &n.weight, bias: n.bias(), eps },
+        }
+    }
+
     /// Rows of `x` through a norm to `y`; `inv` (one factor a row, for the backward pass) may be empty.
     pub(crate) fn norm_forward(
         &self,
@@ -34,10 +43,7 @@ impl Decoder {
         y: &mut [f32],
         inv: &mut [f32],
     ) {
-        match self.config.norm {
-            NormKind::Rms => rms_norm_forward(pool, x, &n.weight, self.config.norm_eps, y, inv),
-            NormKind::Layer => layer_norm_forward(pool, x, &n.weight, n.bias(), self.config.norm_eps, y, inv),
-        }
+        self.norm_input(x, n).forward(pool, y, inv);
     }
 
     /// The gradient `dx` of its input, written or (with `add`) added.

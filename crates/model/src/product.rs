@@ -1,0 +1,41 @@
+//! The products of several weights with one input, in either mode.
+
+use crate::decoder::Mode;
+use nurture_kernels::{Cpu, Forward, Input, Quantised, Weight, expect_weights, linear_fast, linear_forward};
+
+/// Buffers for the input of a product.
+pub(crate) struct Made<'a> {
+    /// rows as floats `[T, D]`, where an operation makes them
+    pub(crate) floats: &'a mut [f32],
+    /// factors of a norm `[T]`, or empty
+    pub(crate) inv: &'a mut [f32],
+    /// rows as bytes (fast mode)
+    pub(crate) bytes: &'a mut Quantised,
+}
+
+/// Computes `parts`; `next` are the weights of the product that follows. Gives the rows of the input, which in fast mode are
+/// there only with `keep` (or where the parts need them).
+pub(crate) fn product<'a>(
+    cpu: &Cpu,
+    mode: Mode,
+    input: Input<'a>,
+    made: Made<'a>,
+    keep: bool,
+    parts: &mut [Forward<'_>],
+    next: &[&Weight],
+) -> &'a [f32] {
+    let (pool, d) = (cpu.pool(), parts[0].linear.weight.cols());
+    let t = input.len() / d;
+    let Made { floats, inv, bytes } = made;
+    let is_float = |p: &Forward<'_>| !p.linear.weight.dtype().is_quantised();
+    if mode == Mode::Exact || parts.iter().all(is_float) {
+        let x = input.forward(pool, floats, inv);
+        linear_forward(cpu, x, t, parts);
+        return x;
+    }
+    let keep = keep || parts.iter().any(|p| p.linear.lora.is_some() || is_float(p));
+    let x = bytes.set_from(pool, input, d, floats, keep);
+    expect_weights(cpu, t, next);
+    linear_fast(cpu, x, bytes, t, parts);
+    x
+}
