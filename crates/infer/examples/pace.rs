@@ -17,10 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let number = |i: usize, or: usize| args.get(i).and_then(|a| a.parse().ok()).unwrap_or(or);
     let (prompt, most, threads, repeats) = (number(1, 512), number(2, 128), number(4, 2), number(5, 5));
-    if let Some(found) = [Isa::Scalar, Isa::Avx2, Isa::Avx512]
-        .into_iter()
-        .find(|i| Some(i.name()) == args.get(3).map(|a| &a[..]))
-    {
+    if let Some(found) = args.get(3).and_then(|name| Isa::named(name)) {
         force_isa(found);
     }
     let cpu = Cpu::new(threads);

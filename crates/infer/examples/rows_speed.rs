@@ -10,8 +10,7 @@ use std::time::Instant;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let known = [Isa::Scalar, Isa::Avx2, Isa::Avx512];
-    if let Some(found) = known.into_iter().find(|i| Some(i.name()) == args.get(1).map(|a| &a[..])) {
+    if let Some(found) = args.get(1).and_then(|name| Isa::named(name)) {
         force_isa(found);
     }
     let repeats = args.get(2).and_then(|a| a.parse().ok()).unwrap_or(9);

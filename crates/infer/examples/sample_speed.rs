@@ -11,8 +11,7 @@ use std::time::Instant;
 
 fn main() {
     let wanted = std::env::args().nth(1);
-    let known = [Isa::Scalar, Isa::Avx2, Isa::Avx512];
-    if let Some(found) = known.into_iter().find(|i| Some(i.name()) == wanted.as_deref()) {
+    if let Some(found) = wanted.and_then(|name| Isa::named(&name)) {
         force_isa(found);
     }
     let base = Sampling { temperature: 0.8, ..Sampling::default() };

@@ -10,8 +10,7 @@ use std::time::Instant;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let wanted = |i: &Isa| Some(i.name()) == args.first().map(|a| &a[..]);
-    if let Some(isa) = [Isa::Scalar, Isa::Avx2, Isa::Avx512].into_iter().find(wanted) {
+    if let Some(isa) = args.first().and_then(|name| Isa::named(name)) {
         force_isa(isa);
     }
     let threads = args.get(1).and_then(|a| a.parse().ok()).unwrap_or(2);

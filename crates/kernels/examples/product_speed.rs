@@ -21,8 +21,7 @@ fn median(flop: f64, f: &mut dyn FnMut()) -> f64 {
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let named = |i: &Isa| Some(i.name()) == args.first().map(|a| &a[..]);
-    if let Some(isa) = [Isa::Scalar, Isa::Avx2, Isa::Avx512].into_iter().find(named) {
+    if let Some(isa) = args.first().and_then(|name| Isa::named(name)) {
         force_isa(isa);
     }
     let mut rows: Vec<usize> = args.iter().skip(1).filter_map(|a| a.parse().ok()).collect();

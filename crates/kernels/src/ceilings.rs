@@ -6,7 +6,8 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use crate::lanes::{Isa, Lanes, isa, lanes_fn};
+use crate::isa::{Isa, isa};
+use crate::lanes::{Lanes, lanes_fn};
 use crate::pool::Pool;
 
 /// Independent accumulators of a loop, in registers: more than latency × throughput of any core asks for (5 cycles ×
@@ -31,6 +32,8 @@ pub enum Int8Path {
     Scalar,
     /// `vpmaddubsw`, `vpmaddwd`, `vpaddd`
     Avx2,
+    /// `vpdpbusd` on 256 bits
+    AvxVnni,
     /// `vpdpbusd` on 512 bits
     Avx512Vnni,
 }
@@ -41,6 +44,7 @@ impl Int8Path {
         #[cfg(target_arch = "x86_64")]
         match isa() {
             Isa::Avx512 if is_x86_feature_detected!("avx512vnni") => return Int8Path::Avx512Vnni,
+            Isa::AvxVnni => return Int8Path::AvxVnni,
             Isa::Avx512 | Isa::Avx2 => return Int8Path::Avx2,
             Isa::Scalar => {}
         }
@@ -52,6 +56,7 @@ impl Int8Path {
         match self {
             Int8Path::Scalar => "scalar",
             Int8Path::Avx2 => "avx2",
+            Int8Path::AvxVnni => "avxvnni",
             Int8Path::Avx512Vnni => "avx512vnni",
         }
     }
@@ -146,6 +151,9 @@ pub fn int8_rate(pool: &Pool, time: Duration) -> f64 {
             Int8Path::Avx512Vnni => unsafe { (x86::vnni512(rounds, a, b), 64) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
+            Int8Path::AvxVnni => unsafe { (x86::vnni256(rounds, a, b), 32) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
             Int8Path::Avx2 => unsafe { (x86::maddubs(rounds, a, &table), 32) },
             _ => (int8_scalar(rounds, a, b), 1),
         };
@@ -233,6 +241,29 @@ mod x86 {
         x.iter().fold(0i32, |sum, x| sum.wrapping_add(_mm512_reduce_add_epi32(*x)))
     }
 
+    /// # Safety
+    /// AVX2 and AVX-VNNI are present.
+    #[target_feature(enable = "avx2,avxvnni")]
+    pub(super) unsafe fn vnni256(rounds: usize, a: u8, b: i8) -> i32 {
+        let (a, b) = (_mm256_set1_epi8(a as i8), _mm256_set1_epi8(b));
+        let mut x = [_mm256_setzero_si256(); CHAINS];
+        for _ in 0..rounds {
+            for x in &mut x {
+                *x = _mm256_dpbusd_avx_epi32(*x, a, b);
+            }
+        }
+        sum(&x)
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn sum(x: &[__m256i]) -> i32 {
+        let sum = x.iter().fold(_mm256_setzero_si256(), |s, x| _mm256_add_epi32(s, *x));
+        let mut out = [0i32; 8];
+        // SAFETY: 32 bytes are written into an array of 32.
+        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), sum) };
+        out.iter().fold(0, |a, b| a.wrapping_add(*b))
+    }
+
     /// Products with bytes of a small table that stays in the first cache: with constant operands the compiler would
     /// compute each product once.
     ///
@@ -250,11 +281,7 @@ mod x86 {
                 *x = _mm256_add_epi32(*x, _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), ones));
             }
         }
-        let sum = x.iter().fold(_mm256_setzero_si256(), |s, x| _mm256_add_epi32(s, *x));
-        let mut out = [0i32; 8];
-        // SAFETY: 32 bytes are written into an array of 32.
-        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), sum) };
-        out.iter().fold(0, |a, b| a.wrapping_add(*b))
+        sum(&x)
     }
 }
 
@@ -287,6 +314,10 @@ mod tests {
         if is_x86_feature_detected!("avx512vnni") {
             // SAFETY: the machine was asked.
             assert_eq!(unsafe { x86::vnni512(2, 3, -2) }, 2 * CHAINS as i32 * 64 * (3 * -2));
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avxvnni") {
+            // SAFETY: the machine was asked.
+            assert_eq!(unsafe { x86::vnni256(2, 3, -2) }, 2 * CHAINS as i32 * 32 * (3 * -2));
         }
         if is_x86_feature_detected!("avx2") {
             let table = table();

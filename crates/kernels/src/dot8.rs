@@ -77,7 +77,7 @@ impl Dot for ScalarDot {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{Avx2Dot, VnniDot};
+pub(crate) use x86::{Avx2Dot, AvxVnniDot, VnniDot};
 
 #[cfg(target_arch = "x86_64")]
 #[allow(clippy::undocumented_unsafe_blocks)] // every block below: the trait's contract
@@ -139,6 +139,40 @@ mod x86 {
                     _mm256_add_epi32(ints.1, _mm256_madd_epi16(sum.1, one)),
                 )
             }
+        }
+    }
+
+    /// AVX-VNNI: `vpdpbusd` on 256 bits.
+    pub(crate) struct AvxVnniDot;
+
+    impl Dot for AvxVnniDot {
+        type L = Avx2;
+        type Sum = Ints<Self>;
+        const NARROW: bool = false;
+        const ROWS: usize = 4;
+        const PANEL_FROM: usize = 8;
+        const SIGNED_OFFSET: i32 = 128;
+        #[inline(always)]
+        unsafe fn four(w: Ints<Self>, signed: bool) -> Ints<Self> {
+            unsafe {
+                let top = _mm256_set1_epi8(-128);
+                if signed { (_mm256_xor_si256(w.0, top), _mm256_xor_si256(w.1, top)) } else { w }
+            }
+        }
+        #[inline(always)]
+        unsafe fn begin(w: Ints<Self>, signed: bool, x: *const i8) -> Self::Sum {
+            unsafe { Self::step((_mm256_setzero_si256(), _mm256_setzero_si256()), w, signed, x) }
+        }
+        #[inline(always)]
+        unsafe fn step(sum: Self::Sum, w: Ints<Self>, _: bool, x: *const i8) -> Self::Sum {
+            unsafe {
+                let x = _mm256_set1_epi32(x.cast::<i32>().read_unaligned());
+                (_mm256_dpbusd_avx_epi32(sum.0, w.0, x), _mm256_dpbusd_avx_epi32(sum.1, w.1, x))
+            }
+        }
+        #[inline(always)]
+        unsafe fn join(ints: Ints<Self>, sum: Self::Sum) -> Ints<Self> {
+            unsafe { (_mm256_add_epi32(ints.0, sum.0), _mm256_add_epi32(ints.1, sum.1)) }
         }
     }
 
@@ -204,12 +238,20 @@ macro_rules! dot_fn {
                     // SAFETY: as above.
                     unsafe { $generic::<$crate::dot8::Avx2Dot>($($arg),*) }
                 }
-                match $crate::lanes::isa() {
-                    // SAFETY: the machine was asked for these features.
-                    $crate::lanes::Isa::Avx512 if $crate::dot8::has_vnni() => return unsafe { v4($($arg),*) },
+                #[target_feature(enable = "avxvnni,avx2,fma,f16c")]
+                #[allow(clippy::too_many_arguments)]
+                unsafe fn v3_vnni($($arg: $ty),*) {
                     // SAFETY: as above.
-                    $crate::lanes::Isa::Avx2 | $crate::lanes::Isa::Avx512 => return unsafe { v3($($arg),*) },
-                    $crate::lanes::Isa::Scalar => {}
+                    unsafe { $generic::<$crate::dot8::AvxVnniDot>($($arg),*) }
+                }
+                match $crate::isa::isa() {
+                    // SAFETY: the machine was asked for these features.
+                    $crate::isa::Isa::Avx512 if $crate::dot8::has_vnni() => return unsafe { v4($($arg),*) },
+                    // SAFETY: as above.
+                    $crate::isa::Isa::AvxVnni => return unsafe { v3_vnni($($arg),*) },
+                    // SAFETY: as above.
+                    $crate::isa::Isa::Avx2 | $crate::isa::Isa::Avx512 => return unsafe { v3($($arg),*) },
+                    $crate::isa::Isa::Scalar => {}
                 }
             }
             // SAFETY: the scalar form needs no features; the rest is the caller's promise.

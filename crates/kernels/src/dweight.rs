@@ -118,11 +118,11 @@ outer!(
 
 /// `(inputs, tiles)` of a register tile of the instruction set in use.
 fn sizes() -> (usize, usize) {
-    match crate::lanes::isa() {
+    match crate::isa::isa() {
         #[cfg(target_arch = "x86_64")]
-        crate::lanes::Isa::Avx512 => (crate::lanes::Avx512::MR, crate::lanes::Avx512::NV),
+        crate::isa::Isa::Avx512 => (crate::lanes::Avx512::MR, crate::lanes::Avx512::NV),
         #[cfg(target_arch = "x86_64")]
-        crate::lanes::Isa::Avx2 => (crate::lanes::Avx2::MR, crate::lanes::Avx2::NV),
+        crate::isa::Isa::Avx2 | crate::isa::Isa::AvxVnni => (crate::lanes::Avx2::MR, crate::lanes::Avx2::NV),
         _ => (Scalar::MR, Scalar::NV),
     }
 }

@@ -4,79 +4,8 @@
 //! All methods are exact IEEE operations (a fused multiply-add is fused everywhere), so the three give the same
 //! bits; the scalar one is the reference. On other machines the scalar form serves and `doctor` says so.
 
-use std::sync::atomic::{AtomicU8, Ordering};
-
 /// Lanes of a vector.
 pub(crate) const LANES: usize = 16;
-
-/// Instruction sets that the kernels are compiled for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Isa {
-    /// Portable code, the reference.
-    Scalar,
-    /// AVX2 with FMA and F16C.
-    Avx2,
-    /// AVX-512 F/BW/DQ/VL.
-    Avx512,
-}
-
-impl Isa {
-    /// The field's name of the instruction set.
-    pub fn name(self) -> &'static str {
-        match self {
-            Isa::Scalar => "scalar",
-            Isa::Avx2 => "avx2",
-            Isa::Avx512 => "avx512",
-        }
-    }
-}
-
-static FORCED: AtomicU8 = AtomicU8::new(0);
-
-/// The best instruction set of this machine.
-pub fn detect_isa() -> Isa {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let avx2 = is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("f16c");
-        if avx2
-            && is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vl")
-        {
-            return Isa::Avx512;
-        }
-        if avx2 {
-            return Isa::Avx2;
-        }
-    }
-    Isa::Scalar
-}
-
-/// The instruction set in use. Asked once an operation; the first answer is kept.
-pub fn isa() -> Isa {
-    match FORCED.load(Ordering::Relaxed) {
-        1 => Isa::Scalar,
-        2 => Isa::Avx2,
-        3 => Isa::Avx512,
-        _ => {
-            let found = detect_isa();
-            FORCED.store(found as u8 + 1, Ordering::Relaxed);
-            found
-        }
-    }
-}
-
-/// Uses a lesser instruction set than the machine has (tests and benches). A greater one is refused.
-pub fn force_isa(isa: Isa) -> bool {
-    let fits = isa <= detect_isa();
-    if fits {
-        FORCED.store(isa as u8 + 1, Ordering::Relaxed);
-    }
-    fits
-}
 
 /// Asks memory for the cache lines of `len` bytes at `p`, which may lie beyond the end.
 #[inline(always)]
@@ -757,12 +686,12 @@ macro_rules! lanes_fn {
                     // SAFETY: as above.
                     unsafe { $generic::<$crate::lanes::Avx2>($($arg),*) }
                 }
-                match $crate::lanes::isa() {
+                match $crate::isa::isa() {
                     // SAFETY: the machine was asked for these features.
-                    $crate::lanes::Isa::Avx512 => return unsafe { v4($($arg),*) },
+                    $crate::isa::Isa::Avx512 => return unsafe { v4($($arg),*) },
                     // SAFETY: as above.
-                    $crate::lanes::Isa::Avx2 => return unsafe { v3($($arg),*) },
-                    $crate::lanes::Isa::Scalar => {}
+                    $crate::isa::Isa::Avx2 | $crate::isa::Isa::AvxVnni => return unsafe { v3($($arg),*) },
+                    $crate::isa::Isa::Scalar => {}
                 }
             }
             // SAFETY: the scalar form needs no features; the rest is the caller's promise.

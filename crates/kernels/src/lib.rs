@@ -28,6 +28,7 @@ mod elementwise;
 mod experts;
 mod fast;
 mod input;
+mod isa;
 mod kv;
 mod lanes;
 mod layer_norm;
@@ -66,8 +67,8 @@ pub use elementwise::{
 pub use experts::{Dispatch, combine_backward, combine_rows, gather_rows, route, route_backward};
 pub use fast::{expect_weights, linear_fast, linear_fast_at};
 pub use input::Input;
+pub use isa::{Isa, detect_isa, force_isa, isa};
 pub use kv::{KvLayer, KvType};
-pub use lanes::{Isa, detect_isa, force_isa, isa};
 pub use layer_norm::{layer_norm_backward, layer_norm_forward, layer_norm_weight_gradient};
 pub use linear::{Backward, Cpu, Forward, Linear, LoraPair, linear_at, linear_backward, linear_forward};
 pub use lora_rows::{LoraRows, lora_rows};

@@ -167,22 +167,22 @@ tiles!(
 
 /// Most rows of a register tile of the instruction set in use.
 pub(crate) fn max_rows() -> usize {
-    match crate::lanes::isa() {
+    match crate::isa::isa() {
         #[cfg(target_arch = "x86_64")]
-        crate::lanes::Isa::Avx512 => crate::lanes::Avx512::MR,
+        crate::isa::Isa::Avx512 => crate::lanes::Avx512::MR,
         #[cfg(target_arch = "x86_64")]
-        crate::lanes::Isa::Avx2 => crate::lanes::Avx2::MR,
+        crate::isa::Isa::Avx2 | crate::isa::Isa::AvxVnni => crate::lanes::Avx2::MR,
         _ => Scalar::MR,
     }
 }
 
 /// Columns of a panel of the instruction set in use.
 pub(crate) fn panel_cols() -> usize {
-    match crate::lanes::isa() {
+    match crate::isa::isa() {
         #[cfg(target_arch = "x86_64")]
-        crate::lanes::Isa::Avx512 => crate::lanes::Avx512::NV * LANES,
+        crate::isa::Isa::Avx512 => crate::lanes::Avx512::NV * LANES,
         #[cfg(target_arch = "x86_64")]
-        crate::lanes::Isa::Avx2 => crate::lanes::Avx2::NV * LANES,
+        crate::isa::Isa::Avx2 | crate::isa::Isa::AvxVnni => crate::lanes::Avx2::NV * LANES,
         _ => Scalar::NV * LANES,
     }
 }

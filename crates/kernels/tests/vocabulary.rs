@@ -23,7 +23,7 @@ fn maxima_sums_and_weights_equal_the_plain_formula() {
         }
         for scale in [0.3f32, 1.0, 2.5] {
             let mut first: Option<(Vec<u32>, Vec<u32>)> = None;
-            for isa in [Isa::Scalar, Isa::Avx2, Isa::Avx512].into_iter().filter(|&i| i <= detect_isa()) {
+            for isa in Isa::here() {
                 assert!(force_isa(isa));
                 let top = block_maxima(&row, &mut maxima).unwrap();
                 assert_eq!(top, row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
@@ -51,7 +51,7 @@ fn maxima_sums_and_weights_equal_the_plain_formula() {
 fn what_is_no_number_is_found() {
     let _guard = ISA.lock().unwrap_or_else(|e| e.into_inner());
     let mut maxima = Vec::new();
-    for isa in [Isa::Scalar, Isa::Avx2, Isa::Avx512].into_iter().filter(|&i| i <= detect_isa()) {
+    for isa in Isa::here() {
         assert!(force_isa(isa));
         for bad in [f32::NAN, -f32::NAN, f32::INFINITY] {
             for place in [0, 15, 16, 200, 299] {

@@ -34,8 +34,10 @@ fn main() -> anyhow::Result<()> {
             "--control" => control = true,
             "--isa" => {
                 let name = value()?;
-                let known = [Isa::Scalar, Isa::Avx2, Isa::Avx512].into_iter().find(|i| i.name() == name);
-                ensure!(known.is_some_and(force_isa), "{name} is not an instruction set of this machine");
+                ensure!(
+                    Isa::named(&name).is_some_and(force_isa),
+                    "{name} is not an instruction set of this machine"
+                );
             }
             "--system" => system = Some(value()?),
             "--adapter" => adapter = Some(value()?.into()),

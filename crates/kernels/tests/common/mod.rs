@@ -41,7 +41,7 @@ pub(crate) fn same_bits(got: &[f32], want: &[f32], what: &str) {
 }
 
 pub(crate) fn isas() -> Vec<Isa> {
-    [Isa::Scalar, Isa::Avx2, Isa::Avx512].into_iter().filter(|&i| i <= detect_isa()).collect()
+    Isa::here().collect()
 }
 
 /// Runs `f` under every instruction set of this machine with 1, 2 and 3 threads (the slow scalar one with 2 alone);

@@ -117,7 +117,7 @@ pub(crate) const COMMAND: Command = Command {
         Arg::word(
             "isa",
             "NAME",
-            &["scalar", "avx2", "avx512"],
+            &["scalar", "avx2", "avxvnni", "avx512"],
             Text::new(
                 "Measure as on a processor with no more than this (otherwise the best that is here)",
                 "按只有这种指令集的处理器来测（否则用本机最好的）",
@@ -131,8 +131,7 @@ pub(crate) const COMMAND: Command = Command {
 fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
     let _working = cli.interrupt.working();
     if let Some(name) = args.text("isa") {
-        let known = [Isa::Scalar, Isa::Avx2, Isa::Avx512].into_iter().find(|i| i.name() == name);
-        if !known.is_some_and(force_isa) {
+        if !Isa::named(name).is_some_and(force_isa) {
             bail!(say!(cli.lang, "this processor has no {name}", "本机处理器没有 {name}"));
         }
     }

@@ -1,0 +1,111 @@
+//! The instruction sets that the kernels are compiled for, and the one in use.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// Instruction sets that the kernels are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Isa {
+    /// Portable code, the reference.
+    Scalar,
+    /// AVX2 with FMA and F16C.
+    Avx2,
+    /// AVX2, and `vpdpbusd` on its 256 bits (many processors for laptops and desktops that have no AVX-512).
+    AvxVnni,
+    /// AVX-512 F/BW/DQ/VL.
+    Avx512,
+}
+
+impl Isa {
+    /// All of them, the better ones last.
+    pub const ALL: [Isa; 4] = [Isa::Scalar, Isa::Avx2, Isa::AvxVnni, Isa::Avx512];
+
+    /// The field's name of the instruction set.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Scalar => "scalar",
+            Isa::Avx2 => "avx2",
+            Isa::AvxVnni => "avxvnni",
+            Isa::Avx512 => "avx512",
+        }
+    }
+
+    /// The instruction set of this name.
+    pub fn named(name: &str) -> Option<Isa> {
+        Isa::ALL.into_iter().find(|isa| isa.name() == name)
+    }
+
+    /// Those that this machine has.
+    pub fn here() -> impl Iterator<Item = Isa> {
+        Isa::ALL.into_iter().filter(|isa| isa.present())
+    }
+
+    fn present(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx2 = is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("f16c");
+            match self {
+                Isa::Scalar => true,
+                Isa::Avx2 => avx2,
+                Isa::AvxVnni => avx2 && is_x86_feature_detected!("avxvnni"),
+                Isa::Avx512 => {
+                    avx2 && is_x86_feature_detected!("avx512f")
+                        && is_x86_feature_detected!("avx512bw")
+                        && is_x86_feature_detected!("avx512dq")
+                        && is_x86_feature_detected!("avx512vl")
+                }
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            self == Isa::Scalar
+        }
+    }
+}
+
+static FORCED: AtomicU8 = AtomicU8::new(0);
+
+/// The best instruction set of this machine.
+pub fn detect_isa() -> Isa {
+    Isa::here().last().unwrap_or(Isa::Scalar)
+}
+
+/// The instruction set in use. Asked once an operation; the first answer is kept.
+pub fn isa() -> Isa {
+    match FORCED.load(Ordering::Relaxed) {
+        1 => Isa::Scalar,
+        2 => Isa::Avx2,
+        3 => Isa::AvxVnni,
+        4 => Isa::Avx512,
+        _ => {
+            let found = detect_isa();
+            FORCED.store(found as u8 + 1, Ordering::Relaxed);
+            found
+        }
+    }
+}
+
+/// Uses a lesser instruction set than the best (tests and benches). One that the machine has not is refused.
+pub fn force_isa(isa: Isa) -> bool {
+    let fits = isa.present();
+    if fits {
+        FORCED.store(isa as u8 + 1, Ordering::Relaxed);
+    }
+    fits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lead_back_and_the_reference_is_everywhere() {
+        for isa in Isa::ALL {
+            assert_eq!(Isa::named(isa.name()), Some(isa));
+        }
+        assert_eq!(Isa::named("AVX2"), None);
+        assert_eq!(Isa::here().next(), Some(Isa::Scalar));
+        assert_eq!(Isa::here().last(), Some(detect_isa()));
+    }
+}
