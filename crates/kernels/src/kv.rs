@@ -5,6 +5,7 @@
 //! What is not float32 is widened piece by piece (at most 32 rows of a head) next to the product that needs it, so attention
 //! over a cache gives the bits of attention over the widened values, and reads a half or a quarter of the memory.
 
+use crate::ahead::Ahead;
 use crate::attention::KEY_PANEL;
 use crate::lanes::{LANES, Lanes, ask, lanes_fn};
 use half::f16;
@@ -146,6 +147,21 @@ impl KvLayer {
         }
     }
 
+    /// Adds what [`KvLayer::store`] of row `row` writes, and attention reads with it: a panel of keys, all of whose lines take a
+    /// column, and the row's places among the values.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn expect(&self, row: usize, ahead: &mut Ahead) {
+        assert!(row < self.rows, "row outside the cache");
+        let shape = self.shape();
+        match &self.data {
+            Data::F32 { k, v } => expect_row(k, v, shape, row, ahead),
+            Data::F16 { k, v } => expect_row(k, v, shape, row, ahead),
+            Data::Q8 { k, v, .. } => expect_row(k, v, shape, row, ahead),
+        }
+    }
+
     pub(crate) fn held(&self) -> Held<'_> {
         match &self.data {
             Data::F32 { k, v } => Held::F32 { k, v },
@@ -169,6 +185,17 @@ fn put<T: Copy>(panels: &mut [T], (heads, d): (usize, usize), row: usize, values
     for (head, value) in panel.chunks_exact_mut(KEY_PANEL * d).zip(values.chunks_exact(d)) {
         for (part, from) in head.chunks_mut(KEY_PANEL * PART).zip(value.chunks(PART)) {
             part[row % KEY_PANEL * from.len()..][..from.len()].copy_from_slice(from);
+        }
+    }
+}
+
+fn expect_row<T>(k: &[T], v: &[T], (heads, d): (usize, usize), row: usize, ahead: &mut Ahead) {
+    let (panel, size) = (row / KEY_PANEL, KEY_PANEL * heads * d);
+    ahead.push(&k[panel * size..][..size]);
+    for head in 0..heads {
+        for part in 0..d.div_ceil(PART) {
+            let (at, across) = place((heads, head), d, part, panel);
+            ahead.push(&v[at + row % KEY_PANEL * across..][..across]);
         }
     }
 }

@@ -20,6 +20,7 @@
 
 mod adamw;
 mod adamw8;
+mod ahead;
 mod attention;
 mod ceilings;
 mod dot8;
@@ -51,6 +52,7 @@ pub mod dtype;
 
 pub use adamw::{AdamW, adamw, sum_of_squares};
 pub use adamw8::{BLOCK8, Moments8, adamw8};
+pub use ahead::Ahead;
 pub use attention::{
     AttentionBackward, AttentionShape, KEY_PANEL, Keys, Span, attention_backward, attention_forward,
 };

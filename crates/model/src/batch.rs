@@ -1,7 +1,7 @@
 //! What one forward pass works on: tokens, where they stand, and where their keys lie.
 
 use crate::config::Config;
-use nurture_kernels::{KEY_PANEL, KvLayer, KvType, Span};
+use nurture_kernels::{Ahead, KEY_PANEL, KvLayer, KvType, Span};
 
 /// New tokens of one or more sequences.
 #[derive(Clone, Debug, Default)]
@@ -102,20 +102,31 @@ impl KvCache {
     /// Copies the new rows of a layer to where their spans say they live.
     pub(crate) fn store(&mut self, layer: usize, spans: &[Span], k: &[f32], v: &[f32]) {
         let w = self.width;
-        for span in spans {
-            // the last `len` keys of the chain are the span's own
-            let (mut at, before) = (0, span.key_count() - span.len);
-            for &(row, count) in &span.keys {
-                let skip = before.saturating_sub(at).min(count);
-                let from = (span.row + at + skip - before.min(at + skip)) * w;
-                let n = (count - skip) * w;
-                if n > 0 {
-                    self.layers[layer].store(row + skip, &k[from..from + n], &v[from..from + n]);
-                }
-                at += count;
-            }
+        for (row, from, n) in spans.iter().flat_map(places) {
+            let of = from * w..(from + n) * w;
+            self.layers[layer].store(row, &k[of.clone()], &v[of]);
         }
     }
+
+    /// Adds the places of the new rows of a layer.
+    pub(crate) fn expect(&self, layer: usize, spans: &[Span], ahead: &mut Ahead) {
+        let Some(layer) = self.layers.get(layer) else { return };
+        for (row, _, n) in spans.iter().flat_map(places) {
+            (row..row + n).for_each(|row| layer.expect(row, ahead));
+        }
+    }
+}
+
+/// Where the new rows of a span live: `(row of the cache, row of the batch, count)`.
+fn places(span: &Span) -> impl Iterator<Item = (usize, usize, usize)> {
+    // the last `len` keys of the chain are the span's own
+    let (mut at, before) = (0, span.key_count() - span.len);
+    span.keys.iter().filter_map(move |&(row, count)| {
+        let skip = before.saturating_sub(at).min(count);
+        let from = span.row + at + skip - before.min(at + skip);
+        at += count;
+        (count > skip).then_some((row + skip, from, count - skip))
+    })
 }
 
 #[cfg(test)]

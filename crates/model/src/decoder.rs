@@ -11,7 +11,7 @@ use crate::moe::{Mixture, Routed, Rows};
 use crate::norm::NormWeights;
 use crate::product::{Made, product};
 use nurture_kernels::{
-    Cpu, Forward, Input, Keys, KvType, Linear, LoraRows, Quantised, Rope, Weight, add, add_assign,
+    Ahead, Cpu, Forward, Input, Keys, KvType, Linear, LoraRows, Quantised, Rope, Weight, add, add_assign,
     attention_forward, embed, lora_rows, rms_norm_forward, rope,
 };
 
@@ -300,6 +300,9 @@ pub struct Buffers {
     pub(crate) rows: Rows,
 }
 
+/// Rows up to which what lies between the products is asked for ahead ([`Ahead`]).
+const FEW: usize = 4;
+
 impl Buffers {
     /// Buffers for inference: one layer's worth.
     pub fn new() -> Buffers {
@@ -518,6 +521,7 @@ impl Decoder {
         let (c, t, pool) = (&self.config, batch.len(), cpu.pool());
         let training = cache.is_none();
         let Buffers { kept, x, n, y, act, inputs, bytes, rows, .. } = buffers;
+        let mut ahead = Ahead::default();
         let counts = training && retain != Retain::Nothing;
         let adapter = match adapters {
             Adapters::One(adapter) => adapter,
@@ -528,9 +532,10 @@ impl Decoder {
                        made: Made<'_>,
                        projections: &[Projection],
                        parts: &mut [Forward<'_>],
-                       next: &[&Weight]| {
+                       next: &[&Weight],
+                       ahead: &mut Ahead| {
             let mixed = matches!(adapters, Adapters::Mixed(_));
-            let x = product(cpu, mode, input, made, mixed, parts, next);
+            let x = product(cpu, mode, input, made, mixed, parts, next, ahead);
             if let Adapters::Mixed(groups) = adapters {
                 add_pairs(cpu, x, x.len() / t.max(1), l, groups, projections, parts);
             }
@@ -570,11 +575,13 @@ impl Decoder {
                     Forward { linear: lin(Projection::V, &block.v), y: &mut k.v, h: hv },
                 ],
                 &[&block.o.weight],
+                &mut ahead,
             );
             if let (Some(qn), Some(kn)) = (&block.q_norm, &block.k_norm) {
                 rms_norm_forward(pool, &k.q_raw, qn, c.norm_eps, &mut k.q, &mut k.inv_q);
                 rms_norm_forward(pool, &k.k_raw, kn, c.norm_eps, &mut k.k, &mut k.inv_k);
             }
+            ahead.ask();
             if let Some(by) = self.rope_of(l) {
                 rope(pool, by, &batch.positions, &mut k.q, false);
                 rope(pool, by, &batch.positions, &mut k.k, false);
@@ -583,6 +590,11 @@ impl Decoder {
             match &mut cache {
                 Some(cache) => {
                     cache.store(l, &batch.spans, &k.k, &k.v);
+                    if t <= FEW {
+                        ahead.clear();
+                        ahead.push(&block.ffn_norm.weight);
+                        cache.expect(l + 1, &batch.spans, &mut ahead);
+                    }
                     attention_forward(
                         pool,
                         &shape,
@@ -613,10 +625,11 @@ impl Decoder {
                 Mlp::Experts(_) => &[],
             };
             let made = Made { floats: &mut [], inv: &mut [], bytes };
-            project(l, Input::Rows(&k.a), made, &[Projection::O], &mut [part], next);
+            project(l, Input::Rows(&k.a), made, &[Projection::O], &mut [part], next, &mut ahead);
             if let Some(w) = &block.post_attn_norm {
                 self.norm_forward(pool, &k.o, w, y, &mut k.inv_o);
             }
+            ahead.ask();
             add(pool, x, y, &mut k.mid);
             // the block's input is kept by exchange, not by copy
             std::mem::swap(x, &mut k.x);
@@ -628,6 +641,11 @@ impl Decoder {
                 Some(next) => &[&next.q.weight, &next.k.weight, &next.v.weight],
                 None => &[self.head()],
             };
+            if t <= FEW
+                && let Some(next) = self.blocks[..layers.end].get(l + 1)
+            {
+                ahead.push(&next.attn_norm.weight);
+            }
             match &block.mlp {
                 Mlp::Gated { gate, up, down } => {
                     let (g, u) = (lin(Projection::Gate, gate), lin(Projection::Up, up));
@@ -641,19 +659,20 @@ impl Decoder {
                             Forward { linear: u, y: &mut k.up, h: hu },
                         ],
                         &[&down.weight],
+                        &mut ahead,
                     );
                     let input = Input::Gated { kind: c.activation, gate: &k.gate, up: &k.up };
                     let made = Made { floats: act, inv: &mut [], bytes };
                     let part = Forward { linear: lin(Projection::Down, down), y: out, h: hd };
-                    project(l, input, made, &[Projection::Down], &mut [part], next);
+                    project(l, input, made, &[Projection::Down], &mut [part], next, &mut ahead);
                 }
                 Mlp::Plain { up, down } => {
                     let part = Forward { linear: lin(Projection::Up, up), y: &mut k.up, h: hu };
-                    project(l, normed, made, &[Projection::Up], &mut [part], &[&down.weight]);
+                    project(l, normed, made, &[Projection::Up], &mut [part], &[&down.weight], &mut ahead);
                     let input = Input::Plain { kind: c.activation, x: &k.up };
                     let made = Made { floats: act, inv: &mut [], bytes };
                     let part = Forward { linear: lin(Projection::Down, down), y: out, h: hd };
-                    project(l, input, made, &[Projection::Down], &mut [part], next);
+                    project(l, input, made, &[Projection::Down], &mut [part], next, &mut ahead);
                 }
                 Mlp::Experts(mixture) => {
                     if let Some(e) = &c.experts {
@@ -680,6 +699,7 @@ impl Decoder {
             if let Some(w) = &block.post_ffn_norm {
                 self.norm_forward(pool, &k.down, w, y, &mut k.inv_down);
             }
+            ahead.ask();
             add(pool, &k.mid, y, x);
         }
     }

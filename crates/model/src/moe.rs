@@ -15,8 +15,9 @@ use crate::product::{self, Made};
 use crate::sink::Sink;
 use crate::{Activation, Projection};
 use nurture_kernels::{
-    Backward, Cpu, Dispatch, Forward, Input, Linear, Quantised, Weight, combine_backward, combine_rows,
-    gated_backward, gated_forward, gather_rows, linear_backward, linear_forward, route, route_backward,
+    Ahead, Backward, Cpu, Dispatch, Forward, Input, Linear, Quantised, Weight, combine_backward,
+    combine_rows, gated_backward, gated_forward, gather_rows, linear_backward, linear_forward, route,
+    route_backward,
 };
 
 /// An expert.
@@ -135,7 +136,16 @@ impl Mixture {
         dispatch.set(chosen, c.active, c.count);
         gather_rows(pool, n, d, &dispatch.tokens, &mut rows.x);
         let mut product = |input: Input<'_>, floats: &mut [f32], parts: &mut [Forward<'_>]| {
-            product::product(cpu, mode, input, Made { floats, inv: &mut [], bytes }, false, parts, &[]);
+            product::product(
+                cpu,
+                mode,
+                input,
+                Made { floats, inv: &mut [], bytes },
+                false,
+                parts,
+                &[],
+                &mut Ahead::default(),
+            );
         };
         for (e, expert) in self.experts.iter().enumerate().filter(|(e, _)| !dispatch.rows(*e).is_empty()) {
             let (gate, up) = (pieces(dispatch, e, gate, f), pieces(dispatch, e, up, f));

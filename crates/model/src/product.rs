@@ -1,7 +1,9 @@
 //! The products of several weights with one input, in either mode.
 
 use crate::decoder::Mode;
-use nurture_kernels::{Cpu, Forward, Input, Quantised, Weight, expect_weights, linear_fast, linear_forward};
+use nurture_kernels::{
+    Ahead, Cpu, Forward, Input, Quantised, Weight, expect_weights, linear_fast, linear_forward,
+};
 
 /// Buffers for the input of a product.
 pub(crate) struct Made<'a> {
@@ -15,6 +17,7 @@ pub(crate) struct Made<'a> {
 
 /// Computes `parts`; `next` are the weights of the product that follows. Gives the rows of the input, which in fast mode are
 /// there only with `keep` (or where the parts need them).
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn product<'a>(
     cpu: &Cpu,
     mode: Mode,
@@ -23,6 +26,7 @@ pub(crate) fn product<'a>(
     keep: bool,
     parts: &mut [Forward<'_>],
     next: &[&Weight],
+    ahead: &mut Ahead,
 ) -> &'a [f32] {
     let (pool, d) = (cpu.pool(), parts[0].linear.weight.cols());
     let t = input.len() / d;
@@ -34,7 +38,9 @@ pub(crate) fn product<'a>(
         return x;
     }
     let keep = keep || parts.iter().any(|p| p.linear.lora.is_some() || is_float(p));
+    ahead.ask();
     let x = bytes.set_from(pool, input, d, floats, keep);
+    ahead.ask();
     expect_weights(cpu, t, next);
     linear_fast(cpu, x, bytes, t, parts);
     x
