@@ -290,21 +290,17 @@ unsafe fn quantise_row<D: Dot>(
         let mut outliers = 0;
         for j in 0..runs {
             let (mut a, mut b) = (D::L::load(at(j)), D::L::load(at(j).add(LANES)));
-            let mut most = abs(a).max(abs(b)).top();
-            // (a limit that is no number leaves all where they are)
-            if most > limit {
-                let mut loud = abs(a).above(limit) | abs(b).above(limit) << LANES;
-                if outliers + loud.count_ones() as usize <= found.len() {
-                    while loud != 0 {
-                        let c = loud.trailing_zeros() as usize;
-                        found[outliers] = Outlier { at: (j * RUN + c) as u32, value: *at(j).add(c) };
-                        outliers += 1;
-                        loud &= loud - 1;
-                    }
-                    (a, b) = (quiet(a, limit), quiet(b, limit));
-                    most = abs(a).max(abs(b)).top();
+            let mut loud = abs(a).above(limit) | abs(b).above(limit) << LANES;
+            if loud != 0 && outliers + loud.count_ones() as usize <= found.len() {
+                while loud != 0 {
+                    let c = loud.trailing_zeros() as usize;
+                    found[outliers] = Outlier { at: (j * RUN + c) as u32, value: *at(j).add(c) };
+                    outliers += 1;
+                    loud &= loud - 1;
                 }
+                (a, b) = (quiet(a, limit), quiet(b, limit));
             }
+            let most = abs(a).max(abs(b)).top();
             // 0, or NaN where a value is not finite (maxima hide NaN, the sum of the row's magnitudes does not)
             let none = D::L::splat(0.0);
             let odd = if all.is_finite() { 0.0 } else { a.mul(none).add(b.mul(none)).reduce_add() };
