@@ -373,7 +373,7 @@ unsafe fn all_rows<D: Dot, const T: usize, S: Source<D>>(
 const EARLY: usize = 48;
 
 /// How far ahead of the products the weights are asked for.
-const AHEAD: usize = 2048;
+const AHEAD: usize = 8192;
 
 /// Scales and minima of a run, of its two halves where they differ.
 type Scales<L> = [(L, L); 2];
