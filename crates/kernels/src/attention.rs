@@ -8,6 +8,7 @@
 //! position modulo 16; the output sums over keys in order. None depends on the blocks.
 
 mod few;
+mod narrow;
 
 use crate::kv::{Held, KvLayer, PART};
 use crate::lanes::{LANES, lanes_fn};
@@ -98,6 +99,19 @@ impl Block {
         let end = self.before + i + 1;
         (s.window.map_or(0, |w| end.saturating_sub(w)).max(self.lo) - self.lo, end - self.lo)
     }
+}
+
+/// Rows of queries of one head, or of several that share keys, over a cache.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    span: &'a Span,
+    block: &'a Block,
+    held: Held<'a>,
+    kv_heads: usize,
+    head_dim: usize,
+    rows: usize,
+    /// from one row of queries, or of outputs, to the next
+    ld: usize,
 }
 
 /// `(first column, first row, count)` of each contiguous stretch of the keys `lo..hi`.
@@ -288,50 +302,42 @@ unsafe fn soften<L: Micro>(s: &mut [f32], from: usize, to: usize, scale: f32) ->
     }
 }
 
-/// Rows of queries up to which attention waits for memory, not for arithmetic: the next keys and values are asked for early.
-const FEW_ROWS: usize = 8;
-
-/// [`scores`] with keys of `(K, head)` that lie in panels already. Rows of `out` are `width` apart; `room` columns may be written.
+/// [`scores`] of one head with keys that lie in panels already. Rows of `out` are `width` apart; `room` columns may be written.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
 unsafe fn scores_in_place<L: Micro>(
-    span: &Span,
-    b: &Block,
+    x: &Rows<'_>,
+    head: usize,
     left: *const f32,
-    ld: usize,
-    rows: usize,
-    d: usize,
-    held: Held<'_>,
-    head: (usize, usize),
     wide: *mut f32,
     out: *mut f32,
     (width, room): (usize, usize),
 ) {
-    let nr = L::NV * LANES;
+    if x.rows <= narrow::FEW_ROWS {
+        // SAFETY: the caller's promise.
+        return unsafe { narrow::scores(x, head..head + 1, left, out, (width, room)) };
+    }
+    let (d, nr) = (x.head_dim, L::NV * LANES);
     let mut spare = [0f32; 16 * MAX_NR];
-    for (col, row, count) in stretches(span, b.lo, b.hi) {
+    for (col, row, count) in stretches(x.span, x.block.lo, x.block.hi) {
         // pieces of `nr` rows; columns right of the stretch are written again or masked later, those left of it are not
         for piece in row / nr..(row + count).div_ceil(nr) {
             let first = piece * nr;
             let skip = row.saturating_sub(first);
             let to = col + (first + skip - row);
             let direct = skip == 0 && to + nr <= room;
-            if rows <= FEW_ROWS {
-                held.ask_keys(head, d, first + KEY_PANEL, nr);
-            }
             // SAFETY: the panel exists; the caller's `wide` holds a piece.
-            let (keys, ldb) = unsafe { held.keys::<L>(head, d, first, nr, wide) };
+            let (keys, ldb) = unsafe { x.held.keys::<L>((x.kv_heads, head), d, first, nr, wide) };
             let mut r = 0;
-            while r < rows {
-                let mr = L::MR.min(rows - r);
+            while r < x.rows {
+                let mr = L::MR.min(x.rows - r);
                 // SAFETY: the caller's shapes; `spare` holds MR (at most 12) × 32 values.
                 unsafe {
                     let line = out.add(r * width + to);
                     let t = TileArgs {
                         k: d,
-                        a: left.add(r * ld),
+                        a: left.add(r * x.ld),
                         ka: 1,
-                        ra: ld,
+                        ra: x.ld,
                         b: keys,
                         ldb,
                         c: if direct { line } else { spare.as_mut_ptr() },
@@ -354,48 +360,6 @@ unsafe fn scores_in_place<L: Micro>(
     }
 }
 
-/// `c[r, ..32] (+)= Σ_k a[r, k] · b[k, ..32]` for `R` rows with all sums in registers: [`mix`] where there are few rows,
-/// the same chains.
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-unsafe fn mix_few<L: Micro, const R: usize>(
-    k: usize,
-    a: *const f32,
-    ra: usize,
-    b: *const f32,
-    ldb: usize,
-    c: *mut f32,
-    ldc: usize,
-    add: bool,
-) {
-    // SAFETY: the caller's shapes.
-    unsafe {
-        const V: usize = 2;
-        let mut acc = [[L::splat(0.0); V]; R];
-        if add {
-            for r in 0..R {
-                for v in 0..V {
-                    acc[r][v] = L::load(c.add(r * ldc + v * LANES));
-                }
-            }
-        }
-        for k in 0..k {
-            let b = b.add(k * ldb);
-            for v in 0..V {
-                let value = L::load(b.add(v * LANES));
-                for r in 0..R {
-                    acc[r][v] = L::splat(*a.add(r * ra + k)).fma(value, acc[r][v]);
-                }
-            }
-        }
-        for r in 0..R {
-            for v in 0..V {
-                acc[r][v].store(c.add(r * ldc + v * LANES));
-            }
-        }
-    }
-}
-
 /// One token of several heads that share keys: their scores, weights and outputs at once.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
@@ -413,10 +377,11 @@ unsafe fn forward_token_lanes<L: Micro>(
     let (spare, sc) = buffer.split_at_mut(held.spare(d));
     let spare = spare.as_mut_ptr();
     let at = ((span.row + b.i0) * s.heads + head * rows) * d;
+    let x = &Rows { span, block: b, held, kv_heads: s.kv_heads, head_dim: d, rows, ld: d };
     // SAFETY: shapes were checked by `attention_forward`; this task alone writes these heads.
     unsafe {
-        let (left, which) = (q.as_ptr().add(at), (s.kv_heads, head));
-        scores_in_place::<L>(span, b, left, d, rows, d, held, which, spare, sc.as_mut_ptr(), (width, width));
+        let left = q.as_ptr().add(at);
+        scores_in_place::<L>(x, head, left, spare, sc.as_mut_ptr(), (width, width));
         let mut sums = [0f32; TASK_ROWS];
         let (from, to) = b.visible(s, b.i0);
         for (row, sum) in sc.chunks_exact_mut(width).zip(&mut sums) {
@@ -424,19 +389,7 @@ unsafe fn forward_token_lanes<L: Micro>(
         }
         let o = o.add(at);
         for part in 0..d.div_ceil(PART) {
-            weigh::<L>(
-                span,
-                b,
-                held,
-                which,
-                (d, part),
-                rows,
-                sc.as_ptr(),
-                width,
-                spare,
-                o.add(part * PART),
-                d,
-            );
+            weigh::<L>(x, (head, part), sc.as_ptr(), width, spare, o.add(part * PART));
         }
         divide(&sums[..rows], d, o, d);
     }
@@ -444,40 +397,24 @@ unsafe fn forward_token_lanes<L: Micro>(
 
 /// Columns `32 part ..` of a head's outputs: weights `[rows, width]` times the values of a cache.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
 unsafe fn weigh<L: Micro>(
-    span: &Span,
-    b: &Block,
-    held: Held<'_>,
-    which: (usize, usize),
-    (d, part): (usize, usize),
-    rows: usize,
+    x: &Rows<'_>,
+    (head, part): (usize, usize),
     weights: *const f32,
     width: usize,
     wide: *mut f32,
     o: *mut f32,
-    ldo: usize,
 ) {
-    for (col, row, count) in pieces(span, b.lo, b.hi) {
-        if rows <= FEW_ROWS {
-            held.ask_values(which, d, part, row / KEY_PANEL + 1);
-        }
+    if x.rows <= narrow::FEW_ROWS && (part + 1) * PART <= x.head_dim {
+        // SAFETY: the caller's promise; the part is whole.
+        return unsafe { narrow::weigh(x, (head, part), weights, width, o) };
+    }
+    for (col, row, count) in pieces(x.span, x.block.lo, x.block.hi) {
         // SAFETY: the caller's shapes.
         unsafe {
-            let (from, across) = held.values::<L>(which, d, part, row, count, wide);
-            let (a, add) = (weights.add(col), col > 0);
-            if rows > FEW_ROWS || across != 2 * LANES {
-                mix::<L>(rows, across, count, a, 1, width, from, across, o, ldo, add);
-                continue;
-            }
-            for r in (0..rows).step_by(3) {
-                let (a, o) = (a.add(r * width), o.add(r * ldo));
-                match rows - r {
-                    1 => mix_few::<L, 1>(count, a, width, from, across, o, ldo, add),
-                    2 => mix_few::<L, 2>(count, a, width, from, across, o, ldo, add),
-                    _ => mix_few::<L, 3>(count, a, width, from, across, o, ldo, add),
-                }
-            }
+            let which = (x.kv_heads, head);
+            let (from, across) = x.held.values::<L>(which, x.head_dim, part, row, count, wide);
+            mix::<L>(x.rows, across, count, weights.add(col), 1, width, from, across, o, x.ld, col > 0);
         }
     }
 }
@@ -523,7 +460,7 @@ unsafe fn forward_block_lanes<L: Micro>(
     if let Source::Rows(k, _) = source {
         pack_transposed(span, b, k, ldk, head * d, d, nr, panels);
     }
-    let which = (s.kv_heads, head);
+    let over = |held| Rows { span, block: b, held, kv_heads: s.kv_heads, head_dim: d, rows, ld: ldq };
     for g in 0..group {
         let at = (span.row + b.i0) * ldq + (head * group + g) * d;
         // SAFETY: shapes were checked by `attention_forward`; this task alone writes these tokens' heads.
@@ -533,7 +470,7 @@ unsafe fn forward_block_lanes<L: Micro>(
                 Source::Rows(..) => scores::<L>(left, ldq, rows, d, panels, sc.as_mut_ptr(), width),
                 Source::Held(held) => {
                     let (wide, sc) = (panels.as_mut_ptr(), sc.as_mut_ptr());
-                    scores_in_place::<L>(span, b, left, ldq, rows, d, held, which, wide, sc, (width, width));
+                    scores_in_place::<L>(&over(held), head, left, wide, sc, (width, width));
                 }
             }
             let mut sums = [0f32; TASK_ROWS];
@@ -556,7 +493,7 @@ unsafe fn forward_block_lanes<L: Micro>(
                 Source::Held(held) => {
                     for part in 0..d.div_ceil(PART) {
                         let (wide, o) = (panels.as_mut_ptr(), o.add(part * PART));
-                        weigh::<L>(span, b, held, which, (d, part), rows, weights, width, wide, o, ldq);
+                        weigh::<L>(&over(held), (head, part), weights, width, wide, o);
                     }
                 }
             }

@@ -7,7 +7,7 @@
 
 use crate::ahead::Ahead;
 use crate::attention::KEY_PANEL;
-use crate::lanes::{LANES, Lanes, ask, lanes_fn};
+use crate::lanes::{LANES, Lanes, lanes_fn};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
@@ -274,24 +274,6 @@ impl Held<'_> {
         (spare, nr)
     }
 
-    /// Asks memory for the keys of `nr` rows from `first` of a head, which may lie beyond the end.
-    #[inline(always)]
-    pub(crate) fn ask_keys(&self, (heads, head): (usize, usize), d: usize, first: usize, nr: usize) {
-        let (panel, lane) = (first / KEY_PANEL, first % KEY_PANEL);
-        let at = (panel * heads + head) * d * KEY_PANEL + lane;
-        let (p, size) = match *self {
-            Held::F32 { k, .. } => (k.as_ptr().wrapping_add(at).cast::<u8>(), 4),
-            Held::F16 { k, .. } => (k.as_ptr().wrapping_add(at).cast(), 2),
-            Held::Q8 { k, .. } => (k.as_ptr().wrapping_add(at).cast(), 1),
-        };
-        if nr == KEY_PANEL {
-            return ask(p, d * KEY_PANEL * size);
-        }
-        for i in 0..d {
-            ask(p.wrapping_add(i * KEY_PANEL * size), nr * size);
-        }
-    }
-
     /// Values of `count` rows from `row`, all of one panel: columns `32 part ..` of a head, at most 32, at the stride that
     /// comes with them.
     ///
@@ -342,17 +324,6 @@ impl Held<'_> {
             }
         }
         (spare, across)
-    }
-
-    /// Asks memory for a part of a head's values in a panel, which may lie beyond the end.
-    #[inline(always)]
-    pub(crate) fn ask_values(&self, which: (usize, usize), d: usize, part: usize, panel: usize) {
-        let (at, across) = place(which, d, part, panel);
-        match *self {
-            Held::F32 { v, .. } => ask(v.as_ptr().wrapping_add(at).cast(), KEY_PANEL * across * 4),
-            Held::F16 { v, .. } => ask(v.as_ptr().wrapping_add(at).cast(), KEY_PANEL * across * 2),
-            Held::Q8 { v, .. } => ask(v.as_ptr().wrapping_add(at).cast(), KEY_PANEL * across),
-        }
     }
 }
 

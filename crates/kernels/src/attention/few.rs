@@ -1,23 +1,25 @@
 //! One new token for each of few sequences over long caches: too few heads to keep all threads at work. Two rounds instead: scores by
-//! parts of the keys, then outputs by parts of a head. So each key and each value is read by one thread alone, once for
-//! all heads of its group. The chains of sums are those of the other forms.
+//! parts of the keys, in the order of memory, then outputs by parts of a head. So each key and each value is read by one thread
+//! alone, once for all heads of its group. The chains of sums are those of the other forms.
 
-use super::{AttentionShape, Block, KEY_PANEL, Span, TASK_ROWS, divide, scores_in_place, soften, weigh};
+use super::{
+    AttentionShape, Block, KEY_PANEL, Rows, Span, TASK_ROWS, divide, narrow, scores_in_place, soften, weigh,
+};
 use crate::kv::{Held, PART};
 use crate::lanes::lanes_fn;
 use crate::pool::{Pool, Shares};
 use crate::product::{Micro, with_panels};
 use std::ops::Range;
 
-/// Keys of a task of the first round: whole panels.
-const KEYS: usize = 4 * KEY_PANEL;
+/// Keys of a task of the first round, at least: whole panels.
+const KEYS: usize = 2 * KEY_PANEL;
 
 /// Whether two rounds pay: fewer tasks than keep the threads evenly at work, and enough keys for the second barrier.
 pub(super) fn worth(s: &AttentionShape, spans: &[Span], threads: usize) -> bool {
     threads > 1
         && spans.len() * s.kv_heads < 3 * threads
         && spans.iter().all(|span| span.len == 1)
-        && spans.iter().any(|span| span.key_count() >= 2 * KEYS)
+        && spans.iter().any(|span| span.key_count() >= 4 * KEYS)
 }
 
 /// As `attention_forward`, which has checked the shapes, for spans of one token.
@@ -31,41 +33,31 @@ pub(super) fn forward(
 ) {
     let (d, group) = (s.head_dim, s.heads / s.kv_heads);
     let blocks: Vec<Block> = spans.iter().map(|span| Block::new(s, span, 0)).collect();
-    // scores [span][K][group][width], and the tasks that fill them
+    // scores [span][K][group][width], and the tasks that fill them: few and long ones, which memory delivers best
+    let keys: usize = blocks.iter().map(|b| b.hi - b.lo).sum();
+    let step = keys.div_ceil(2 * pool.threads()).max(KEYS).next_multiple_of(KEY_PANEL);
     let (mut starts, mut floats, mut parts) = (Vec::new(), 0, Vec::new());
     for (i, b) in blocks.iter().enumerate() {
         starts.push(floats);
         floats += s.heads * b.width();
-        for head in 0..s.kv_heads {
-            parts.extend((b.lo..b.hi).step_by(KEYS).map(|lo| (i, head, lo)));
-        }
+        parts.extend((b.lo..b.hi).step_by(step).map(|lo| (i, lo)));
     }
     let mut scores = vec![0f32; floats];
     let at = |i: usize, head: usize| starts[i] + head * group * blocks[i].width();
     let place = |i: usize, head: usize| (spans[i].row * s.heads + head * group) * d;
     let shares = Shares::new(&mut scores);
     pool.run(parts.len(), |n| {
-        let (i, head, lo) = parts[n];
+        let (i, lo) = parts[n];
         let whole = &blocks[i];
-        let part = Block { lo, hi: whole.hi.min(lo + KEYS), ..*whole };
-        let room = if part.hi == whole.hi { whole.width() - (lo - whole.lo) } else { KEYS };
+        let part = Block { lo, hi: whole.hi.min(lo + step), ..*whole };
+        let room = if part.hi == whole.hi { whole.width() - (lo - whole.lo) } else { step };
+        let x = rows(s, &spans[i], &part, held);
         with_panels(held.spare(d), |wide| {
-            // SAFETY: inside the buffers; a task alone writes its `room` columns of the head's rows.
+            // SAFETY: inside the buffers; a task alone writes its `room` columns of all rows.
             unsafe {
-                let left = q.as_ptr().add(place(i, head));
-                let out = shares.ptr().add(at(i, head) + lo - whole.lo);
-                let line = (whole.width(), room);
-                score(
-                    &spans[i],
-                    &part,
-                    left,
-                    (d, group),
-                    held,
-                    (s.kv_heads, head),
-                    wide.as_mut_ptr(),
-                    out,
-                    line,
-                );
+                let left = q.as_ptr().add(place(i, 0));
+                let out = shares.ptr().add(at(i, 0) + lo - whole.lo);
+                score(&x, left, wide.as_mut_ptr(), out, (whole.width(), room));
             }
         });
     });
@@ -90,29 +82,39 @@ pub(super) fn forward(
     });
 }
 
+/// One token's rows of a group.
+fn rows<'a>(s: &AttentionShape, span: &'a Span, block: &'a Block, held: Held<'a>) -> Rows<'a> {
+    let (head_dim, rows) = (s.head_dim, s.heads / s.kv_heads);
+    Rows { span, block, held, kv_heads: s.kv_heads, head_dim, rows, ld: head_dim }
+}
+
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
 unsafe fn score_lanes<L: Micro>(
-    span: &Span,
-    part: &Block,
+    x: &Rows<'_>,
     left: *const f32,
-    (d, rows): (usize, usize),
-    held: Held<'_>,
-    head: (usize, usize),
     wide: *mut f32,
     out: *mut f32,
     line: (usize, usize),
 ) {
     // SAFETY: the caller's promise.
-    unsafe { scores_in_place::<L>(span, part, left, d, rows, d, held, head, wide, out, line) }
+    unsafe {
+        if x.rows <= narrow::FEW_ROWS {
+            return narrow::scores(x, 0..x.kv_heads, left, out, line);
+        }
+        for head in 0..x.kv_heads {
+            let first = head * x.rows;
+            scores_in_place::<L>(x, head, left.add(first * x.ld), wide, out.add(first * line.0), line);
+        }
+    }
 }
 
 lanes_fn! {
+    /// Scores of all heads.
+    ///
     /// # Safety
     /// As `scores_in_place`.
     unsafe fn score(
-        span: &Span, part: &Block, left: *const f32, shape: (usize, usize), held: Held<'_>, head: (usize, usize),
-        wide: *mut f32, out: *mut f32, line: (usize, usize)
+        x: &Rows<'_>, left: *const f32, wide: *mut f32, out: *mut f32, line: (usize, usize)
     ) = score_lanes
 }
 
@@ -129,7 +131,7 @@ unsafe fn combine_lanes<L: Micro>(
     weights: &mut [f32],
     o: *mut f32,
 ) {
-    let (d, width, rows) = (s.head_dim, b.width(), s.heads / s.kv_heads);
+    let (d, width, x) = (s.head_dim, b.width(), &rows(s, span, b, held));
     let mut sums = [0f32; TASK_ROWS];
     let (from, to) = b.visible(s, 0);
     // SAFETY: the caller's buffers have these shapes.
@@ -137,13 +139,11 @@ unsafe fn combine_lanes<L: Micro>(
         for (row, sum) in weights.chunks_exact_mut(width).zip(&mut sums) {
             *sum = soften::<L>(row, from, to, s.scale).1;
         }
-        let which = (s.kv_heads, head);
         for part in parts.clone() {
-            let o = o.add(part * PART);
-            weigh::<L>(span, b, held, which, (d, part), rows, weights.as_ptr(), width, wide, o, d);
+            weigh::<L>(x, (head, part), weights.as_ptr(), width, wide, o.add(part * PART));
         }
         let columns = parts.start * PART..d.min(parts.end * PART);
-        divide(&sums[..rows], columns.len(), o.add(columns.start), d);
+        divide(&sums[..x.rows], columns.len(), o.add(columns.start), d);
     }
 }
 

@@ -1,0 +1,258 @@
+//! Few rows of queries over keys and values of a cache: such attention waits for memory, so numbers are widened in registers on
+//! their way to the sums, and what comes next is asked for line by line. The chains of sums are those of the other forms.
+
+use super::{KEY_PANEL, Rows, pieces, stretches};
+use crate::kv::{Held, PART};
+use crate::lanes::{LANES, Lanes, ask, lanes_fn};
+use std::ops::Range;
+
+/// Rows of queries up to which it pays.
+pub(super) const FEW_ROWS: usize = 8;
+
+/// How many panels ahead memory is asked for keys or values.
+const PANELS_AHEAD: usize = 3;
+
+/// Rows whose sums are in registers at once.
+const ROWS: usize = 4;
+
+/// Lines of 32 stored numbers.
+trait Stored<L>: Copy {
+    /// Half `v` of line `k`, as floats.
+    ///
+    /// # Safety
+    /// The line exists; the instruction set of `L`.
+    unsafe fn get(self, k: usize, v: usize) -> L;
+    /// Asks memory for line `k`, which may lie beyond the end.
+    fn ask(self, k: usize);
+}
+
+/// Numbers in a line.
+const LINE: usize = 2 * LANES;
+
+#[derive(Clone, Copy)]
+struct Floats(*const f32);
+
+impl<L: Lanes> Stored<L> for Floats {
+    #[inline(always)]
+    unsafe fn get(self, k: usize, v: usize) -> L {
+        // SAFETY: the caller's promise.
+        unsafe { L::load(self.0.add(k * LINE + v * LANES)) }
+    }
+    #[inline(always)]
+    fn ask(self, k: usize) {
+        ask(self.0.wrapping_add(k * LINE).cast(), 4 * LINE);
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Halves(*const u16);
+
+impl<L: Lanes> Stored<L> for Halves {
+    #[inline(always)]
+    unsafe fn get(self, k: usize, v: usize) -> L {
+        // SAFETY: the caller's promise.
+        unsafe { L::load_f16(self.0.add(k * LINE + v * LANES).cast()) }
+    }
+    #[inline(always)]
+    fn ask(self, k: usize) {
+        ask(self.0.wrapping_add(k * LINE).cast(), 2 * LINE);
+    }
+}
+
+/// Bytes with a scale for each place of a line (keys), or for each line (values).
+#[derive(Clone, Copy)]
+struct Bytes<const KEYS: bool>(*const i8, *const f32);
+
+impl<L: Lanes, const KEYS: bool> Stored<L> for Bytes<KEYS> {
+    #[inline(always)]
+    unsafe fn get(self, k: usize, v: usize) -> L {
+        // SAFETY: the caller's promise; there are as many scales.
+        unsafe {
+            let scale = if KEYS { L::load(self.1.add(v * LANES)) } else { L::splat(*self.1.add(k)) };
+            L::int_to_f32(L::load_i8(self.0.add(k * LINE + v * LANES).cast())).mul(scale)
+        }
+    }
+    #[inline(always)]
+    fn ask(self, k: usize) {
+        if k.is_multiple_of(2) {
+            ask(self.0.wrapping_add(k * LINE).cast(), 2 * LINE);
+        }
+    }
+}
+
+/// Rows of factors.
+#[derive(Clone, Copy)]
+struct Left {
+    at: *const f32,
+    ld: usize,
+}
+
+/// Lines of 32 sums.
+#[derive(Clone, Copy)]
+struct Out {
+    at: *mut f32,
+    ld: usize,
+    /// whether they go on from what is there
+    add: bool,
+}
+
+/// `c[r, ..32] (+)= Σ_k a[r, k] · b[k, ..32]` for `rows` rows and `k` lines, and asks for the lines `ahead` further.
+#[inline(always)]
+unsafe fn sums<L: Lanes, B: Stored<L>>(rows: usize, k: usize, a: Left, b: B, c: Out, ahead: usize) {
+    for r in (0..rows).step_by(ROWS) {
+        // what the first rows ask for is there for the others
+        let ahead = if r == 0 { Some(ahead) } else { None };
+        // SAFETY: the caller's rows.
+        unsafe {
+            let (a, c) = (Left { at: a.at.add(r * a.ld), ..a }, Out { at: c.at.add(r * c.ld), ..c });
+            match rows - r {
+                1 => rows_sums::<L, B, 1>(k, a, b, c, ahead),
+                2 => rows_sums::<L, B, 2>(k, a, b, c, ahead),
+                3 => rows_sums::<L, B, 3>(k, a, b, c, ahead),
+                _ => rows_sums::<L, B, ROWS>(k, a, b, c, ahead),
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn rows_sums<L: Lanes, B: Stored<L>, const R: usize>(
+    lines: usize,
+    a: Left,
+    b: B,
+    c: Out,
+    ahead: Option<usize>,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut acc = [[L::splat(0.0); 2]; R];
+        if c.add {
+            for r in 0..R {
+                for v in 0..2 {
+                    acc[r][v] = L::load(c.at.add(r * c.ld + v * LANES));
+                }
+            }
+        }
+        let mut left: [*const f32; R] = [a.at; R];
+        for r in 1..R {
+            left[r] = a.at.add(r * a.ld);
+        }
+        for k in 0..lines {
+            if let Some(ahead) = ahead {
+                b.ask(k + ahead);
+            }
+            let line = [b.get(k, 0), b.get(k, 1)];
+            for r in 0..R {
+                let left = L::splat(*left[r].add(k));
+                for v in 0..2 {
+                    acc[r][v] = left.fma(line[v], acc[r][v]);
+                }
+            }
+        }
+        for r in 0..R {
+            for v in 0..2 {
+                acc[r][v].store(c.at.add(r * c.ld + v * LANES));
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn scores_lanes<L: Lanes>(
+    x: &Rows<'_>,
+    heads: Range<usize>,
+    left: *const f32,
+    out: *mut f32,
+    (width, room): (usize, usize),
+) {
+    let (d, rows) = (x.head_dim, x.rows);
+    let ahead = PANELS_AHEAD * x.kv_heads * d;
+    let mut spare = [0f32; FEW_ROWS * KEY_PANEL];
+    for (col, row, count) in stretches(x.span, x.block.lo, x.block.hi) {
+        // columns right of the stretch are written again or masked later, those left of it are not
+        for panel in row / KEY_PANEL..(row + count).div_ceil(KEY_PANEL) {
+            let first = panel * KEY_PANEL;
+            let skip = row.saturating_sub(first);
+            let to = col + (first + skip - row);
+            let direct = skip == 0 && to + KEY_PANEL <= room;
+            for (i, head) in heads.clone().enumerate() {
+                let place = panel * x.kv_heads + head;
+                // SAFETY: the panel exists and has `d` lines for each head; the rest is the caller's promise.
+                unsafe {
+                    let a = Left { at: left.add(i * rows * x.ld), ld: x.ld };
+                    let line = out.add(i * rows * width + to);
+                    let (at, ld) = if direct { (line, width) } else { (spare.as_mut_ptr(), KEY_PANEL) };
+                    let (c, from) = (Out { at, ld, add: false }, place * d * KEY_PANEL);
+                    match x.held {
+                        Held::F32 { k, .. } => {
+                            sums::<L, _>(rows, d, a, Floats(k.as_ptr().add(from)), c, ahead)
+                        }
+                        Held::F16 { k, .. } => {
+                            sums::<L, _>(rows, d, a, Halves(k.as_ptr().add(from)), c, ahead)
+                        }
+                        Held::Q8 { k, ks, .. } => {
+                            let scales = ks.as_ptr().add(place * KEY_PANEL);
+                            sums::<L, _>(rows, d, a, Bytes::<true>(k.as_ptr().add(from), scales), c, ahead);
+                        }
+                    }
+                    if !direct {
+                        let n = (KEY_PANEL - skip).min(row + count - first - skip);
+                        for r in 0..rows {
+                            let from = spare.as_ptr().add(r * KEY_PANEL + skip);
+                            std::ptr::copy_nonoverlapping(from, line.add(r * width), n);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+lanes_fn! {
+    /// Scores of some key/value heads: `out[head][row][key] = left[head][row] · key`, rows of `out` `width` apart, of which `room` columns may be written.
+    ///
+    /// # Safety
+    /// `left` and `out` hold all rows of the heads, and nobody else writes there; keys lie in the cache.
+    pub(super) unsafe fn scores(
+        x: &Rows<'_>, heads: Range<usize>, left: *const f32, out: *mut f32, line: (usize, usize)
+    ) = scores_lanes
+}
+
+#[inline(always)]
+unsafe fn weigh_lanes<L: Lanes>(
+    x: &Rows<'_>,
+    (head, part): (usize, usize),
+    weights: *const f32,
+    width: usize,
+    o: *mut f32,
+) {
+    let (d, rows) = (x.head_dim, x.rows);
+    let ahead = PANELS_AHEAD * x.kv_heads * d;
+    for (col, row, count) in pieces(x.span, x.block.lo, x.block.hi) {
+        let place = row / KEY_PANEL * x.kv_heads + head;
+        let from = (place * d + part * PART) * KEY_PANEL + row % KEY_PANEL * PART;
+        // SAFETY: the part holds 32 lines of 32 values; the rest is the caller's promise.
+        unsafe {
+            let a = Left { at: weights.add(col), ld: width };
+            let c = Out { at: o, ld: x.ld, add: col > 0 };
+            match x.held {
+                Held::F32 { v, .. } => sums::<L, _>(rows, count, a, Floats(v.as_ptr().add(from)), c, ahead),
+                Held::F16 { v, .. } => sums::<L, _>(rows, count, a, Halves(v.as_ptr().add(from)), c, ahead),
+                Held::Q8 { v, vs, .. } => {
+                    let scales = vs.as_ptr().add(place * KEY_PANEL + row % KEY_PANEL);
+                    sums::<L, _>(rows, count, a, Bytes::<false>(v.as_ptr().add(from), scales), c, ahead);
+                }
+            }
+        }
+    }
+}
+
+lanes_fn! {
+    /// Columns `32 part ..` (32 whole ones) of a head's outputs: weights `[rows, width]` times values.
+    ///
+    /// # Safety
+    /// `weights` and `o` hold these rows, and nobody else writes there; values lie in the cache.
+    pub(super) unsafe fn weigh(
+        x: &Rows<'_>, place: (usize, usize), weights: *const f32, width: usize, o: *mut f32
+    ) = weigh_lanes
+}
