@@ -130,10 +130,10 @@ pub(crate) const COMMAND: Command = Command {
 
 fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
     let _working = cli.interrupt.working();
-    if let Some(name) = args.text("isa") {
-        if !Isa::named(name).is_some_and(force_isa) {
-            bail!(say!(cli.lang, "this processor has no {name}", "本机处理器没有 {name}"));
-        }
+    if let Some(name) = args.text("isa")
+        && !Isa::named(name).is_some_and(force_isa)
+    {
+        bail!(say!(cli.lang, "this processor has no {name}", "本机处理器没有 {name}"));
     }
     let figures = match args.text("WHAT").unwrap_or_default() {
         "infer" if args.text("parallel").is_some() => crowd::run(cli, args)?,
