@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (adapters, repeats): (u64, usize) = (text(2, "0").parse()?, text(5, "3").parse()?);
     let (prompt_len, new): (usize, usize) = (text(6, "128").parse()?, text(7, "64").parse()?);
     let mode = if text(3, "fast") == "exact" { Mode::Exact } else { Mode::Fast };
-    if let Some(found) = Isa::named(text(4, "-")) {
+    if let Some(found) = Isa::named(&text(4, "-")) {
         force_isa(found);
     }
     let cpu = Arc::new(Cpu::new(2));

@@ -103,7 +103,7 @@ impl Block {
 
 /// Rows of queries of one head, or of several that share keys, over a cache.
 #[derive(Clone, Copy)]
-struct Rows<'a> {
+struct Queries<'a> {
     span: &'a Span,
     block: &'a Block,
     held: Held<'a>,
@@ -305,7 +305,7 @@ unsafe fn soften<L: Micro>(s: &mut [f32], from: usize, to: usize, scale: f32) ->
 /// [`scores`] of one head with keys that lie in panels already. Rows of `out` are `width` apart; `room` columns may be written.
 #[inline(always)]
 unsafe fn scores_in_place<L: Micro>(
-    x: &Rows<'_>,
+    x: &Queries<'_>,
     head: usize,
     left: *const f32,
     wide: *mut f32,
@@ -377,7 +377,7 @@ unsafe fn forward_token_lanes<L: Micro>(
     let (spare, sc) = buffer.split_at_mut(held.spare(d));
     let spare = spare.as_mut_ptr();
     let at = ((span.row + b.i0) * s.heads + head * rows) * d;
-    let x = &Rows { span, block: b, held, kv_heads: s.kv_heads, head_dim: d, rows, ld: d };
+    let x = &Queries { span, block: b, held, kv_heads: s.kv_heads, head_dim: d, rows, ld: d };
     // SAFETY: shapes were checked by `attention_forward`; this task alone writes these heads.
     unsafe {
         let left = q.as_ptr().add(at);
@@ -398,7 +398,7 @@ unsafe fn forward_token_lanes<L: Micro>(
 /// Columns `32 part ..` of a head's outputs: weights `[rows, width]` times the values of a cache.
 #[inline(always)]
 unsafe fn weigh<L: Micro>(
-    x: &Rows<'_>,
+    x: &Queries<'_>,
     (head, part): (usize, usize),
     weights: *const f32,
     width: usize,
@@ -460,7 +460,7 @@ unsafe fn forward_block_lanes<L: Micro>(
     if let Source::Rows(k, _) = source {
         pack_transposed(span, b, k, ldk, head * d, d, nr, panels);
     }
-    let over = |held| Rows { span, block: b, held, kv_heads: s.kv_heads, head_dim: d, rows, ld: ldq };
+    let over = |held| Queries { span, block: b, held, kv_heads: s.kv_heads, head_dim: d, rows, ld: ldq };
     for g in 0..group {
         let at = (span.row + b.i0) * ldq + (head * group + g) * d;
         // SAFETY: shapes were checked by `attention_forward`; this task alone writes these tokens' heads.

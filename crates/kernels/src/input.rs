@@ -23,7 +23,7 @@ pub enum Input<'a> {
 }
 
 impl<'a> Input<'a> {
-    /// Values of all rows, `T · D`.
+    /// Number of values, `T · D`.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         match self {
@@ -35,7 +35,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// All rows: as they are, or made in `out`. `inv` is that of the norms.
+    /// All rows: as they are, or made in `out`. `inv` `[T]` takes the factors of a norm, or is empty.
     ///
     /// # Panics
     /// If the shapes do not fit.

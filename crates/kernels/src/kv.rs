@@ -2,7 +2,7 @@
 //!
 //! Keys stand in panels, `[panel][K][head_dim][32]`: those of 32 rows side by side, as the products want them. Values stand in
 //! panels too, `[panel][K][part][32][32]`: 32 columns of 32 rows of a head lie together (the last part of a head may be narrower).
-//! What is not float32 is widened piece by piece (at most 32 rows of a head) next to the product that needs it, so attention
+//! What is not float32 is widened piece by piece (at most 32 rows of a head) next to the product that needs it, or in registers, so attention
 //! over a cache gives the bits of attention over the widened values, and reads a half or a quarter of the memory.
 
 use crate::ahead::Ahead;
@@ -10,6 +10,7 @@ use crate::attention::KEY_PANEL;
 use crate::lanes::{LANES, Lanes, lanes_fn};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
+use std::ops::Range;
 
 /// How a cache stores numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -147,18 +148,18 @@ impl KvLayer {
         }
     }
 
-    /// Adds what [`KvLayer::store`] of row `row` writes, and attention reads with it: a panel of keys, all of whose lines take a
-    /// column, and the row's places among the values.
+    /// Adds the places where [`KvLayer::store`] puts the numbers of `rows`: those of the values, and the panels of keys, all of whose
+    /// lines take a column.
     ///
     /// # Panics
-    /// If there is no such row.
-    pub fn expect(&self, row: usize, ahead: &mut Ahead) {
-        assert!(row < self.rows, "row outside the cache");
+    /// If rows lie outside.
+    pub fn expect(&self, rows: Range<usize>, ahead: &mut Ahead) {
+        assert!(rows.end <= self.rows, "rows outside the cache");
         let shape = self.shape();
         match &self.data {
-            Data::F32 { k, v } => expect_row(k, v, shape, row, ahead),
-            Data::F16 { k, v } => expect_row(k, v, shape, row, ahead),
-            Data::Q8 { k, v, .. } => expect_row(k, v, shape, row, ahead),
+            Data::F32 { k, v } => expect_rows(k, v, shape, rows, ahead),
+            Data::F16 { k, v } => expect_rows(k, v, shape, rows, ahead),
+            Data::Q8 { k, v, .. } => expect_rows(k, v, shape, rows, ahead),
         }
     }
 
@@ -189,14 +190,18 @@ fn put<T: Copy>(panels: &mut [T], (heads, d): (usize, usize), row: usize, values
     }
 }
 
-fn expect_row<T>(k: &[T], v: &[T], (heads, d): (usize, usize), row: usize, ahead: &mut Ahead) {
-    let (panel, size) = (row / KEY_PANEL, KEY_PANEL * heads * d);
-    ahead.push(&k[panel * size..][..size]);
-    for head in 0..heads {
-        for part in 0..d.div_ceil(PART) {
-            let (at, across) = place((heads, head), d, part, panel);
-            ahead.push(&v[at + row % KEY_PANEL * across..][..across]);
+fn expect_rows<T>(k: &[T], v: &[T], (heads, d): (usize, usize), rows: Range<usize>, ahead: &mut Ahead) {
+    for row in rows.clone() {
+        for head in 0..heads {
+            for part in 0..d.div_ceil(PART) {
+                let (at, across) = place((heads, head), d, part, row / KEY_PANEL);
+                ahead.push(&v[at + row % KEY_PANEL * across..][..across]);
+            }
         }
+    }
+    let size = KEY_PANEL * heads * d;
+    for panel in rows.start / KEY_PANEL..rows.end.div_ceil(KEY_PANEL) {
+        ahead.push(&k[panel * size..][..size]);
     }
 }
 

@@ -136,7 +136,8 @@ impl Quantised {
     }
 
     /// Quantises the rows of `input` as they are made: the bits of [`Quantised::set`] after [`Input::forward`]. Rows that are
-    /// made go to `floats` `[T, cols]`, where they stay with `keep`; else that is room for those in work. Gives the rows.
+    /// made go to `floats` `[T, cols]`, where they stay with `keep`; else that is room for those in work. Gives the rows (scratch, if they
+    /// were made and not kept).
     ///
     /// # Panics
     /// If the shapes do not fit.
@@ -161,8 +162,8 @@ impl Quantised {
         pool.run(rows.div_ceil(step), |i| {
             for row in i * step..((i + 1) * step).min(rows) {
                 let (block, side) = (row / SIDE, row % SIDE);
-                // SAFETY: each block belongs to one task (a step is whole blocks), and its slices are used one at a time. So do the
-                // rows of `floats`; the input fits.
+                // SAFETY: each block belongs to one task (a step is whole blocks), and its slices are used one at a time. The same holds for the
+                // rows of `floats`: one of its own with `keep`, else the task's first. The input fits.
                 unsafe {
                     let x = match there {
                         Some(x) => &x[row * cols..][..cols],

@@ -30,7 +30,7 @@ fn rows_made_and_quantised_in_one_pass_have_the_bits_of_two() {
     let _guard = hold();
     let mut rng = Rng::new(7);
     let pools = [1, 2, 3].map(Pool::new);
-    for rows in 1..=50 {
+    for rows in (1..=50).chain([65, 80, 131]) {
         for d in [[31, 64], [7, 131], [1, 200], [33, 96], [5, 290]][rows % 5] {
             let mut x = floats(&mut rng, rows * d, 2.0);
             // outliers

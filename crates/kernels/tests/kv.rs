@@ -23,10 +23,10 @@ fn chains(n: usize) -> Vec<(usize, usize)> {
 #[test]
 fn attention_reads_what_the_cache_stands_for() {
     let mut rng = Rng::new(1);
-    for (heads, kv_heads, d) in [(6, 2, 64), (3, 1, 24), (4, 4, 40), (4, 1, 256)] {
+    for (heads, kv_heads, d) in [(6, 2, 64), (3, 1, 24), (4, 4, 40), (4, 1, 256), (8, 1, 64), (20, 2, 40)] {
         let shape = |window| AttentionShape { heads, kv_heads, head_dim: d, scale: 0.1, window };
         let width = kv_heads * d;
-        for (tokens, before) in [(1, 0), (1, 70), (5, 90), (60, 33), (1, 200), (2, 31)] {
+        for (tokens, before) in [(1, 0), (1, 70), (5, 90), (8, 100), (9, 100), (60, 33), (1, 200), (2, 31)] {
             let keys = chains(before + tokens);
             let rows = 256;
             let (k, v) = (floats(&mut rng, rows * width, 2.0), floats(&mut rng, rows * width, 1.0));
@@ -76,7 +76,7 @@ fn attention_reads_what_the_cache_stands_for() {
 #[test]
 fn few_tokens_over_long_caches_take_two_rounds() {
     let mut rng = Rng::new(3);
-    for (heads, kv_heads, d) in [(9, 3, 64), (4, 1, 256), (5, 1, 32), (4, 2, 24)] {
+    for (heads, kv_heads, d) in [(9, 3, 64), (4, 1, 256), (5, 1, 32), (4, 2, 24), (8, 1, 80), (18, 2, 64)] {
         let (width, rows) = (kv_heads * d, 1024);
         let (k, v) = (floats(&mut rng, rows * width, 2.0), floats(&mut rng, rows * width, 1.0));
         // pieces that begin and end inside panels, and a second, shorter sequence
@@ -139,6 +139,19 @@ fn stored_values_are_near() {
         }
     }
     assert_eq!(KvType::ALL.map(|k| k.row_bytes(3, 64)), [768, 384, 204]);
+}
+
+#[test]
+fn places_of_the_last_rows_can_be_expected() {
+    let mut ahead = Ahead::default();
+    for (kind, d) in KvType::ALL.into_iter().flat_map(|kind| [(kind, 40), (kind, 64)]) {
+        let layer = KvLayer::new(kind, 70, 2, d);
+        assert_eq!(layer.rows(), 96);
+        layer.expect(0..0, &mut ahead);
+        layer.expect(30..34, &mut ahead);
+        layer.expect(95..96, &mut ahead);
+        ahead.ask();
+    }
 }
 
 #[test]

@@ -112,7 +112,7 @@ impl KvCache {
     pub(crate) fn expect(&self, layer: usize, spans: &[Span], ahead: &mut Ahead) {
         let Some(layer) = self.layers.get(layer) else { return };
         for (row, _, n) in spans.iter().flat_map(places) {
-            (row..row + n).for_each(|row| layer.expect(row, ahead));
+            layer.expect(row..row + n, ahead);
         }
     }
 }

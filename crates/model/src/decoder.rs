@@ -9,7 +9,7 @@ use crate::config::{Config, MlpKind, Positions};
 use crate::error::ModelError;
 use crate::moe::{Mixture, Routed, Rows};
 use crate::norm::NormWeights;
-use crate::product::{Made, product};
+use crate::product::{InputBuffers, product};
 use nurture_kernels::{
     Ahead, Cpu, Forward, Input, Keys, KvType, Linear, LoraRows, Quantised, Rope, Weight, add, add_assign,
     attention_forward, embed, lora_rows, rms_norm_forward, rope,
@@ -300,7 +300,7 @@ pub struct Buffers {
     pub(crate) rows: Rows,
 }
 
-/// Rows up to which what lies between the products is asked for ahead ([`Ahead`]).
+/// Rows up to which what lies between the products is asked for ahead ([`Ahead`]): with more, arithmetic hides it.
 const FEW: usize = 4;
 
 impl Buffers {
@@ -529,7 +529,7 @@ impl Decoder {
         };
         let project = |l: usize,
                        input: Input<'_>,
-                       made: Made<'_>,
+                       made: InputBuffers<'_>,
                        projections: &[Projection],
                        parts: &mut [Forward<'_>],
                        next: &[&Weight],
@@ -567,7 +567,7 @@ impl Decoder {
             project(
                 l,
                 self.norm_input(x, &block.attn_norm),
-                Made { floats: n, inv: &mut k.inv1, bytes },
+                InputBuffers { floats: n, inv: &mut k.inv1, bytes },
                 &[Projection::Q, Projection::K, Projection::V],
                 &mut [
                     Forward { linear: lin(Projection::Q, &block.q), y: q, h: hq },
@@ -593,6 +593,9 @@ impl Decoder {
                     if t <= FEW {
                         ahead.clear();
                         ahead.push(&block.ffn_norm.weight);
+                        if let Some(next) = self.blocks[..layers.end].get(l + 1) {
+                            ahead.push(&next.attn_norm.weight);
+                        }
                         cache.expect(l + 1, &batch.spans, &mut ahead);
                     }
                     attention_forward(
@@ -624,7 +627,7 @@ impl Decoder {
                 Mlp::Plain { up, .. } => &[&up.weight],
                 Mlp::Experts(_) => &[],
             };
-            let made = Made { floats: &mut [], inv: &mut [], bytes };
+            let made = InputBuffers { floats: &mut [], inv: &mut [], bytes };
             project(l, Input::Rows(&k.a), made, &[Projection::O], &mut [part], next, &mut ahead);
             if let Some(w) = &block.post_attn_norm {
                 self.norm_forward(pool, &k.o, w, y, &mut k.inv_o);
@@ -635,17 +638,12 @@ impl Decoder {
             std::mem::swap(x, &mut k.x);
 
             let normed = self.norm_input(&k.mid, &block.ffn_norm);
-            let made = Made { floats: n, inv: &mut k.inv2, bytes };
+            let made = InputBuffers { floats: n, inv: &mut k.inv2, bytes };
             let out = if c.post_norms { &mut k.down } else { &mut *y };
             let next: &[&Weight] = match self.blocks[..layers.end].get(l + 1) {
                 Some(next) => &[&next.q.weight, &next.k.weight, &next.v.weight],
                 None => &[self.head()],
             };
-            if t <= FEW
-                && let Some(next) = self.blocks[..layers.end].get(l + 1)
-            {
-                ahead.push(&next.attn_norm.weight);
-            }
             match &block.mlp {
                 Mlp::Gated { gate, up, down } => {
                     let (g, u) = (lin(Projection::Gate, gate), lin(Projection::Up, up));
@@ -662,7 +660,7 @@ impl Decoder {
                         &mut ahead,
                     );
                     let input = Input::Gated { kind: c.activation, gate: &k.gate, up: &k.up };
-                    let made = Made { floats: act, inv: &mut [], bytes };
+                    let made = InputBuffers { floats: act, inv: &mut [], bytes };
                     let part = Forward { linear: lin(Projection::Down, down), y: out, h: hd };
                     project(l, input, made, &[Projection::Down], &mut [part], next, &mut ahead);
                 }
@@ -670,13 +668,13 @@ impl Decoder {
                     let part = Forward { linear: lin(Projection::Up, up), y: &mut k.up, h: hu };
                     project(l, normed, made, &[Projection::Up], &mut [part], &[&down.weight], &mut ahead);
                     let input = Input::Plain { kind: c.activation, x: &k.up };
-                    let made = Made { floats: act, inv: &mut [], bytes };
+                    let made = InputBuffers { floats: act, inv: &mut [], bytes };
                     let part = Forward { linear: lin(Projection::Down, down), y: out, h: hd };
                     project(l, input, made, &[Projection::Down], &mut [part], next, &mut ahead);
                 }
                 Mlp::Experts(mixture) => {
                     if let Some(e) = &c.experts {
-                        let Made { floats, inv, bytes } = made;
+                        let InputBuffers { floats, inv, bytes } = made;
                         let n = normed.forward(pool, floats, inv);
                         let work = (&mut k.gate[..], &mut k.up[..], &mut act[..]);
                         let routed = &mut k.routed;

@@ -11,7 +11,7 @@
 use crate::config::Experts;
 use crate::decoder::{Decoder, Mode, Projected};
 use crate::parameters::Slot;
-use crate::product::{self, Made};
+use crate::product::{self, InputBuffers};
 use crate::sink::Sink;
 use crate::{Activation, Projection};
 use nurture_kernels::{
@@ -140,7 +140,7 @@ impl Mixture {
                 cpu,
                 mode,
                 input,
-                Made { floats, inv: &mut [], bytes },
+                InputBuffers { floats, inv: &mut [], bytes },
                 false,
                 parts,
                 &[],

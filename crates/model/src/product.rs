@@ -6,7 +6,7 @@ use nurture_kernels::{
 };
 
 /// Buffers for the input of a product.
-pub(crate) struct Made<'a> {
+pub(crate) struct InputBuffers<'a> {
     /// rows as floats `[T, D]`, where an operation makes them
     pub(crate) floats: &'a mut [f32],
     /// factors of a norm `[T]`, or empty
@@ -15,14 +15,14 @@ pub(crate) struct Made<'a> {
     pub(crate) bytes: &'a mut Quantised,
 }
 
-/// Computes `parts`; `next` are the weights of the product that follows. Gives the rows of the input, which in fast mode are
-/// there only with `keep` (or where the parts need them).
+/// Computes `parts`; `next` are the weights of the product that follows. Gives the rows of the input, which an operation in fast
+/// mode leaves there only with `keep`, or where the parts need them: else they are scratch.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn product<'a>(
     cpu: &Cpu,
     mode: Mode,
     input: Input<'a>,
-    made: Made<'a>,
+    made: InputBuffers<'a>,
     keep: bool,
     parts: &mut [Forward<'_>],
     next: &[&Weight],
@@ -30,7 +30,10 @@ pub(crate) fn product<'a>(
 ) -> &'a [f32] {
     let (pool, d) = (cpu.pool(), parts[0].linear.weight.cols());
     let t = input.len() / d;
-    let Made { floats, inv, bytes } = made;
+    let InputBuffers { floats, inv, bytes } = made;
+    if mode == Mode::Fast {
+        expect_weights(cpu, t, next);
+    }
     let is_float = |p: &Forward<'_>| !p.linear.weight.dtype().is_quantised();
     if mode == Mode::Exact || parts.iter().all(is_float) {
         let x = input.forward(pool, floats, inv);
@@ -41,7 +44,6 @@ pub(crate) fn product<'a>(
     ahead.ask();
     let x = bytes.set_from(pool, input, d, floats, keep);
     ahead.ask();
-    expect_weights(cpu, t, next);
     linear_fast(cpu, x, bytes, t, parts);
     x
 }

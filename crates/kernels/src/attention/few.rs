@@ -1,9 +1,10 @@
 //! One new token for each of few sequences over long caches: too few heads to keep all threads at work. Two rounds instead: scores by
-//! parts of the keys, in the order of memory, then outputs by parts of a head. So each key and each value is read by one thread
+//! parts of the keys (of small groups in the order of memory), then outputs by parts of a head. So each key and each value is read by one thread
 //! alone, once for all heads of its group. The chains of sums are those of the other forms.
 
 use super::{
-    AttentionShape, Block, KEY_PANEL, Rows, Span, TASK_ROWS, divide, narrow, scores_in_place, soften, weigh,
+    AttentionShape, Block, KEY_PANEL, Queries, Span, TASK_ROWS, divide, narrow, scores_in_place, soften,
+    weigh,
 };
 use crate::kv::{Held, PART};
 use crate::lanes::lanes_fn;
@@ -51,7 +52,7 @@ pub(super) fn forward(
         let whole = &blocks[i];
         let part = Block { lo, hi: whole.hi.min(lo + step), ..*whole };
         let room = if part.hi == whole.hi { whole.width() - (lo - whole.lo) } else { step };
-        let x = rows(s, &spans[i], &part, held);
+        let x = queries(s, &spans[i], &part, held);
         with_panels(held.spare(d), |wide| {
             // SAFETY: inside the buffers; a task alone writes its `room` columns of all rows.
             unsafe {
@@ -83,14 +84,14 @@ pub(super) fn forward(
 }
 
 /// One token's rows of a group.
-fn rows<'a>(s: &AttentionShape, span: &'a Span, block: &'a Block, held: Held<'a>) -> Rows<'a> {
+fn queries<'a>(s: &AttentionShape, span: &'a Span, block: &'a Block, held: Held<'a>) -> Queries<'a> {
     let (head_dim, rows) = (s.head_dim, s.heads / s.kv_heads);
-    Rows { span, block, held, kv_heads: s.kv_heads, head_dim, rows, ld: head_dim }
+    Queries { span, block, held, kv_heads: s.kv_heads, head_dim, rows, ld: head_dim }
 }
 
 #[inline(always)]
 unsafe fn score_lanes<L: Micro>(
-    x: &Rows<'_>,
+    x: &Queries<'_>,
     left: *const f32,
     wide: *mut f32,
     out: *mut f32,
@@ -114,7 +115,7 @@ lanes_fn! {
     /// # Safety
     /// As `scores_in_place`.
     unsafe fn score(
-        x: &Rows<'_>, left: *const f32, wide: *mut f32, out: *mut f32, line: (usize, usize)
+        x: &Queries<'_>, left: *const f32, wide: *mut f32, out: *mut f32, line: (usize, usize)
     ) = score_lanes
 }
 
@@ -131,7 +132,7 @@ unsafe fn combine_lanes<L: Micro>(
     weights: &mut [f32],
     o: *mut f32,
 ) {
-    let (d, width, x) = (s.head_dim, b.width(), &rows(s, span, b, held));
+    let (d, width, x) = (s.head_dim, b.width(), &queries(s, span, b, held));
     let mut sums = [0f32; TASK_ROWS];
     let (from, to) = b.visible(s, 0);
     // SAFETY: the caller's buffers have these shapes.

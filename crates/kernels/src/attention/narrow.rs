@@ -1,12 +1,13 @@
 //! Few rows of queries over keys and values of a cache: such attention waits for memory, so numbers are widened in registers on
 //! their way to the sums, and what comes next is asked for line by line. The chains of sums are those of the other forms.
 
-use super::{KEY_PANEL, Rows, pieces, stretches};
+use super::{KEY_PANEL, Queries, pieces, stretches};
 use crate::kv::{Held, PART};
 use crate::lanes::{LANES, Lanes, ask, lanes_fn};
+use crate::product::Micro;
 use std::ops::Range;
 
-/// Rows of queries up to which it pays.
+/// Rows of queries up to which this form pays.
 pub(super) const FEW_ROWS: usize = 8;
 
 /// How many panels ahead memory is asked for keys or values.
@@ -98,7 +99,7 @@ struct Out {
 
 /// `c[r, ..32] (+)= Σ_k a[r, k] · b[k, ..32]` for `rows` rows and `k` lines, and asks for the lines `ahead` further.
 #[inline(always)]
-unsafe fn sums<L: Lanes, B: Stored<L>>(rows: usize, k: usize, a: Left, b: B, c: Out, ahead: usize) {
+unsafe fn sums<L: Micro, B: Stored<L>>(rows: usize, k: usize, a: Left, b: B, c: Out, ahead: usize) {
     for r in (0..rows).step_by(ROWS) {
         // what the first rows ask for is there for the others
         let ahead = if r == 0 { Some(ahead) } else { None };
@@ -116,7 +117,7 @@ unsafe fn sums<L: Lanes, B: Stored<L>>(rows: usize, k: usize, a: Left, b: B, c: 
 }
 
 #[inline(always)]
-unsafe fn rows_sums<L: Lanes, B: Stored<L>, const R: usize>(
+unsafe fn rows_sums<L: Micro, B: Stored<L>, const R: usize>(
     lines: usize,
     a: Left,
     b: B,
@@ -125,11 +126,34 @@ unsafe fn rows_sums<L: Lanes, B: Stored<L>, const R: usize>(
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        let mut acc = [[L::splat(0.0); 2]; R];
+        if L::NV > 1 {
+            halves_sums::<L, B, R, 2>(lines, a, b, c, 0, ahead);
+        } else {
+            // registers for half a line
+            halves_sums::<L, B, R, 1>(lines, a, b, c, 0, ahead);
+            halves_sums::<L, B, R, 1>(lines, a, b, c, 1, None);
+        }
+    }
+}
+
+/// `V` halves of each line from half `first` on.
+#[inline(always)]
+unsafe fn halves_sums<L: Lanes, B: Stored<L>, const R: usize, const V: usize>(
+    lines: usize,
+    a: Left,
+    b: B,
+    c: Out,
+    first: usize,
+    ahead: Option<usize>,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let to = c.at.add(first * LANES);
+        let mut acc = [[L::splat(0.0); V]; R];
         if c.add {
             for r in 0..R {
-                for v in 0..2 {
-                    acc[r][v] = L::load(c.at.add(r * c.ld + v * LANES));
+                for v in 0..V {
+                    acc[r][v] = L::load(to.add(r * c.ld + v * LANES));
                 }
             }
         }
@@ -141,25 +165,28 @@ unsafe fn rows_sums<L: Lanes, B: Stored<L>, const R: usize>(
             if let Some(ahead) = ahead {
                 b.ask(k + ahead);
             }
-            let line = [b.get(k, 0), b.get(k, 1)];
+            let mut line = [b.get(k, first); V];
+            for v in 1..V {
+                line[v] = b.get(k, first + v);
+            }
             for r in 0..R {
                 let left = L::splat(*left[r].add(k));
-                for v in 0..2 {
+                for v in 0..V {
                     acc[r][v] = left.fma(line[v], acc[r][v]);
                 }
             }
         }
         for r in 0..R {
-            for v in 0..2 {
-                acc[r][v].store(c.at.add(r * c.ld + v * LANES));
+            for v in 0..V {
+                acc[r][v].store(to.add(r * c.ld + v * LANES));
             }
         }
     }
 }
 
 #[inline(always)]
-unsafe fn scores_lanes<L: Lanes>(
-    x: &Rows<'_>,
+unsafe fn scores_lanes<L: Micro>(
+    x: &Queries<'_>,
     heads: Range<usize>,
     left: *const f32,
     out: *mut f32,
@@ -214,13 +241,13 @@ lanes_fn! {
     /// # Safety
     /// `left` and `out` hold all rows of the heads, and nobody else writes there; keys lie in the cache.
     pub(super) unsafe fn scores(
-        x: &Rows<'_>, heads: Range<usize>, left: *const f32, out: *mut f32, line: (usize, usize)
+        x: &Queries<'_>, heads: Range<usize>, left: *const f32, out: *mut f32, line: (usize, usize)
     ) = scores_lanes
 }
 
 #[inline(always)]
-unsafe fn weigh_lanes<L: Lanes>(
-    x: &Rows<'_>,
+unsafe fn weigh_lanes<L: Micro>(
+    x: &Queries<'_>,
     (head, part): (usize, usize),
     weights: *const f32,
     width: usize,
@@ -253,6 +280,6 @@ lanes_fn! {
     /// # Safety
     /// `weights` and `o` hold these rows, and nobody else writes there; values lie in the cache.
     pub(super) unsafe fn weigh(
-        x: &Rows<'_>, place: (usize, usize), weights: *const f32, width: usize, o: *mut f32
+        x: &Queries<'_>, place: (usize, usize), weights: *const f32, width: usize, o: *mut f32
     ) = weigh_lanes
 }
