@@ -2,7 +2,18 @@
 //! weights stream through the caches and drive it out, and waiting for it would take longer than the arithmetic there. So it is
 //! asked for early, a few lines at a time: beyond what a core can wait for at once, asking is waiting too.
 
-use crate::lanes::ask;
+/// Asks memory for the cache lines of `len` bytes at `p`, which may lie beyond the end.
+#[inline(always)]
+pub(crate) fn ask(p: *const u8, len: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in (0..len).step_by(64) {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: prefetching touches nothing, wherever the address points.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(line).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (p, len);
+}
 
 /// Bytes asked for at a time: 20 lines, where a core waits for about 24 at once.
 const AT_A_TIME: usize = 20 * 64;

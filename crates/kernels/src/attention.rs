@@ -7,8 +7,11 @@
 //! Orders of summation: a score sums over `head_dim` in order; the softmax's sum runs in 16 partial sums by key
 //! position modulo 16; the output sums over keys in order. None depends on the blocks.
 
+mod backward;
 mod few;
 mod narrow;
+
+pub use backward::{AttentionBackward, attention_backward};
 
 use crate::kv::{Held, KvLayer, PART};
 use crate::lanes::{LANES, lanes_fn};
@@ -122,6 +125,25 @@ fn stretches(span: &Span, lo: usize, hi: usize) -> impl Iterator<Item = (usize, 
         next += count;
         let (from, to) = (at.max(lo), (at + count).min(hi));
         (from < to).then(|| (from - lo, row + from - at, to - from))
+    })
+}
+
+/// Pieces of `nr` rows of a cache for scores in lines of `room` columns: `(first row, rows before the stretch, column, count, direct)`. A
+/// piece that is `direct` may be written whole: columns right of the stretch are written again or masked later, those left of it are
+/// not.
+fn placed(
+    x: &Queries<'_>,
+    nr: usize,
+    room: usize,
+) -> impl Iterator<Item = (usize, usize, usize, usize, bool)> {
+    stretches(x.span, x.block.lo, x.block.hi).flat_map(move |(col, row, count)| {
+        (row / nr..(row + count).div_ceil(nr)).map(move |piece| {
+            let first = piece * nr;
+            let skip = row.saturating_sub(first);
+            let to = col + (first + skip - row);
+            let n = (nr - skip).min(row + count - first - skip);
+            (first, skip, to, n, skip == 0 && to + nr <= room)
+        })
     })
 }
 
@@ -318,44 +340,36 @@ unsafe fn scores_in_place<L: Micro>(
     }
     let (d, nr) = (x.head_dim, L::NV * LANES);
     let mut spare = [0f32; 16 * MAX_NR];
-    for (col, row, count) in stretches(x.span, x.block.lo, x.block.hi) {
-        // pieces of `nr` rows; columns right of the stretch are written again or masked later, those left of it are not
-        for piece in row / nr..(row + count).div_ceil(nr) {
-            let first = piece * nr;
-            let skip = row.saturating_sub(first);
-            let to = col + (first + skip - row);
-            let direct = skip == 0 && to + nr <= room;
-            // SAFETY: the panel exists; the caller's `wide` holds a piece.
-            let (keys, ldb) = unsafe { x.held.keys::<L>((x.kv_heads, head), d, first, nr, wide) };
-            let mut r = 0;
-            while r < x.rows {
-                let mr = L::MR.min(x.rows - r);
-                // SAFETY: the caller's shapes; `spare` holds MR (at most 12) × 32 values.
-                unsafe {
-                    let line = out.add(r * width + to);
-                    let t = TileArgs {
-                        k: d,
-                        a: left.add(r * x.ld),
-                        ka: 1,
-                        ra: x.ld,
-                        b: keys,
-                        ldb,
-                        c: if direct { line } else { spare.as_mut_ptr() },
-                        ldc: if direct { width } else { nr },
-                        add: false,
-                        apart: false,
-                    };
-                    L::tile(mr, L::NV, &t);
-                    if !direct {
-                        let n = (nr - skip).min(row + count - first - skip);
-                        for i in 0..mr {
-                            let from = spare.as_ptr().add(i * nr + skip);
-                            std::ptr::copy_nonoverlapping(from, line.add(i * width), n);
-                        }
+    for (first, skip, to, n, direct) in placed(x, nr, room) {
+        // SAFETY: the panel exists; the caller's `wide` holds a piece.
+        let (keys, ldb) = unsafe { x.held.keys::<L>((x.kv_heads, head), d, first, nr, wide) };
+        let mut r = 0;
+        while r < x.rows {
+            let mr = L::MR.min(x.rows - r);
+            // SAFETY: the caller's shapes; `spare` holds MR (at most 12) × 32 values.
+            unsafe {
+                let line = out.add(r * width + to);
+                let t = TileArgs {
+                    k: d,
+                    a: left.add(r * x.ld),
+                    ka: 1,
+                    ra: x.ld,
+                    b: keys,
+                    ldb,
+                    c: if direct { line } else { spare.as_mut_ptr() },
+                    ldc: if direct { width } else { nr },
+                    add: false,
+                    apart: false,
+                };
+                L::tile(mr, L::NV, &t);
+                if !direct {
+                    for i in 0..mr {
+                        let from = spare.as_ptr().add(i * nr + skip);
+                        std::ptr::copy_nonoverlapping(from, line.add(i * width), n);
                     }
                 }
-                r += mr;
             }
+            r += mr;
         }
     }
 }
@@ -544,18 +558,6 @@ fn check(s: &AttentionShape, spans: &[Span], t: usize, rows: usize) {
     assert!(tokens.windows(2).all(|pair| pair[0].1 <= pair[1].0), "a token in two spans");
 }
 
-/// Gradients of a tree's keys are written by its own task: no key may be in two trees.
-fn check_trees(trees: &[&[Span]], rows: usize) {
-    let mut owner = vec![None; rows];
-    for (tree, spans) in trees.iter().enumerate() {
-        for &(first, count) in spans.iter().flat_map(|span| &span.keys) {
-            for owner in &mut owner[first..first + count] {
-                assert!(*owner.get_or_insert(tree) == tree, "a key in two trees");
-            }
-        }
-    }
-}
-
 /// `o = softmax(scale · q kᵀ + mask) v` for the tokens of all `spans`.
 ///
 /// `q`, `o` `[T, H · head_dim]`; `k` see [`Keys`]; `v` `[rows, K · head_dim]` (empty with [`Keys::Held`]); `lse` `[T, H]` (log of the softmax's sum, for the backward
@@ -618,130 +620,5 @@ pub fn attention_forward(
             // SAFETY: shapes are checked above; a task alone writes its tokens' heads.
             unsafe { forward_block(s, &spans[i], &block, head, q, source, os.ptr(), lse, buffer) };
         });
-    });
-}
-
-/// Constants and inputs of [`attention_backward`].
-#[derive(Clone, Copy, Debug)]
-pub struct AttentionBackward<'a> {
-    /// `[T, H · head_dim]`
-    pub q: &'a [f32],
-    /// `[T, K · head_dim]`: the keys of the batch itself
-    pub k: &'a [f32],
-    /// `[T, K · head_dim]`
-    pub v: &'a [f32],
-    /// output of the forward pass
-    pub o: &'a [f32],
-    /// `[T, H]` from the forward pass
-    pub lse: &'a [f32],
-    /// gradient of `o`
-    pub d_o: &'a [f32],
-}
-
-#[derive(Clone, Copy)]
-struct Grads {
-    dq: *mut f32,
-    dk: *mut f32,
-    dv: *mut f32,
-}
-// SAFETY: tasks write the rows of their own tree and head.
-unsafe impl Sync for Grads {}
-
-#[inline(always)]
-unsafe fn backward_block_lanes<L: Micro>(
-    s: &AttentionShape,
-    span: &Span,
-    b: &Block,
-    head: usize,
-    x: &AttentionBackward<'_>,
-    g: &Grads,
-    buffer: &mut [f32],
-) {
-    let (d, group, nr) = (s.head_dim, s.heads / s.kv_heads, L::NV * LANES);
-    let (ldq, ldk) = (s.heads * d, s.kv_heads * d);
-    let (rows, width) = (b.i1 - b.i0, b.width());
-    let (kt, rest) = buffer.split_at_mut(width * d);
-    let (vt, rest) = rest.split_at_mut(width * d);
-    let (p, ds) = rest.split_at_mut(rows * width);
-    pack_transposed(span, b, x.k, ldk, head * d, d, nr, kt);
-    pack_transposed(span, b, x.v, ldk, head * d, d, nr, vt);
-    for h in head * group..(head + 1) * group {
-        let at = (span.row + b.i0) * ldq + h * d;
-        // SAFETY: shapes were checked by `attention_backward`; this task alone writes its tree's rows of this head.
-        unsafe {
-            scores::<L>(x.q.as_ptr().add(at), ldq, rows, d, kt, p.as_mut_ptr(), width);
-            scores::<L>(x.d_o.as_ptr().add(at), ldq, rows, d, vt, ds.as_mut_ptr(), width);
-            for (i, (p, ds)) in p.chunks_exact_mut(width).zip(ds.chunks_exact_mut(width)).enumerate() {
-                let (from, to) = b.visible(s, b.i0 + i);
-                let row = at + i * ldq;
-                let pull: f32 = x.d_o[row..row + d].iter().zip(&x.o[row..row + d]).map(|(a, b)| a * b).sum();
-                let lse = x.lse[(span.row + b.i0 + i) * s.heads + h];
-                p[..from].fill(f32::NEG_INFINITY);
-                p[to..].fill(f32::NEG_INFINITY);
-                let (scale, lse, pull) = (L::splat(s.scale), L::splat(lse), L::splat(pull));
-                for (p, ds) in p.chunks_exact_mut(LANES).zip(ds.chunks_exact_mut(LANES)) {
-                    let e = exp(L::load(p.as_ptr()).mul(scale).sub(lse));
-                    e.store(p.as_mut_ptr());
-                    e.mul(L::load(ds.as_ptr()).sub(pull)).mul(scale).store(ds.as_mut_ptr());
-                }
-            }
-            for (col, row, count) in stretches(span, b.lo, b.hi) {
-                let kv = row * ldk + head * d;
-                let (p, ds) = (p.as_ptr().add(col), ds.as_ptr().add(col));
-                mix::<L>(rows, d, count, ds, 1, width, x.k.as_ptr().add(kv), ldk, g.dq.add(at), ldq, col > 0);
-                mix::<L>(count, d, rows, ds, width, 1, x.q.as_ptr().add(at), ldq, g.dk.add(kv), ldk, true);
-                mix::<L>(count, d, rows, p, width, 1, x.d_o.as_ptr().add(at), ldq, g.dv.add(kv), ldk, true);
-            }
-        }
-    }
-}
-
-lanes_fn! {
-    /// # Safety
-    /// See `attention_backward`.
-    unsafe fn backward_block(
-        s: &AttentionShape, span: &Span, b: &Block, head: usize, x: &AttentionBackward<'_>, g: &Grads, buffer: &mut [f32]
-    ) = backward_block_lanes
-}
-
-/// The reverse of [`attention_forward`] where the keys are the batch's own rows: writes `dq`, `dk` and `dv`.
-/// A key that several spans see (a shared prefix) receives the sum of their gradients. Rows of `dq` that no span has are left as they are.
-///
-/// # Panics
-/// As [`attention_forward`], and if spans of different trees (or of one, but not side by side) see the same key.
-pub fn attention_backward(
-    pool: &Pool,
-    s: &AttentionShape,
-    spans: &[Span],
-    x: &AttentionBackward<'_>,
-    dq: &mut [f32],
-    dk: &mut [f32],
-    dv: &mut [f32],
-) {
-    let (ldq, ldk) = (s.heads * s.head_dim, s.kv_heads * s.head_dim);
-    let t = x.q.len() / ldq;
-    assert!(x.q.len() == t * ldq && [x.o.len(), x.d_o.len(), dq.len()] == [t * ldq; 3], "attention shapes");
-    assert!(
-        [x.k.len(), x.v.len(), dk.len(), dv.len()] == [t * ldk; 4] && x.lse.len() == t * s.heads,
-        "attention shapes"
-    );
-    check(s, spans, t, t);
-    dk.fill(0.0);
-    dv.fill(0.0);
-    let mut trees: Vec<&[Span]> = spans.chunk_by(|a, b| a.tree == b.tree).collect();
-    check_trees(&trees, t);
-    trees.sort_by_key(|spans| std::cmp::Reverse(spans.iter().map(|s| s.len * s.key_count()).sum::<usize>()));
-    let g = Grads { dq: dq.as_mut_ptr(), dk: dk.as_mut_ptr(), dv: dv.as_mut_ptr() };
-    let g = &g;
-    pool.run(trees.len() * s.kv_heads, |n| {
-        for span in trees[n / s.kv_heads] {
-            for i0 in (0..span.len).step_by(tokens_per_block(s)) {
-                let b = &Block::new(s, span, i0);
-                with_panels(2 * b.width() * (s.head_dim + b.i1 - b.i0), |buffer| {
-                    // SAFETY: shapes are checked above; rows of a tree and a head belong to this task.
-                    unsafe { backward_block(s, span, b, n % s.kv_heads, x, g, buffer) };
-                });
-            }
-        }
     });
 }

@@ -6,6 +6,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use crate::ahead::ask;
 use crate::isa::{Isa, isa};
 use crate::lanes::{Lanes, lanes_fn};
 use crate::pool::Pool;
@@ -202,16 +203,12 @@ lanes_fn!(unsafe fn read_lanes(p: *const f32, n: usize) -> f32 = read_loop);
 /// `p` is valid for `n` floats, a multiple of 64; the instruction set of `L` is present.
 #[inline(always)]
 unsafe fn read_loop<L: Lanes>(p: *const f32, n: usize) -> f32 {
-    // SAFETY: the caller's promise; prefetching beyond the end touches nothing.
+    // SAFETY: the caller's promise.
     unsafe {
         let mut sums = [L::splat(0.0); 4];
         for at in (0..n).step_by(64) {
             let p = p.add(at);
-            #[cfg(target_arch = "x86_64")]
-            for line in 0..4 {
-                use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-                _mm_prefetch::<_MM_HINT_T0>(p.cast::<i8>().wrapping_add(AHEAD + line * 64));
-            }
+            ask(p.cast::<u8>().wrapping_add(AHEAD), 256);
             for (i, sum) in sums.iter_mut().enumerate() {
                 *sum = sum.add(L::load(p.add(i * 16)));
             }

@@ -6,9 +6,10 @@
 //! +0) the outliers by ascending columns. The output is the sum of both, which the adapter's float product continues (as
 //! `lora_rows` does where rows have adapters of their own). Rows, tiles, threads and instruction set do not change a bit.
 
+use crate::ahead::ask;
 use crate::dot8::{Dot, Ints, dot_fn, quads};
 use crate::dtype::DType;
-use crate::lanes::{LANES, Lanes, ask};
+use crate::lanes::{LANES, Lanes};
 use crate::linear::{Cpu, Forward, check_parts, linear_at, linear_forward, lora_h};
 use crate::pool::Shares;
 use crate::quantise::{Group, Quantised, SIDE};

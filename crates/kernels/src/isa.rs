@@ -106,8 +106,5 @@ mod tests {
         }
         assert_eq!(Isa::named("AVX2"), None);
         assert_eq!(Isa::here().next(), Some(Isa::Scalar));
-        for isa in Isa::here() {
-            assert!(isa.present() && Isa::ALL.contains(&isa));
-        }
     }
 }

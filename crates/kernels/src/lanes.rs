@@ -7,19 +7,6 @@
 /// Lanes of a vector.
 pub(crate) const LANES: usize = 16;
 
-/// Asks memory for the cache lines of `len` bytes at `p`, which may lie beyond the end.
-#[inline(always)]
-pub(crate) fn ask(p: *const u8, len: usize) {
-    #[cfg(target_arch = "x86_64")]
-    for line in (0..len).step_by(64) {
-        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: prefetching touches nothing, wherever the address points.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(line).cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (p, len);
-}
-
 /// 16 f32 values.
 ///
 /// # Safety

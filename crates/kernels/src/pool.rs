@@ -4,7 +4,7 @@
 //! threads. The caller works too, and waits only for workers that have begun: on a crowded machine a worker that
 //! is not scheduled costs nothing. Workers spin for a short while between regions, then sleep.
 
-use crate::lanes::ask;
+use crate::ahead::ask;
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{

@@ -9,40 +9,11 @@ use crate::config::{Config, MlpKind, Positions};
 use crate::error::ModelError;
 use crate::moe::{Mixture, Routed, Rows};
 use crate::norm::NormWeights;
-use crate::product::{InputBuffers, product};
+use crate::product::{InputBuffers, Mode, product};
 use nurture_kernels::{
-    Ahead, Cpu, Forward, Input, Keys, KvType, Linear, LoraRows, Quantised, Rope, Weight, add, add_assign,
+    Ahead, Cpu, Forward, Input, Keys, Linear, LoraRows, Quantised, Rope, Weight, add, add_assign,
     attention_forward, embed, lora_rows, rms_norm_forward, rope,
 };
-
-/// How the products with quantised weights take their activations.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// float32: training, exams, rollouts, proofs of parity
-    #[default]
-    Exact,
-    /// bytes, 32 of which share a scale, and float32 for the few that stand far out: chat and serving. Adapters and float
-    /// weights stay float32
-    Fast,
-}
-
-impl Mode {
-    /// Its name on the command line and beside figures.
-    pub fn name(self) -> &'static str {
-        match self {
-            Mode::Exact => "exact",
-            Mode::Fast => "fast",
-        }
-    }
-
-    /// How keys and values are stored beside it: float32, or half floats, which is far below what the bytes round.
-    pub fn kv(self) -> KvType {
-        match self {
-            Mode::Exact => KvType::F32,
-            Mode::Fast => KvType::F16,
-        }
-    }
-}
 
 /// A projection's constants.
 #[derive(Clone, Debug)]

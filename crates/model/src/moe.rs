@@ -9,9 +9,9 @@
 //! Left out: LoRA pairs on experts and router, shared experts, a capacity.
 
 use crate::config::Experts;
-use crate::decoder::{Decoder, Mode, Projected};
+use crate::decoder::{Decoder, Projected};
 use crate::parameters::Slot;
-use crate::product::{self, InputBuffers};
+use crate::product::{self, InputBuffers, Mode};
 use crate::sink::Sink;
 use crate::{Activation, Projection};
 use nurture_kernels::{

@@ -7,9 +7,10 @@
 
 use crate::adapter::Adapter;
 use crate::batch::Batch;
-use crate::decoder::{Decoder, Mode};
+use crate::decoder::Decoder;
 use crate::error::ModelError;
 use crate::parameters::Slot;
+use crate::product::Mode;
 use nurture_kernels::{
     Backward, Cpu, Forward, Linear, Quantised, linear_at, linear_backward, linear_fast, linear_fast_at,
     linear_forward,

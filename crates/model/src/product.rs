@@ -1,9 +1,37 @@
 //! The products of several weights with one input, in either mode.
 
-use crate::decoder::Mode;
 use nurture_kernels::{
-    Ahead, Cpu, Forward, Input, Quantised, Weight, expect_weights, linear_fast, linear_forward,
+    Ahead, Cpu, Forward, Input, KvType, Quantised, Weight, expect_weights, linear_fast, linear_forward,
 };
+
+/// How the products with quantised weights take their activations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// float32: training, exams, rollouts, proofs of parity
+    #[default]
+    Exact,
+    /// bytes, 32 of which share a scale, and float32 for the few that stand far out: chat and serving. Adapters and float
+    /// weights stay float32
+    Fast,
+}
+
+impl Mode {
+    /// Its name on the command line and beside figures.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Exact => "exact",
+            Mode::Fast => "fast",
+        }
+    }
+
+    /// How keys and values are stored beside it: float32, or half floats, which is far below what the bytes round.
+    pub fn kv(self) -> KvType {
+        match self {
+            Mode::Exact => KvType::F32,
+            Mode::Fast => KvType::F16,
+        }
+    }
+}
 
 /// Buffers for the input of a product.
 pub(crate) struct InputBuffers<'a> {
@@ -31,12 +59,12 @@ pub(crate) fn product<'a>(
     let (pool, d) = (cpu.pool(), parts[0].linear.weight.cols());
     let t = input.len() / d;
     let InputBuffers { floats, inv, bytes } = made;
-    if mode == Mode::Fast {
-        expect_weights(cpu, t, next);
-    }
     let is_float = |p: &Forward<'_>| !p.linear.weight.dtype().is_quantised();
     if mode == Mode::Exact || parts.iter().all(is_float) {
         let x = input.forward(pool, floats, inv);
+        if mode == Mode::Fast {
+            expect_weights(cpu, t, next);
+        }
         linear_forward(cpu, x, t, parts);
         return x;
     }
@@ -44,6 +72,8 @@ pub(crate) fn product<'a>(
     ahead.ask();
     let x = bytes.set_from(pool, input, d, floats, keep);
     ahead.ask();
+    // not before: while the input was made, waiting threads asked for this product's weights
+    expect_weights(cpu, t, next);
     linear_fast(cpu, x, bytes, t, parts);
     x
 }

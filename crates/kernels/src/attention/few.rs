@@ -1,6 +1,6 @@
 //! One new token for each of few sequences over long caches: too few heads to keep all threads at work. Two rounds instead: scores by
-//! parts of the keys (of small groups in the order of memory), then outputs by parts of a head. So each key and each value is read by one thread
-//! alone, once for all heads of its group. The chains of sums are those of the other forms.
+//! parts of the keys (of small groups in the order of memory), then outputs by parts of a head. So each key and each value is read by
+//! one thread alone, once for all heads of its group. The chains of sums are those of the other forms.
 
 use super::{
     AttentionShape, Block, KEY_PANEL, Queries, Span, TASK_ROWS, divide, narrow, scores_in_place, soften,

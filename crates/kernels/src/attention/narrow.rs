@@ -1,9 +1,10 @@
 //! Few rows of queries over keys and values of a cache: such attention waits for memory, so numbers are widened in registers on
 //! their way to the sums, and what comes next is asked for line by line. The chains of sums are those of the other forms.
 
-use super::{KEY_PANEL, Queries, pieces, stretches};
+use super::{KEY_PANEL, Queries, pieces, placed};
+use crate::ahead::ask;
 use crate::kv::{Held, PART};
-use crate::lanes::{LANES, Lanes, ask, lanes_fn};
+use crate::lanes::{LANES, Lanes, lanes_fn};
 use crate::product::Micro;
 use std::ops::Range;
 
@@ -195,39 +196,27 @@ unsafe fn scores_lanes<L: Micro>(
     let (d, rows) = (x.head_dim, x.rows);
     let ahead = PANELS_AHEAD * x.kv_heads * d;
     let mut spare = [0f32; FEW_ROWS * KEY_PANEL];
-    for (col, row, count) in stretches(x.span, x.block.lo, x.block.hi) {
-        // columns right of the stretch are written again or masked later, those left of it are not
-        for panel in row / KEY_PANEL..(row + count).div_ceil(KEY_PANEL) {
-            let first = panel * KEY_PANEL;
-            let skip = row.saturating_sub(first);
-            let to = col + (first + skip - row);
-            let direct = skip == 0 && to + KEY_PANEL <= room;
-            for (i, head) in heads.clone().enumerate() {
-                let place = panel * x.kv_heads + head;
-                // SAFETY: the panel exists and has `d` lines for each head; the rest is the caller's promise.
-                unsafe {
-                    let a = Left { at: left.add(i * rows * x.ld), ld: x.ld };
-                    let line = out.add(i * rows * width + to);
-                    let (at, ld) = if direct { (line, width) } else { (spare.as_mut_ptr(), KEY_PANEL) };
-                    let (c, from) = (Out { at, ld, add: false }, place * d * KEY_PANEL);
-                    match x.held {
-                        Held::F32 { k, .. } => {
-                            sums::<L, _>(rows, d, a, Floats(k.as_ptr().add(from)), c, ahead)
-                        }
-                        Held::F16 { k, .. } => {
-                            sums::<L, _>(rows, d, a, Halves(k.as_ptr().add(from)), c, ahead)
-                        }
-                        Held::Q8 { k, ks, .. } => {
-                            let scales = ks.as_ptr().add(place * KEY_PANEL);
-                            sums::<L, _>(rows, d, a, Bytes::<true>(k.as_ptr().add(from), scales), c, ahead);
-                        }
+    for (first, skip, to, n, direct) in placed(x, KEY_PANEL, room) {
+        for (i, head) in heads.clone().enumerate() {
+            let place = first / KEY_PANEL * x.kv_heads + head;
+            // SAFETY: the panel exists and has `d` lines for each head; the rest is the caller's promise.
+            unsafe {
+                let a = Left { at: left.add(i * rows * x.ld), ld: x.ld };
+                let line = out.add(i * rows * width + to);
+                let (at, ld) = if direct { (line, width) } else { (spare.as_mut_ptr(), KEY_PANEL) };
+                let (c, from) = (Out { at, ld, add: false }, place * d * KEY_PANEL);
+                match x.held {
+                    Held::F32 { k, .. } => sums::<L, _>(rows, d, a, Floats(k.as_ptr().add(from)), c, ahead),
+                    Held::F16 { k, .. } => sums::<L, _>(rows, d, a, Halves(k.as_ptr().add(from)), c, ahead),
+                    Held::Q8 { k, ks, .. } => {
+                        let scales = ks.as_ptr().add(place * KEY_PANEL);
+                        sums::<L, _>(rows, d, a, Bytes::<true>(k.as_ptr().add(from), scales), c, ahead);
                     }
-                    if !direct {
-                        let n = (KEY_PANEL - skip).min(row + count - first - skip);
-                        for r in 0..rows {
-                            let from = spare.as_ptr().add(r * KEY_PANEL + skip);
-                            std::ptr::copy_nonoverlapping(from, line.add(r * width), n);
-                        }
+                }
+                if !direct {
+                    for r in 0..rows {
+                        let from = spare.as_ptr().add(r * KEY_PANEL + skip);
+                        std::ptr::copy_nonoverlapping(from, line.add(r * width), n);
                     }
                 }
             }
