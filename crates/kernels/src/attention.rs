@@ -10,6 +10,7 @@
 mod backward;
 mod few;
 mod narrow;
+mod pairs;
 
 pub use backward::{AttentionBackward, attention_backward};
 
@@ -113,8 +114,66 @@ struct Queries<'a> {
     kv_heads: usize,
     head_dim: usize,
     rows: usize,
-    /// from one row of queries, or of outputs, to the next
+    form: Form,
+    /// from one row of queries to the next
     ld: usize,
+    /// from one row of outputs to the next
+    ldo: usize,
+}
+
+/// How queries and weights meet what a cache holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// as they are
+    Floats,
+    /// queries as whole numbers, weights rounded to bfloat16
+    Short,
+    /// the same, weights by pairs: two in the place of a float
+    Pairs,
+}
+
+impl Form {
+    fn of(held: Held<'_>, rows: usize, d: usize) -> Form {
+        match held {
+            Held::Q16 { .. } if rows > narrow::FEW_ROWS && pairs::here(d) => Form::Pairs,
+            Held::Q16 { .. } => Form::Short,
+            _ => Form::Floats,
+        }
+    }
+
+    /// Floats that [`Form::prepare`] needs.
+    fn room(self, rows: usize, d: usize) -> usize {
+        if self == Form::Floats { 0 } else { rows * (d.div_ceil(2) + 1) }
+    }
+
+    /// Rows of queries as they meet the keys, how far apart they lie, and the value of one step of each.
+    #[inline(always)]
+    unsafe fn prepare(
+        self,
+        (left, ld): (*const f32, usize),
+        rows: usize,
+        d: usize,
+        room: &mut [f32],
+    ) -> (*const f32, usize, &[f32]) {
+        if self == Form::Floats {
+            return (left, ld, &[]);
+        }
+        let pairs = d.div_ceil(2);
+        let (steps, room) = room.split_at_mut(rows);
+        for (r, step) in steps.iter_mut().enumerate() {
+            // SAFETY: the caller's rows; `room` holds them by pairs.
+            unsafe {
+                let q = std::slice::from_raw_parts(left.add(r * ld), d);
+                *step = pairs::pack(q, &mut room[r * pairs..][..pairs]);
+            }
+        }
+        (room.as_ptr(), pairs, steps)
+    }
+
+    /// The factor on the scores of a row.
+    fn scale(self, steps: &[f32], row: usize, scale: f32) -> f32 {
+        if self == Form::Floats { scale } else { scale * steps[row] }
+    }
 }
 
 /// `(first column, first row, count)` of each contiguous stretch of the keys `lo..hi`.
@@ -300,23 +359,31 @@ unsafe fn edge(rows: usize, cols: usize, t: &mut TileArgs) {
     }
 }
 
-/// One row of scores becomes weights (not yet divided by their sum); gives `(max, sum)`.
+/// One row of scores becomes weights (not yet divided by their sum), rounded to bfloat16 with `round`; gives `(max, sum)`.
 #[inline(always)]
-unsafe fn soften<L: Micro>(s: &mut [f32], from: usize, to: usize, scale: f32) -> (f32, f32) {
+unsafe fn soften<L: Micro>(s: &mut [f32], from: usize, to: usize, scale: f32, round: bool) -> (f32, f32) {
     s[..from].fill(f32::NEG_INFINITY);
-    s[from..to].iter_mut().for_each(|v| *v *= scale);
     s[to..].fill(f32::NEG_INFINITY);
     // SAFETY: whole vectors of the row.
     unsafe {
-        let mut top = L::splat(f32::NEG_INFINITY);
-        for c in s.chunks_exact(LANES) {
-            top = L::load(c.as_ptr()).max(top);
+        // several at once: each waits for the one before
+        let mut tops = [L::splat(f32::NEG_INFINITY); 4];
+        let (fours, rest) = s.as_chunks::<{ 4 * LANES }>();
+        for four in fours {
+            for (i, top) in tops.iter_mut().enumerate() {
+                *top = L::load(four[i * LANES..].as_ptr()).max(*top);
+            }
         }
-        let max = top.reduce_max();
-        let m = L::splat(max);
+        for c in rest.chunks_exact(LANES) {
+            tops[0] = L::load(c.as_ptr()).max(tops[0]);
+        }
+        // the greatest product is the greatest score's
+        let max = tops[0].max(tops[1]).max(tops[2].max(tops[3])).reduce_max() * scale;
+        let (m, scale) = (L::splat(max), L::splat(scale));
         let mut sum = L::splat(0.0);
         for c in s.chunks_exact_mut(LANES) {
-            let e = exp(L::load(c.as_ptr()).sub(m));
+            let e = exp(L::load(c.as_ptr()).mul(scale).sub(m));
+            let e = if round { e.round_bf16() } else { e };
             e.store(c.as_mut_ptr());
             sum = sum.add(e);
         }
@@ -324,7 +391,8 @@ unsafe fn soften<L: Micro>(s: &mut [f32], from: usize, to: usize, scale: f32) ->
     }
 }
 
-/// [`scores`] of one head with keys that lie in panels already. Rows of `out` are `width` apart; `room` columns may be written.
+/// [`scores`] of one head with keys that lie in panels already, for queries in their form. Rows of `out` are `width` apart; `room`
+/// columns may be written.
 #[inline(always)]
 unsafe fn scores_in_place<L: Micro>(
     x: &Queries<'_>,
@@ -334,8 +402,12 @@ unsafe fn scores_in_place<L: Micro>(
     out: *mut f32,
     (width, room): (usize, usize),
 ) {
-    if x.rows <= narrow::FEW_ROWS {
+    if x.form != Form::Floats {
         // SAFETY: the caller's promise.
+        return unsafe { pairs::scores(x, head..head + 1, left.cast(), out, (width, room)) };
+    }
+    if x.rows <= narrow::FEW_ROWS {
+        // SAFETY: as above.
         return unsafe { narrow::scores(x, head..head + 1, left, out, (width, room)) };
     }
     let (d, nr) = (x.head_dim, L::NV * LANES);
@@ -388,18 +460,23 @@ unsafe fn forward_token_lanes<L: Micro>(
     buffer: &mut [f32],
 ) {
     let (d, rows, width) = (s.head_dim, s.heads / s.kv_heads, b.width());
-    let (spare, sc) = buffer.split_at_mut(held.spare(d));
+    let form = Form::of(held, rows, d);
+    let (spare, rest) = buffer.split_at_mut(held.spare(d));
+    let (room, sc) = rest.split_at_mut(form.room(rows, d));
     let spare = spare.as_mut_ptr();
     let at = ((span.row + b.i0) * s.heads + head * rows) * d;
-    let x = &Queries { span, block: b, held, kv_heads: s.kv_heads, head_dim: d, rows, ld: d };
     // SAFETY: shapes were checked by `attention_forward`; this task alone writes these heads.
     unsafe {
-        let left = q.as_ptr().add(at);
+        let (left, ld, steps) = form.prepare((q.as_ptr().add(at), d), rows, d, room);
+        let x = &Queries { span, block: b, held, kv_heads: s.kv_heads, head_dim: d, rows, form, ld, ldo: d };
         scores_in_place::<L>(x, head, left, spare, sc.as_mut_ptr(), (width, width));
         let mut sums = [0f32; TASK_ROWS];
         let (from, to) = b.visible(s, b.i0);
-        for (row, sum) in sc.chunks_exact_mut(width).zip(&mut sums) {
-            *sum = soften::<L>(row, from, to, s.scale).1;
+        for (i, (row, sum)) in sc.chunks_exact_mut(width).zip(&mut sums).enumerate() {
+            *sum = soften::<L>(row, from, to, form.scale(steps, i, s.scale), form != Form::Floats).1;
+        }
+        if form == Form::Pairs {
+            pairs::pack_weights::<L>(x, sc, width);
         }
         let o = o.add(at);
         for part in 0..d.div_ceil(PART) {
@@ -409,7 +486,7 @@ unsafe fn forward_token_lanes<L: Micro>(
     }
 }
 
-/// Columns `32 part ..` of a head's outputs: weights `[rows, width]` times the values of a cache.
+/// Columns `32 part ..` of a head's outputs: weights `[rows, width]` in their form times the values of a cache.
 #[inline(always)]
 unsafe fn weigh<L: Micro>(
     x: &Queries<'_>,
@@ -423,12 +500,16 @@ unsafe fn weigh<L: Micro>(
         // SAFETY: the caller's promise; the part is whole.
         return unsafe { narrow::weigh(x, (head, part), weights, width, o) };
     }
+    if x.form == Form::Pairs {
+        // SAFETY: as above.
+        return unsafe { pairs::weigh(x, (head, part), weights.cast(), width, o) };
+    }
     for (col, row, count) in pieces(x.span, x.block.lo, x.block.hi) {
         // SAFETY: the caller's shapes.
         unsafe {
             let which = (x.kv_heads, head);
             let (from, across) = x.held.values::<L>(which, x.head_dim, part, row, count, wide);
-            mix::<L>(x.rows, across, count, weights.add(col), 1, width, from, across, o, x.ld, col > 0);
+            mix::<L>(x.rows, across, count, weights.add(col), 1, width, from, across, o, x.ldo, col > 0);
         }
     }
 }
@@ -470,16 +551,28 @@ unsafe fn forward_block_lanes<L: Micro>(
     let (d, group, nr) = (s.head_dim, s.heads / s.kv_heads, L::NV * LANES);
     let (ldq, ldk) = (s.heads * d, s.kv_heads * d);
     let (rows, width) = (b.i1 - b.i0, b.width());
-    let (panels, sc) = buffer.split_at_mut(source.extra(width, d));
+    let form = source.form(rows, d);
+    let (panels, rest) = buffer.split_at_mut(source.extra(width, d));
+    let (room, sc) = rest.split_at_mut(form.room(rows, d));
     if let Source::Rows(k, _) = source {
         pack_transposed(span, b, k, ldk, head * d, d, nr, panels);
     }
-    let over = |held| Queries { span, block: b, held, kv_heads: s.kv_heads, head_dim: d, rows, ld: ldq };
     for g in 0..group {
         let at = (span.row + b.i0) * ldq + (head * group + g) * d;
         // SAFETY: shapes were checked by `attention_forward`; this task alone writes these tokens' heads.
         unsafe {
-            let left = q.as_ptr().add(at);
+            let (left, ld, steps) = form.prepare((q.as_ptr().add(at), ldq), rows, d, room);
+            let over = |held| Queries {
+                span,
+                block: b,
+                held,
+                kv_heads: s.kv_heads,
+                head_dim: d,
+                rows,
+                form,
+                ld,
+                ldo: ldq,
+            };
             match source {
                 Source::Rows(..) => scores::<L>(left, ldq, rows, d, panels, sc.as_mut_ptr(), width),
                 Source::Held(held) => {
@@ -490,11 +583,15 @@ unsafe fn forward_block_lanes<L: Micro>(
             let mut sums = [0f32; TASK_ROWS];
             for (i, row) in sc.chunks_exact_mut(width).enumerate() {
                 let (from, to) = b.visible(s, b.i0 + i);
-                let (max, sum) = soften::<L>(row, from, to, s.scale);
+                let scale = form.scale(steps, i, s.scale);
+                let (max, sum) = soften::<L>(row, from, to, scale, form != Form::Floats);
                 sums[i] = sum;
                 if !lse.is_null() {
                     *lse.add((span.row + b.i0 + i) * s.heads + head * group + g) = max + sum.ln();
                 }
+            }
+            if let (Source::Held(held), Form::Pairs) = (source, form) {
+                pairs::pack_weights::<L>(&over(held), sc, width);
             }
             let (weights, o) = (sc.as_ptr(), o.add(at));
             match source {
@@ -540,6 +637,13 @@ impl Source<'_> {
         match self {
             Source::Rows(..) => width * d,
             Source::Held(held) => held.spare(d),
+        }
+    }
+
+    fn form(&self, rows: usize, d: usize) -> Form {
+        match *self {
+            Source::Rows(..) => Form::Floats,
+            Source::Held(held) => Form::of(held, rows, d),
         }
     }
 }
@@ -608,14 +712,18 @@ pub fn attention_forward(
         let (i, i0, head) = tasks[n];
         let block = Block::new(s, &spans[i], i0);
         if let (Source::Held(held), 1, false) = (source, block.i1 - block.i0, keep) {
-            let floats = held.spare(s.head_dim) + s.heads / s.kv_heads * block.width();
+            let group = s.heads / s.kv_heads;
+            let room = Form::of(held, group, s.head_dim).room(group, s.head_dim);
+            let floats = held.spare(s.head_dim) + room + group * block.width();
             return with_panels(floats, |buffer| {
                 // SAFETY: shapes are checked above; a task alone writes its heads of the token.
                 unsafe { forward_token(s, &spans[i], &block, head, q, held, os.ptr(), buffer) }
             });
         }
         let lse = if keep { ls.ptr() } else { std::ptr::null_mut() };
-        let floats = source.extra(block.width(), s.head_dim) + (block.i1 - block.i0) * block.width();
+        let rows = block.i1 - block.i0;
+        let room = source.form(rows, s.head_dim).room(rows, s.head_dim);
+        let floats = source.extra(block.width(), s.head_dim) + room + rows * block.width();
         with_panels(floats, |buffer| {
             // SAFETY: shapes are checked above; a task alone writes its tokens' heads.
             unsafe { forward_block(s, &spans[i], &block, head, q, source, os.ptr(), lse, buffer) };

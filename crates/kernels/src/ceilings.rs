@@ -44,10 +44,10 @@ impl Int8Path {
     pub fn detect() -> Int8Path {
         #[cfg(target_arch = "x86_64")]
         match isa() {
-            Isa::Avx512 if is_x86_feature_detected!("avx512vnni") => return Int8Path::Avx512Vnni,
+            isa if isa.is_wide() && is_x86_feature_detected!("avx512vnni") => return Int8Path::Avx512Vnni,
             Isa::AvxVnni => return Int8Path::AvxVnni,
-            Isa::Avx512 | Isa::Avx2 => return Int8Path::Avx2,
             Isa::Scalar => {}
+            _ => return Int8Path::Avx2,
         }
         Int8Path::Scalar
     }
@@ -89,7 +89,7 @@ pub fn fma_rate(pool: &Pool, time: Duration) -> f64 {
     rate(pool, time, || {
         let (rounds, factor, step) = (black_box(rounds), black_box(0.999_9), black_box(1e-3));
         // 16 lanes are one register of AVX-512 and two of AVX2
-        let (sum, chains) = if isa() == Isa::Avx512 {
+        let (sum, chains) = if isa().is_wide() {
             // SAFETY: no further contract.
             (unsafe { fma_wide(rounds, factor, step) }, CHAINS)
         } else {

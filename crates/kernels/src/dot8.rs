@@ -27,6 +27,8 @@ pub(crate) trait Dot {
     unsafe fn begin(w: Ints<Self>, signed: bool, x: *const i8) -> Self::Sum;
     /// `sum` after four more columns
     unsafe fn step(sum: Self::Sum, w: Ints<Self>, signed: bool, x: *const i8) -> Self::Sum;
+    /// `ints` and the products of pairs of sixteen bits, a pair in each dword
+    unsafe fn pairs(ints: Ints<Self>, a: Ints<Self>, b: Ints<Self>) -> Ints<Self>;
     /// `ints + sum`
     unsafe fn join(ints: Ints<Self>, sum: Self::Sum) -> Ints<Self>;
 }
@@ -68,6 +70,14 @@ impl Dot for ScalarDot {
         std::array::from_fn(|i| {
             let w = w[i].to_le_bytes();
             sum[i] + w.iter().zip(x).map(|(&w, x)| w as i8 as i32 * x as i32).sum::<i32>()
+        })
+    }
+    #[inline(always)]
+    unsafe fn pairs(ints: Ints<Self>, a: Ints<Self>, b: Ints<Self>) -> Ints<Self> {
+        let low = |v: i32| i32::from(v as i16);
+        std::array::from_fn(|i| {
+            let second = (a[i] >> 16).wrapping_mul(b[i] >> 16);
+            ints[i].wrapping_add(low(a[i]).wrapping_mul(low(b[i]))).wrapping_add(second)
         })
     }
     #[inline(always)]
@@ -131,6 +141,15 @@ mod x86 {
             }
         }
         #[inline(always)]
+        unsafe fn pairs(ints: Ints<Self>, a: Ints<Self>, b: Ints<Self>) -> Ints<Self> {
+            unsafe {
+                (
+                    _mm256_add_epi32(ints.0, _mm256_madd_epi16(a.0, b.0)),
+                    _mm256_add_epi32(ints.1, _mm256_madd_epi16(a.1, b.1)),
+                )
+            }
+        }
+        #[inline(always)]
         unsafe fn join(ints: Ints<Self>, sum: Self::Sum) -> Ints<Self> {
             unsafe {
                 let one = _mm256_set1_epi16(1);
@@ -171,6 +190,10 @@ mod x86 {
             }
         }
         #[inline(always)]
+        unsafe fn pairs(ints: Ints<Self>, a: Ints<Self>, b: Ints<Self>) -> Ints<Self> {
+            unsafe { (_mm256_dpwssd_avx_epi32(ints.0, a.0, b.0), _mm256_dpwssd_avx_epi32(ints.1, a.1, b.1)) }
+        }
+        #[inline(always)]
         unsafe fn join(ints: Ints<Self>, sum: Self::Sum) -> Ints<Self> {
             unsafe { (_mm256_add_epi32(ints.0, sum.0), _mm256_add_epi32(ints.1, sum.1)) }
         }
@@ -197,6 +220,10 @@ mod x86 {
         #[inline(always)]
         unsafe fn step(sum: Self::Sum, w: Ints<Self>, _: bool, x: *const i8) -> Self::Sum {
             unsafe { _mm512_dpbusd_epi32(sum, w, _mm512_set1_epi32(x.cast::<i32>().read_unaligned())) }
+        }
+        #[inline(always)]
+        unsafe fn pairs(ints: Ints<Self>, a: Ints<Self>, b: Ints<Self>) -> Ints<Self> {
+            unsafe { _mm512_dpwssd_epi32(ints, a, b) }
         }
         #[inline(always)]
         unsafe fn join(ints: Ints<Self>, sum: Self::Sum) -> Ints<Self> {
@@ -246,12 +273,12 @@ macro_rules! dot_fn {
                 }
                 match $crate::isa::isa() {
                     // SAFETY: the machine was asked for these features.
-                    $crate::isa::Isa::Avx512 if $crate::dot8::has_vnni() => return unsafe { v4($($arg),*) },
+                    isa if isa.is_wide() && $crate::dot8::has_vnni() => return unsafe { v4($($arg),*) },
                     // SAFETY: as above.
                     $crate::isa::Isa::AvxVnni => return unsafe { v3_vnni($($arg),*) },
-                    // SAFETY: as above.
-                    $crate::isa::Isa::Avx2 | $crate::isa::Isa::Avx512 => return unsafe { v3($($arg),*) },
                     $crate::isa::Isa::Scalar => {}
+                    // SAFETY: as above.
+                    _ => return unsafe { v3($($arg),*) },
                 }
             }
             // SAFETY: the scalar form needs no features; the rest is the caller's promise.

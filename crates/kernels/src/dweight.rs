@@ -120,7 +120,7 @@ outer!(
 fn sizes() -> (usize, usize) {
     match crate::isa::isa() {
         #[cfg(target_arch = "x86_64")]
-        crate::isa::Isa::Avx512 => (crate::lanes::Avx512::MR, crate::lanes::Avx512::NV),
+        isa if isa.is_wide() => (crate::lanes::Avx512::MR, crate::lanes::Avx512::NV),
         #[cfg(target_arch = "x86_64")]
         crate::isa::Isa::Avx2 | crate::isa::Isa::AvxVnni => (crate::lanes::Avx2::MR, crate::lanes::Avx2::NV),
         _ => (Scalar::MR, Scalar::NV),

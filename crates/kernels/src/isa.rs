@@ -13,11 +13,13 @@ pub enum Isa {
     AvxVnni,
     /// AVX-512 F/BW/DQ/VL.
     Avx512,
+    /// AVX-512, and `vdpbf16ps` (pairs of bfloat16).
+    Avx512Bf16,
 }
 
 impl Isa {
     /// All of them, the better ones last.
-    pub const ALL: [Isa; 4] = [Isa::Scalar, Isa::Avx2, Isa::AvxVnni, Isa::Avx512];
+    pub const ALL: [Isa; 5] = [Isa::Scalar, Isa::Avx2, Isa::AvxVnni, Isa::Avx512, Isa::Avx512Bf16];
 
     /// The field's name of the instruction set.
     pub fn name(self) -> &'static str {
@@ -26,6 +28,7 @@ impl Isa {
             Isa::Avx2 => "avx2",
             Isa::AvxVnni => "avxvnni",
             Isa::Avx512 => "avx512",
+            Isa::Avx512Bf16 => "avx512bf16",
         }
     }
 
@@ -39,6 +42,11 @@ impl Isa {
         Isa::ALL.into_iter().filter(|isa| isa.present())
     }
 
+    /// Whether 16 lanes are one register.
+    pub(crate) fn is_wide(self) -> bool {
+        matches!(self, Isa::Avx512 | Isa::Avx512Bf16)
+    }
+
     fn present(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         {
@@ -49,6 +57,7 @@ impl Isa {
                 Isa::Scalar => true,
                 Isa::Avx2 => avx2,
                 Isa::AvxVnni => avx2 && is_x86_feature_detected!("avxvnni"),
+                Isa::Avx512Bf16 => Isa::Avx512.present() && is_x86_feature_detected!("avx512bf16"),
                 Isa::Avx512 => {
                     avx2 && is_x86_feature_detected!("avx512f")
                         && is_x86_feature_detected!("avx512bw")
@@ -78,6 +87,7 @@ pub fn isa() -> Isa {
         2 => Isa::Avx2,
         3 => Isa::AvxVnni,
         4 => Isa::Avx512,
+        5 => Isa::Avx512Bf16,
         _ => {
             let found = detect_isa();
             FORCED.store(found as u8 + 1, Ordering::Relaxed);

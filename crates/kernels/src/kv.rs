@@ -1,15 +1,20 @@
-//! Keys and values of one layer in a cache: as float32, as half floats, or as bytes with a scale for each row and head.
+//! Keys and values of one layer in a cache: as float32, as half floats, as whole numbers of sixteen bits and bfloat16, or as
+//! bytes with a scale for each row and head.
 //!
 //! Keys stand in panels, `[panel][K][head_dim][32]`: those of 32 rows side by side, as the products want them. Values stand in
 //! panels too, `[panel][K][part][32][32]`: 32 columns of 32 rows of a head lie together (the last part of a head may be narrower).
 //! What is not float32 is widened piece by piece (at most 32 rows of a head) next to the product that needs it, or in registers, so attention
 //! over a cache gives the bits of attention over the widened values, and reads a half or a quarter of the memory.
+//!
+//! [`KvType::Q16`] lies by pairs, as instructions for products of pairs take them. Two columns of a key stand in a dword, whole numbers with a scale
+//! for each row and head, and queries become whole numbers too, so that a score is a sum of integers, exact in any order. A column of two rows of values
+//! stands in a dword as bfloat16, the first in the high half, which `vdpbf16ps` adds first; weights are rounded to bfloat16 too.
 
 use crate::ahead::Ahead;
 use crate::attention::KEY_PANEL;
 use crate::lanes::{LANES, Lanes, lanes_fn};
-use half::f16;
 use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
 use std::ops::Range;
 
 /// How a cache stores numbers.
@@ -20,19 +25,22 @@ pub enum KvType {
     F32,
     /// 2 bytes; beyond ±65,504 infinite
     F16,
+    /// 2 bytes: keys as whole numbers with a float for each row and head, values as bfloat16
+    Q16,
     /// 1 byte, and a float for each row and head
     Q8,
 }
 
 impl KvType {
     /// All of them.
-    pub const ALL: [KvType; 3] = [KvType::F32, KvType::F16, KvType::Q8];
+    pub const ALL: [KvType; 4] = [KvType::F32, KvType::F16, KvType::Q16, KvType::Q8];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             KvType::F32 => "f32",
             KvType::F16 => "f16",
+            KvType::Q16 => "q16",
             KvType::Q8 => "q8",
         }
     }
@@ -43,6 +51,7 @@ impl KvType {
             * match self {
                 KvType::F32 => 4 * head_dim,
                 KvType::F16 => 2 * head_dim,
+                KvType::Q16 => 2 * head_dim.next_multiple_of(2) + 2,
                 KvType::Q8 => head_dim + 4,
             }
     }
@@ -57,6 +66,12 @@ enum Data {
     F16 {
         k: Vec<u16>,
         v: Vec<u16>,
+    },
+    /// pairs: keys `[panel][K][head_dim / 2][32]` and their scales `[panel][K][32]`, values `[panel][K][part][16][32]`
+    Q16 {
+        k: Vec<u32>,
+        ks: Vec<f32>,
+        v: Vec<u32>,
     },
     /// scales `[panel][K][32]`
     Q8 {
@@ -84,6 +99,9 @@ impl KvLayer {
         let data = match kind {
             KvType::F32 => Data::F32 { k: vec![0.0; n], v: vec![0.0; n] },
             KvType::F16 => Data::F16 { k: vec![0; n], v: vec![0; n] },
+            KvType::Q16 => {
+                Data::Q16 { k: vec![0; s * head_dim.div_ceil(2)], ks: vec![0.0; s], v: vec![0; n / 2] }
+            }
             KvType::Q8 => Data::Q8 { k: vec![0; n], ks: vec![0.0; s], v: vec![0; n], vs: vec![0.0; s] },
         };
         KvLayer { rows, kv_heads, head_dim, data }
@@ -127,6 +145,22 @@ impl KvLayer {
                     put(v, (heads, d), row + i, HalfFloatSliceExt::reinterpret_cast(&short[..]));
                 }
             }
+            Data::Q16 { k, ks, v } => {
+                let (mut shorts, mut bits) = (vec![0i16; width], vec![bf16::ZERO; width]);
+                for (i, (key, value)) in keys.chunks_exact(width).zip(values.chunks_exact(width)).enumerate()
+                {
+                    let (panel, lane) = ((row + i) / KEY_PANEL, (row + i) % KEY_PANEL);
+                    for (head, (from, to)) in key.chunks_exact(d).zip(shorts.chunks_exact_mut(d)).enumerate()
+                    {
+                        // SAFETY: the slices have one length.
+                        let scale = unsafe { whole_numbers(from, limits(d).1, to) };
+                        ks[(panel * heads + head) * KEY_PANEL + lane] = scale;
+                    }
+                    scatter_pairs(k, (heads, d), row + i, &shorts);
+                    bits.convert_from_f32_slice(value);
+                    put_halves(v, (heads, d), row + i, HalfFloatSliceExt::reinterpret_cast(&bits[..]));
+                }
+            }
             Data::Q8 { k, ks, v, vs } => {
                 let mut bytes = vec![0i8; width];
                 for (i, (key, value)) in keys.chunks_exact(width).zip(values.chunks_exact(width)).enumerate()
@@ -157,9 +191,10 @@ impl KvLayer {
         assert!(rows.end <= self.rows, "rows outside the cache");
         let shape = self.shape();
         match &self.data {
-            Data::F32 { k, v } => expect_rows(k, v, shape, rows, ahead),
-            Data::F16 { k, v } => expect_rows(k, v, shape, rows, ahead),
-            Data::Q8 { k, v, .. } => expect_rows(k, v, shape, rows, ahead),
+            Data::F32 { k, v } => expect_rows(k, v, shape, 1, rows, ahead),
+            Data::F16 { k, v } => expect_rows(k, v, shape, 1, rows, ahead),
+            Data::Q16 { k, v, .. } => expect_rows(k, v, shape, 2, rows, ahead),
+            Data::Q8 { k, v, .. } => expect_rows(k, v, shape, 1, rows, ahead),
         }
     }
 
@@ -167,6 +202,7 @@ impl KvLayer {
         match &self.data {
             Data::F32 { k, v } => Held::F32 { k, v },
             Data::F16 { k, v } => Held::F16 { k, v },
+            Data::Q16 { k, ks, v } => Held::Q16 { k, ks, v },
             Data::Q8 { k, ks, v, vs } => Held::Q8 { k, ks, v, vs },
         }
     }
@@ -190,19 +226,99 @@ fn put<T: Copy>(panels: &mut [T], (heads, d): (usize, usize), row: usize, values
     }
 }
 
-fn expect_rows<T>(k: &[T], v: &[T], (heads, d): (usize, usize), rows: Range<usize>, ahead: &mut Ahead) {
+/// One or two whole numbers, the first in the low half.
+fn pair(two: &[i16]) -> u32 {
+    u32::from(two[0] as u16) | two.get(1).map_or(0, |v| u32::from(*v as u16) << 16)
+}
+
+/// Puts a row of keys into its lane of its panel of pairs.
+fn scatter_pairs(panels: &mut [u32], (heads, d): (usize, usize), row: usize, key: &[i16]) {
+    let size = KEY_PANEL * d.div_ceil(2);
+    let panel = &mut panels[row / KEY_PANEL * heads * size..][..heads * size];
+    for (head, key) in panel.chunks_exact_mut(size).zip(key.chunks_exact(d)) {
+        for (to, two) in head.chunks_exact_mut(KEY_PANEL).zip(key.chunks(2)) {
+            to[row % KEY_PANEL] = pair(two);
+        }
+    }
+}
+
+/// Puts a row of values into its halves of the pairs of a panel.
+fn put_halves(panels: &mut [u32], (heads, d): (usize, usize), row: usize, values: &[u16]) {
+    let size = KEY_PANEL / 2 * d;
+    let panel = &mut panels[row / KEY_PANEL * heads * size..][..heads * size];
+    let (high, line) = (row.is_multiple_of(2), row % KEY_PANEL / 2);
+    for (head, value) in panel.chunks_exact_mut(size).zip(values.chunks_exact(d)) {
+        for (part, from) in head.chunks_mut(KEY_PANEL / 2 * PART).zip(value.chunks(PART)) {
+            for (to, &v) in part[line * from.len()..][..from.len()].iter_mut().zip(from) {
+                *to = if high { *to & 0xffff | u32::from(v) << 16 } else { *to & !0xffff | u32::from(v) };
+            }
+        }
+    }
+}
+
+/// `side` rows of values share a line.
+fn expect_rows<T>(
+    k: &[T],
+    v: &[T],
+    (heads, d): (usize, usize),
+    side: usize,
+    rows: Range<usize>,
+    ahead: &mut Ahead,
+) {
     for row in rows.clone() {
         for head in 0..heads {
             for part in 0..d.div_ceil(PART) {
                 let (at, across) = place((heads, head), d, part, row / KEY_PANEL);
-                ahead.push(&v[at + row % KEY_PANEL * across..][..across]);
+                ahead.push(&v[at / side + row % KEY_PANEL / side * across..][..across]);
             }
         }
     }
-    let size = KEY_PANEL * heads * d;
+    let size = KEY_PANEL * heads * d.div_ceil(side);
     for panel in rows.start / KEY_PANEL..rows.end.div_ceil(KEY_PANEL) {
         ahead.push(&k[panel * size..][..size]);
     }
+}
+
+/// The largest whole numbers of queries and of keys of `d` columns: sums of their products fit 32 bits.
+pub(crate) fn limits(d: usize) -> (f32, f32) {
+    let bits = 31 - d.next_power_of_two().ilog2();
+    (((1 << (bits / 2)) - 1) as f32, ((1 << bits.div_ceil(2)) - 1) as f32)
+}
+
+#[inline(always)]
+unsafe fn whole_numbers_lanes<L: Lanes>(x: &[f32], limit: f32, out: &mut [i16]) -> f32 {
+    // SAFETY: vectors of the slices, whole or in part.
+    unsafe {
+        let (zero, mut top, mut odd) = (L::splat(0.0), L::splat(0.0), L::splat(0.0));
+        for x in x.chunks(LANES) {
+            let v = L::load_part(x.as_ptr(), x.len(), 0.0);
+            top = v.max(zero.sub(v)).max(top);
+            odd = odd.add(v.mul(zero));
+        }
+        let top = top.top();
+        let inverse = limit / top;
+        // the smallest values of f32 have no finite inverse: they count as 0
+        let inverse = L::splat(if inverse.is_finite() { inverse } else { 0.0 });
+        for (x, out) in x.chunks(LANES).zip(out.chunks_mut(LANES)) {
+            let whole = L::load_part(x.as_ptr(), x.len(), 0.0).mul(inverse).round_int();
+            if out.len() == LANES {
+                L::store_i16(whole, out.as_mut_ptr());
+            } else {
+                let mut all = [0i16; LANES];
+                L::store_i16(whole, all.as_mut_ptr());
+                out.copy_from_slice(&all[..out.len()]);
+            }
+        }
+        top / limit + odd.reduce_add()
+    }
+}
+
+lanes_fn! {
+    /// Values as whole numbers up to `limit`; gives their scale, which is not finite where a value is not.
+    ///
+    /// # Safety
+    /// The slices have one length.
+    pub(crate) unsafe fn whole_numbers(x: &[f32], limit: f32, out: &mut [i16]) -> f32 = whole_numbers_lanes
 }
 
 /// Values of one row and head as bytes; gives their scale, which is not finite where a value is not.
@@ -223,6 +339,7 @@ fn bytes_of(x: &[f32], out: &mut [i8]) -> f32 {
 pub(crate) enum Held<'a> {
     F32 { k: &'a [f32], v: &'a [f32] },
     F16 { k: &'a [u16], v: &'a [u16] },
+    Q16 { k: &'a [u32], ks: &'a [f32], v: &'a [u32] },
     Q8 { k: &'a [i8], ks: &'a [f32], v: &'a [i8], vs: &'a [f32] },
 }
 
@@ -260,6 +377,22 @@ impl Held<'_> {
                     for i in 0..d {
                         for l in (0..nr).step_by(LANES) {
                             L::load_f16(p.add(i * KEY_PANEL + l).cast()).store(spare.add(i * nr + l));
+                        }
+                    }
+                }
+                Held::Q16 { k, ks, .. } => {
+                    let place = panel * heads + head;
+                    let (p, s) = (
+                        k.as_ptr().add(place * d.div_ceil(2) * KEY_PANEL + lane),
+                        ks.as_ptr().add(place * KEY_PANEL + lane),
+                    );
+                    for l in (0..nr).step_by(LANES) {
+                        let scale = L::load(s.add(l));
+                        for i in 0..d {
+                            let pairs = L::load_int(p.add(i / 2 * KEY_PANEL + l).cast());
+                            let whole = if i % 2 == 0 { L::int_shl::<16>(pairs) } else { pairs };
+                            let whole = L::int_to_f32(L::int_sar::<16>(whole));
+                            whole.mul(scale).store(spare.add(i * nr + l));
                         }
                     }
                 }
@@ -308,6 +441,24 @@ impl Held<'_> {
                     }
                     for i in whole..n {
                         *spare.add(i) = f16::from_bits(*p.add(i)).to_f32();
+                    }
+                }
+                Held::Q16 { v, .. } => {
+                    let (p, first) =
+                        (v.as_ptr().add(place(which, d, part, row / KEY_PANEL).0 / 2), row % KEY_PANEL);
+                    let whole = across / LANES * LANES;
+                    for i in 0..count {
+                        let (line, high) = (p.add((first + i) / 2 * across), (first + i).is_multiple_of(2));
+                        for x in (0..whole).step_by(LANES) {
+                            let (first, second) = L::apart(L::load_int(line.add(x).cast()));
+                            let v = if high { first } else { second };
+                            v.store(spare.add(i * across + x));
+                        }
+                        for x in whole..across {
+                            let pair = *line.add(x);
+                            *spare.add(i * across + x) =
+                                f32::from_bits(if high { pair & !0xffff } else { pair << 16 });
+                        }
                     }
                 }
                 Held::Q8 { v, vs, .. } => {

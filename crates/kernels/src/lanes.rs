@@ -37,6 +37,12 @@ pub(crate) trait Lanes: Copy + 'static {
     unsafe fn load_f16(p: *const u8) -> Self;
     /// 16 bfloat16, widened
     unsafe fn load_bf16(p: *const u8) -> Self;
+    /// the nearest bfloat16, ties to even; NaN stays NaN
+    unsafe fn round_bf16(self) -> Self;
+    /// 32 consecutive values, bfloat16 all of them, by pairs: the first of a pair in the high half of its dword, where `vdpbf16ps` begins
+    unsafe fn pairs(low: Self, high: Self) -> Self::Int;
+    /// the first and the second values of 16 pairs
+    unsafe fn apart(pairs: Self::Int) -> (Self, Self);
     /// nearest integer, ties to even
     unsafe fn round_int(self) -> Self::Int;
     unsafe fn int_to_f32(i: Self::Int) -> Self;
@@ -46,6 +52,9 @@ pub(crate) trait Lanes: Copy + 'static {
     unsafe fn load_i8(p: *const u8) -> Self::Int;
     /// 16 dwords, little-endian
     unsafe fn load_int(p: *const u8) -> Self::Int;
+    unsafe fn store_int(i: Self::Int, p: *mut u8);
+    /// the lanes, which fit
+    unsafe fn store_i16(i: Self::Int, p: *mut i16);
     /// the low bytes of the lanes
     unsafe fn store_i8(i: Self::Int, p: *mut i8);
     unsafe fn int_splat(x: i32) -> Self::Int;
@@ -200,6 +209,20 @@ impl Lanes for Scalar {
         each(|i| f32::from_bits((u16::from_le_bytes(v[i]) as u32) << 16))
     }
     #[inline(always)]
+    unsafe fn round_bf16(self) -> Self {
+        each(|i| half::bf16::from_f32(self.0[i]).to_f32())
+    }
+    #[inline(always)]
+    unsafe fn pairs(low: Self, high: Self) -> Self::Int {
+        let at = |i: usize| if i < LANES { low.0[i] } else { high.0[i - LANES] };
+        std::array::from_fn(|i| (at(2 * i).to_bits() & !0xffff | at(2 * i + 1).to_bits() >> 16) as i32)
+    }
+    #[inline(always)]
+    unsafe fn apart(pairs: Self::Int) -> (Self, Self) {
+        let f = |bits: i32| f32::from_bits(bits as u32);
+        (each(|i| f(pairs[i] & !0xffff)), each(|i| f(pairs[i] << 16)))
+    }
+    #[inline(always)]
     unsafe fn round_int(self) -> Self::Int {
         std::array::from_fn(|i| self.0[i].round_ties_even() as i32)
     }
@@ -266,8 +289,18 @@ impl Lanes for Scalar {
         v.map(i32::from_le_bytes)
     }
     #[inline(always)]
+    unsafe fn store_int(i: Self::Int, p: *mut u8) {
+        // SAFETY: 64 writable bytes by the trait's contract.
+        unsafe { p.cast::<[[u8; 4]; LANES]>().write_unaligned(i.map(i32::to_le_bytes)) }
+    }
+    #[inline(always)]
     unsafe fn int_sum(i: Self::Int) -> i32 {
         i.iter().fold(0, |a, &b| a.wrapping_add(b))
+    }
+    #[inline(always)]
+    unsafe fn store_i16(i: Self::Int, p: *mut i16) {
+        // SAFETY: 16 writable values by the trait's contract.
+        unsafe { p.cast::<[i16; LANES]>().write_unaligned(i.map(|v| v as i16)) }
     }
     #[inline(always)]
     unsafe fn store_i8(i: Self::Int, p: *mut i8) {
@@ -382,6 +415,43 @@ mod x86 {
             }
         }
         #[inline(always)]
+        unsafe fn round_bf16(self) -> Self {
+            unsafe {
+                let one = |x: __m256| {
+                    let bits = _mm256_castps_si256(x);
+                    let last = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+                    let up = _mm256_add_epi32(bits, _mm256_add_epi32(last, _mm256_set1_epi32(0x7fff)));
+                    // with its first fraction bit set, what is no number stays none
+                    let none = _mm256_or_si256(bits, _mm256_set1_epi32(0x40_0000));
+                    let odd = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(x, x));
+                    let all = _mm256_blendv_epi8(up, none, odd);
+                    _mm256_castsi256_ps(_mm256_and_si256(all, _mm256_set1_epi32(!0xffff)))
+                };
+                Avx2(one(self.0), one(self.1))
+            }
+        }
+        #[inline(always)]
+        unsafe fn pairs(low: Self, high: Self) -> Self::Int {
+            unsafe {
+                let one = |a: __m256, b: __m256| {
+                    // firsts and seconds of a0..3 b0..3, a4..7 b4..7
+                    let firsts = _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(a, b));
+                    let seconds = _mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(a, b));
+                    let pairs = _mm256_blend_epi16::<0b01_01_01_01>(firsts, _mm256_srli_epi32::<16>(seconds));
+                    _mm256_permute4x64_epi64::<0b11_01_10_00>(pairs)
+                };
+                (one(low.0, low.1), one(high.0, high.1))
+            }
+        }
+        #[inline(always)]
+        unsafe fn apart(pairs: Self::Int) -> (Self, Self) {
+            unsafe {
+                let high = |p| _mm256_castsi256_ps(_mm256_and_si256(p, _mm256_set1_epi32(!0xffff)));
+                let low = |p| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(p));
+                (Avx2(high(pairs.0), high(pairs.1)), Avx2(low(pairs.0), low(pairs.1)))
+            }
+        }
+        #[inline(always)]
         unsafe fn round_int(self) -> Self::Int {
             unsafe { (_mm256_cvtps_epi32(self.0), _mm256_cvtps_epi32(self.1)) }
         }
@@ -471,6 +541,13 @@ mod x86 {
             unsafe { (_mm256_loadu_si256(p.cast()), _mm256_loadu_si256(p.add(32).cast())) }
         }
         #[inline(always)]
+        unsafe fn store_int(i: Self::Int, p: *mut u8) {
+            unsafe {
+                _mm256_storeu_si256(p.cast(), i.0);
+                _mm256_storeu_si256(p.add(32).cast(), i.1);
+            }
+        }
+        #[inline(always)]
         unsafe fn top(self) -> f32 {
             unsafe {
                 let v = _mm256_max_ps(self.0, self.1);
@@ -486,6 +563,14 @@ mod x86 {
                 let v = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
                 let v = _mm_add_epi32(v, _mm_shuffle_epi32::<0b01_00_11_10>(v));
                 _mm_cvtsi128_si32(_mm_add_epi32(v, _mm_shuffle_epi32::<0b10_11_00_01>(v)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn store_i16(i: Self::Int, p: *mut i16) {
+            unsafe {
+                // dwords 0..4, 8..12, 4..8, 12..16 stand in the four quarters
+                let words = _mm256_packs_epi32(i.0, i.1);
+                _mm256_storeu_si256(p.cast(), _mm256_permute4x64_epi64::<0b11_01_10_00>(words));
             }
         }
         #[inline(always)]
@@ -570,6 +655,37 @@ mod x86 {
             }
         }
         #[inline(always)]
+        unsafe fn round_bf16(self) -> Self {
+            unsafe {
+                let bits = _mm512_castps_si512(self.0);
+                let last = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+                let up = _mm512_add_epi32(bits, _mm512_add_epi32(last, _mm512_set1_epi32(0x7fff)));
+                // with its first fraction bit set, what is no number stays none
+                let odd = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0);
+                let all = _mm512_mask_or_epi32(up, odd, bits, _mm512_set1_epi32(0x40_0000));
+                Avx512(_mm512_castsi512_ps(_mm512_and_si512(all, _mm512_set1_epi32(!0xffff))))
+            }
+        }
+        #[inline(always)]
+        unsafe fn pairs(low: Self, high: Self) -> Self::Int {
+            unsafe {
+                let (a, b) = (_mm512_castps_si512(low.0), _mm512_castps_si512(high.0));
+                let first = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+                let firsts = _mm512_permutex2var_epi32(a, first, b);
+                let second = _mm512_add_epi32(first, _mm512_set1_epi32(1));
+                let seconds = _mm512_permutex2var_epi32(a, second, b);
+                _mm512_or_si512(firsts, _mm512_srli_epi32::<16>(seconds))
+            }
+        }
+        #[inline(always)]
+        unsafe fn apart(pairs: Self::Int) -> (Self, Self) {
+            unsafe {
+                let high = _mm512_and_si512(pairs, _mm512_set1_epi32(!0xffff));
+                let low = _mm512_slli_epi32::<16>(pairs);
+                (Avx512(_mm512_castsi512_ps(high)), Avx512(_mm512_castsi512_ps(low)))
+            }
+        }
+        #[inline(always)]
         unsafe fn round_int(self) -> Self::Int {
             unsafe { _mm512_cvtps_epi32(self.0) }
         }
@@ -636,12 +752,20 @@ mod x86 {
             unsafe { _mm512_loadu_si512(p.cast()) }
         }
         #[inline(always)]
+        unsafe fn store_int(i: Self::Int, p: *mut u8) {
+            unsafe { _mm512_storeu_si512(p.cast(), i) }
+        }
+        #[inline(always)]
         unsafe fn top(self) -> f32 {
             unsafe { _mm512_reduce_max_ps(self.0) }
         }
         #[inline(always)]
         unsafe fn int_sum(i: Self::Int) -> i32 {
             unsafe { _mm512_reduce_add_epi32(i) }
+        }
+        #[inline(always)]
+        unsafe fn store_i16(i: Self::Int, p: *mut i16) {
+            unsafe { _mm256_storeu_si256(p.cast(), _mm512_cvtepi32_epi16(i)) }
         }
         #[inline(always)]
         unsafe fn store_i8(i: Self::Int, p: *mut i8) {
@@ -675,10 +799,10 @@ macro_rules! lanes_fn {
                 }
                 match $crate::isa::isa() {
                     // SAFETY: the machine was asked for these features.
-                    $crate::isa::Isa::Avx512 => return unsafe { v4($($arg),*) },
-                    // SAFETY: as above.
-                    $crate::isa::Isa::Avx2 | $crate::isa::Isa::AvxVnni => return unsafe { v3($($arg),*) },
+                    isa if isa.is_wide() => return unsafe { v4($($arg),*) },
                     $crate::isa::Isa::Scalar => {}
+                    // SAFETY: as above.
+                    _ => return unsafe { v3($($arg),*) },
                 }
             }
             // SAFETY: the scalar form needs no features; the rest is the caller's promise.

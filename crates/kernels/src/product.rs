@@ -169,7 +169,7 @@ tiles!(
 pub(crate) fn max_rows() -> usize {
     match crate::isa::isa() {
         #[cfg(target_arch = "x86_64")]
-        crate::isa::Isa::Avx512 => crate::lanes::Avx512::MR,
+        isa if isa.is_wide() => crate::lanes::Avx512::MR,
         #[cfg(target_arch = "x86_64")]
         crate::isa::Isa::Avx2 | crate::isa::Isa::AvxVnni => crate::lanes::Avx2::MR,
         _ => Scalar::MR,
@@ -180,7 +180,7 @@ pub(crate) fn max_rows() -> usize {
 pub(crate) fn panel_cols() -> usize {
     match crate::isa::isa() {
         #[cfg(target_arch = "x86_64")]
-        crate::isa::Isa::Avx512 => crate::lanes::Avx512::NV * LANES,
+        isa if isa.is_wide() => crate::lanes::Avx512::NV * LANES,
         #[cfg(target_arch = "x86_64")]
         crate::isa::Isa::Avx2 | crate::isa::Isa::AvxVnni => crate::lanes::Avx2::NV * LANES,
         _ => Scalar::NV * LANES,

@@ -24,11 +24,12 @@ impl Mode {
         }
     }
 
-    /// How keys and values are stored beside it: float32, or half floats, which is far below what the bytes round.
+    /// How keys and values are stored beside it: float32, or two bytes, which is far below what the bytes of activations
+    /// round.
     pub fn kv(self) -> KvType {
         match self {
             Mode::Exact => KvType::F32,
-            Mode::Fast => KvType::F16,
+            Mode::Fast => KvType::Q16,
         }
     }
 }

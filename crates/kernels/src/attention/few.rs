@@ -3,8 +3,8 @@
 //! one thread alone, once for all heads of its group. The chains of sums are those of the other forms.
 
 use super::{
-    AttentionShape, Block, KEY_PANEL, Queries, Span, TASK_ROWS, divide, narrow, scores_in_place, soften,
-    weigh,
+    AttentionShape, Block, Form, KEY_PANEL, Queries, Span, TASK_ROWS, divide, narrow, pairs, scores_in_place,
+    soften, weigh,
 };
 use crate::kv::{Held, PART};
 use crate::lanes::lanes_fn;
@@ -51,14 +51,15 @@ pub(super) fn forward(
         let (i, lo) = parts[n];
         let whole = &blocks[i];
         let part = Block { lo, hi: whole.hi.min(lo + step), ..*whole };
-        let room = if part.hi == whole.hi { whole.width() - (lo - whole.lo) } else { step };
+        let columns = if part.hi == whole.hi { whole.width() - (lo - whole.lo) } else { step };
         let x = queries(s, &spans[i], &part, held);
-        with_panels(held.spare(d), |wide| {
-            // SAFETY: inside the buffers; a task alone writes its `room` columns of all rows.
+        with_panels(held.spare(d) + x.form.room(s.heads, d), |buffer| {
+            let (wide, room) = buffer.split_at_mut(held.spare(d));
+            // SAFETY: inside the buffers; a task alone writes its `columns` of all rows.
             unsafe {
                 let left = q.as_ptr().add(place(i, 0));
                 let out = shares.ptr().add(at(i, 0) + lo - whole.lo);
-                score(&x, left, wide.as_mut_ptr(), out, (whole.width(), room));
+                score(&x, left, (wide.as_mut_ptr(), room), out, (whole.width(), columns));
             }
         });
     });
@@ -70,14 +71,27 @@ pub(super) fn forward(
         let (i, head, share) = (n / across / s.kv_heads, n / across % s.kv_heads, n % across);
         let share = share * parts / across..(share + 1) * parts / across;
         let rows = group * blocks[i].width();
-        with_panels(held.spare(d) + rows, |buffer| {
-            let (wide, weights) = buffer.split_at_mut(held.spare(d));
+        let extra = Form::of(held, group, d).room(group, d);
+        with_panels(held.spare(d) + extra + rows, |buffer| {
+            let (wide, rest) = buffer.split_at_mut(held.spare(d));
+            let (room, weights) = rest.split_at_mut(extra);
             // SAFETY: the first round is over, nobody writes scores; a task alone writes its columns of its heads.
             unsafe {
                 let from = std::slice::from_raw_parts(shares.ptr().add(at(i, head)), rows);
                 weights.copy_from_slice(from);
                 let o = outputs.ptr().add(place(i, head));
-                combine(s, &spans[i], &blocks[i], (head, share), held, wide.as_mut_ptr(), weights, o);
+                let q = &q[place(i, head)..][..group * d];
+                combine(
+                    s,
+                    &spans[i],
+                    &blocks[i],
+                    (head, share),
+                    held,
+                    wide.as_mut_ptr(),
+                    weights,
+                    (q, room),
+                    o,
+                );
             }
         });
     });
@@ -86,19 +100,25 @@ pub(super) fn forward(
 /// One token's rows of a group.
 fn queries<'a>(s: &AttentionShape, span: &'a Span, block: &'a Block, held: Held<'a>) -> Queries<'a> {
     let (head_dim, rows) = (s.head_dim, s.heads / s.kv_heads);
-    Queries { span, block, held, kv_heads: s.kv_heads, head_dim, rows, ld: head_dim }
+    let form = Form::of(held, rows, head_dim);
+    Queries { span, block, held, kv_heads: s.kv_heads, head_dim, rows, form, ld: head_dim, ldo: head_dim }
 }
 
 #[inline(always)]
 unsafe fn score_lanes<L: Micro>(
     x: &Queries<'_>,
     left: *const f32,
-    wide: *mut f32,
+    (wide, room): (*mut f32, &mut [f32]),
     out: *mut f32,
     line: (usize, usize),
 ) {
     // SAFETY: the caller's promise.
     unsafe {
+        let (left, ld, _) = x.form.prepare((left, x.ld), x.kv_heads * x.rows, x.head_dim, room);
+        let x = &Queries { ld, ..*x };
+        if x.form != Form::Floats {
+            return pairs::scores(x, 0..x.kv_heads, left.cast(), out, line);
+        }
         if x.rows <= narrow::FEW_ROWS {
             return narrow::scores(x, 0..x.kv_heads, left, out, line);
         }
@@ -110,12 +130,12 @@ unsafe fn score_lanes<L: Micro>(
 }
 
 lanes_fn! {
-    /// Scores of all heads.
+    /// Scores of all heads, whose queries lie one behind the other.
     ///
     /// # Safety
-    /// As `scores_in_place`.
+    /// As `scores_in_place`; there is room for all rows in their form.
     unsafe fn score(
-        x: &Queries<'_>, left: *const f32, wide: *mut f32, out: *mut f32, line: (usize, usize)
+        x: &Queries<'_>, left: *const f32, spare: (*mut f32, &mut [f32]), out: *mut f32, line: (usize, usize)
     ) = score_lanes
 }
 
@@ -130,6 +150,7 @@ unsafe fn combine_lanes<L: Micro>(
     held: Held<'_>,
     wide: *mut f32,
     weights: &mut [f32],
+    (q, room): (&[f32], &mut [f32]),
     o: *mut f32,
 ) {
     let (d, width, x) = (s.head_dim, b.width(), &queries(s, span, b, held));
@@ -137,8 +158,12 @@ unsafe fn combine_lanes<L: Micro>(
     let (from, to) = b.visible(s, 0);
     // SAFETY: the caller's buffers have these shapes.
     unsafe {
-        for (row, sum) in weights.chunks_exact_mut(width).zip(&mut sums) {
-            *sum = soften::<L>(row, from, to, s.scale).1;
+        let (_, _, steps) = x.form.prepare((q.as_ptr(), d), x.rows, d, room);
+        for (i, (row, sum)) in weights.chunks_exact_mut(width).zip(&mut sums).enumerate() {
+            *sum = soften::<L>(row, from, to, x.form.scale(steps, i, s.scale), x.form != Form::Floats).1;
+        }
+        if x.form == Form::Pairs {
+            pairs::pack_weights::<L>(x, weights, width);
         }
         for part in parts.clone() {
             weigh::<L>(x, (head, part), weights.as_ptr(), width, wide, o.add(part * PART));
@@ -153,6 +178,6 @@ lanes_fn! {
     /// `weights` holds the group's scores, `o` begins at the group's first head, nobody else writes to its parts.
     unsafe fn combine(
         s: &AttentionShape, span: &Span, b: &Block, place: (usize, Range<usize>), held: Held<'_>, wide: *mut f32,
-        weights: &mut [f32], o: *mut f32
+        weights: &mut [f32], queries: (&[f32], &mut [f32]), o: *mut f32
     ) = combine_lanes
 }

@@ -12,7 +12,7 @@ use std::ops::Range;
 pub(super) const FEW_ROWS: usize = 8;
 
 /// How many panels ahead memory is asked for keys or values.
-const PANELS_AHEAD: usize = 3;
+pub(super) const PANELS_AHEAD: usize = 3;
 
 /// Rows whose sums are in registers at once.
 const ROWS: usize = 4;
@@ -24,6 +24,19 @@ trait Stored<L>: Copy {
     /// # Safety
     /// The line exists; the instruction set of `L`.
     unsafe fn get(self, k: usize, v: usize) -> L;
+    /// Whether line 0 lies apart from line 1, which is beside the next one.
+    fn begins_apart(self) -> bool {
+        false
+    }
+    /// Half `v` of lines `k` and `k + 1`, which lie beside each other.
+    ///
+    /// # Safety
+    /// As [`Stored::get`].
+    #[inline(always)]
+    unsafe fn two(self, k: usize, v: usize) -> (L, L) {
+        // SAFETY: the caller's promise.
+        unsafe { (self.get(k, v), self.get(k + 1, v)) }
+    }
     /// Asks memory for line `k`, which may lie beyond the end.
     fn ask(self, k: usize);
 }
@@ -58,6 +71,38 @@ impl<L: Lanes> Stored<L> for Halves {
     #[inline(always)]
     fn ask(self, k: usize) {
         ask(self.0.wrapping_add(k * LINE).cast(), 2 * LINE);
+    }
+}
+
+/// Pairs of lines, the first of each in the high halves; `1` is the number of the first line.
+#[derive(Clone, Copy)]
+struct Pairs(*const u32, usize);
+
+impl<L: Lanes> Stored<L> for Pairs {
+    #[inline(always)]
+    unsafe fn get(self, k: usize, v: usize) -> L {
+        let k = self.1 + k;
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (first, second) = L::apart(L::load_int(self.0.add(k / 2 * LINE + v * LANES).cast()));
+            if k.is_multiple_of(2) { first } else { second }
+        }
+    }
+    #[inline(always)]
+    fn begins_apart(self) -> bool {
+        !self.1.is_multiple_of(2)
+    }
+    #[inline(always)]
+    unsafe fn two(self, k: usize, v: usize) -> (L, L) {
+        // SAFETY: the caller's promise.
+        unsafe { L::apart(L::load_int(self.0.add((self.1 + k) / 2 * LINE + v * LANES).cast())) }
+    }
+    #[inline(always)]
+    fn ask(self, k: usize) {
+        let k = self.1 + k;
+        if k.is_multiple_of(2) {
+            ask(self.0.wrapping_add(k / 2 * LINE).cast(), 4 * LINE);
+        }
     }
 }
 
@@ -162,24 +207,58 @@ unsafe fn halves_sums<L: Lanes, B: Stored<L>, const R: usize, const V: usize>(
         for r in 1..R {
             left[r] = a.at.add(r * a.ld);
         }
-        for k in 0..lines {
+        let mut k = 0;
+        if lines > 0 && b.begins_apart() {
+            one_line(&mut acc, &left, b, 0, first, ahead);
+            k = 1;
+        }
+        while k + 2 <= lines {
             if let Some(ahead) = ahead {
                 b.ask(k + ahead);
+                b.ask(k + 1 + ahead);
             }
-            let mut line = [b.get(k, first); V];
+            let mut two = [b.two(k, first); V];
             for v in 1..V {
-                line[v] = b.get(k, first + v);
+                two[v] = b.two(k, first + v);
             }
             for r in 0..R {
-                let left = L::splat(*left[r].add(k));
+                let (a, b) = (L::splat(*left[r].add(k)), L::splat(*left[r].add(k + 1)));
                 for v in 0..V {
-                    acc[r][v] = left.fma(line[v], acc[r][v]);
+                    acc[r][v] = b.fma(two[v].1, a.fma(two[v].0, acc[r][v]));
                 }
             }
+            k += 2;
+        }
+        if k < lines {
+            one_line(&mut acc, &left, b, k, first, ahead);
         }
         for r in 0..R {
             for v in 0..V {
                 acc[r][v].store(to.add(r * c.ld + v * LANES));
+            }
+        }
+    }
+}
+
+/// Line `k` alone.
+#[inline(always)]
+unsafe fn one_line<L: Lanes, B: Stored<L>, const R: usize, const V: usize>(
+    acc: &mut [[L; V]; R],
+    left: &[*const f32; R],
+    b: B,
+    k: usize,
+    first: usize,
+    ahead: Option<usize>,
+) {
+    if let Some(ahead) = ahead {
+        b.ask(k + ahead);
+    }
+    // SAFETY: the caller's promise.
+    unsafe {
+        for v in 0..V {
+            let line = b.get(k, first + v);
+            for r in 0..R {
+                acc[r][v] = L::splat(*left[r].add(k)).fma(line, acc[r][v]);
             }
         }
     }
@@ -208,6 +287,7 @@ unsafe fn scores_lanes<L: Micro>(
                 match x.held {
                     Held::F32 { k, .. } => sums::<L, _>(rows, d, a, Floats(k.as_ptr().add(from)), c, ahead),
                     Held::F16 { k, .. } => sums::<L, _>(rows, d, a, Halves(k.as_ptr().add(from)), c, ahead),
+                    Held::Q16 { .. } => unreachable!("whole numbers have a form of their own"),
                     Held::Q8 { k, ks, .. } => {
                         let scales = ks.as_ptr().add(place * KEY_PANEL);
                         sums::<L, _>(rows, d, a, Bytes::<true>(k.as_ptr().add(from), scales), c, ahead);
@@ -250,10 +330,14 @@ unsafe fn weigh_lanes<L: Micro>(
         // SAFETY: the part holds 32 lines of 32 values; the rest is the caller's promise.
         unsafe {
             let a = Left { at: weights.add(col), ld: width };
-            let c = Out { at: o, ld: x.ld, add: col > 0 };
+            let c = Out { at: o, ld: x.ldo, add: col > 0 };
             match x.held {
                 Held::F32 { v, .. } => sums::<L, _>(rows, count, a, Floats(v.as_ptr().add(from)), c, ahead),
                 Held::F16 { v, .. } => sums::<L, _>(rows, count, a, Halves(v.as_ptr().add(from)), c, ahead),
+                Held::Q16 { v, .. } => {
+                    let part = v.as_ptr().add((place * d + part * PART) * KEY_PANEL / 2);
+                    sums::<L, _>(rows, count, a, Pairs(part, row % KEY_PANEL), c, ahead);
+                }
                 Held::Q8 { v, vs, .. } => {
                     let scales = vs.as_ptr().add(place * KEY_PANEL + row % KEY_PANEL);
                     sums::<L, _>(rows, count, a, Bytes::<false>(v.as_ptr().add(from), scales), c, ahead);
