@@ -15,7 +15,7 @@ mod pairs;
 pub use backward::{AttentionBackward, attention_backward};
 
 use crate::kv::{Held, KvLayer, PART};
-use crate::lanes::{LANES, lanes_fn};
+use crate::lanes::{LANES, Lanes, lanes_fn};
 use crate::math::exp;
 use crate::pool::{Pool, Shares};
 use crate::product::{MAX_NR, Micro, TileArgs, with_panels};
@@ -148,7 +148,7 @@ impl Form {
 
     /// Rows of queries as they meet the keys, how far apart they lie, and the value of one step of each.
     #[inline(always)]
-    unsafe fn prepare(
+    unsafe fn prepare<L: Lanes>(
         self,
         (left, ld): (*const f32, usize),
         rows: usize,
@@ -164,7 +164,7 @@ impl Form {
             // SAFETY: the caller's rows; `room` holds them by pairs.
             unsafe {
                 let q = std::slice::from_raw_parts(left.add(r * ld), d);
-                *step = pairs::pack(q, &mut room[r * pairs..][..pairs]);
+                *step = pairs::pack::<L>(q, &mut room[r * pairs..][..pairs]);
             }
         }
         (room.as_ptr(), pairs, steps)
@@ -467,7 +467,7 @@ unsafe fn forward_token_lanes<L: Micro>(
     let at = ((span.row + b.i0) * s.heads + head * rows) * d;
     // SAFETY: shapes were checked by `attention_forward`; this task alone writes these heads.
     unsafe {
-        let (left, ld, steps) = form.prepare((q.as_ptr().add(at), d), rows, d, room);
+        let (left, ld, steps) = form.prepare::<L>((q.as_ptr().add(at), d), rows, d, room);
         let x = &Queries { span, block: b, held, kv_heads: s.kv_heads, head_dim: d, rows, form, ld, ldo: d };
         scores_in_place::<L>(x, head, left, spare, sc.as_mut_ptr(), (width, width));
         let mut sums = [0f32; TASK_ROWS];
@@ -561,7 +561,7 @@ unsafe fn forward_block_lanes<L: Micro>(
         let at = (span.row + b.i0) * ldq + (head * group + g) * d;
         // SAFETY: shapes were checked by `attention_forward`; this task alone writes these tokens' heads.
         unsafe {
-            let (left, ld, steps) = form.prepare((q.as_ptr().add(at), ldq), rows, d, room);
+            let (left, ld, steps) = form.prepare::<L>((q.as_ptr().add(at), ldq), rows, d, room);
             let over = |held| Queries {
                 span,
                 block: b,

@@ -1,7 +1,7 @@
 //! The linear layer of `fast` mode: stored weights × activations as integers (`quantise.rs`), for one row as for thousands.
 //!
 //! For each run of 32 columns the products are summed exactly in integers; the sum joins the others by one
-//! fused multiply-add with the product of both scales (two where the halves of a run differ); runs ascend from +0, each followed by
+//! fused multiply-add with the product of both scales (two where the halves of a run differ and their scales do not join the sum in bytes); runs ascend from +0, each followed by
 //! `minimum · sum of the activations` where the type has a minimum. What is not of bytes is summed apart: from the bias (or
 //! +0) the outliers by ascending columns. The output is the sum of both, which the adapter's float product continues (as
 //! `lora_rows` does where rows have adapters of their own). Rows, tiles, threads and instruction set do not change a bit.
@@ -13,7 +13,9 @@ use crate::lanes::{LANES, Lanes};
 use crate::linear::{Cpu, Forward, check_parts, linear_at, linear_forward, lora_h};
 use crate::pool::Shares;
 use crate::quantise::{Group, Quantised, SIDE};
-use crate::weight::{RUN, TILE_ROWS, Weight, column, most, offset, quads32, run_bytes, scales32};
+use crate::weight::{
+    RUN, TILE_ROWS, Weight, column, folded32, folds, most, offset, quads32, run_bytes, scales32, small32,
+};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -383,6 +385,13 @@ type Scales<L> = [(L, L); 2];
 trait Source<D: Dot> {
     /// Groups of a run can be taken in a loop.
     const LOOP: bool;
+    /// Quants of types that fold are multiplied by their small scales already.
+    const FOLDED: bool;
+    /// The scale of a run's block, and the small scales of its halves as floats where they are not [`Source::FOLDED`].
+    ///
+    /// # Safety
+    /// As [`Source::scales`]; the type folds.
+    unsafe fn small<const T: usize>(&self, run: usize) -> (D::L, [D::L; 2]);
     /// Scales and minima of a run, those of its halves where they differ.
     ///
     /// # Safety
@@ -405,6 +414,15 @@ struct Stored {
 impl<D: Dot> Source<D> for Stored {
     // where nibbles and bits lie depends on the group
     const LOOP: bool = false;
+    const FOLDED: bool = false;
+    #[inline(always)]
+    unsafe fn small<const T: usize>(&self, run: usize) -> (D::L, [D::L; 2]) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (d, [a, b]) = small32::<D::L>(const { DType::nth(T) }, self.tile, run);
+            (d, [D::L::int_to_f32(a), D::L::int_to_f32(b)])
+        }
+    }
     #[inline(always)]
     unsafe fn scales<const T: usize>(&self, run: usize) -> Scales<D::L> {
         // SAFETY: the caller's promise.
@@ -432,6 +450,8 @@ struct Panel<D: Dot> {
     first: usize,
     fours: [[MaybeUninit<Ints<D>>; 8]; DEEP],
     scales: [MaybeUninit<Scales<D::L>>; DEEP],
+    /// of types that fold
+    small: [MaybeUninit<(D::L, [D::L; 2])>; DEEP],
 }
 
 impl<D: Dot> Panel<D> {
@@ -441,6 +461,7 @@ impl<D: Dot> Panel<D> {
             first: 0,
             fours: [const { [const { MaybeUninit::uninit() }; 8] }; DEEP],
             scales: [const { MaybeUninit::uninit() }; DEEP],
+            small: [const { MaybeUninit::uninit() }; DEEP],
         }
     }
 
@@ -457,6 +478,17 @@ impl<D: Dot> Panel<D> {
             // SAFETY: the caller's promise.
             unsafe {
                 self.scales[run - first].write(<Stored as Source<D>>::scales::<T>(stored, run));
+                let dtype = const { DType::nth(T) };
+                if folds(dtype) {
+                    self.small[run - first].write(<Stored as Source<D>>::small::<T>(stored, run));
+                }
+                if folds(dtype) && <Self as Source<D>>::FOLDED {
+                    let (_, small) = small32::<D::L>(dtype, tile, run);
+                    for g in 0..8 {
+                        self.fours[run - first][g].write(folded32::<D::L>(dtype, tile, run, g, small));
+                    }
+                    continue;
+                }
                 for g in 0..8 {
                     self.fours[run - first][g].write(<Stored as Source<D>>::four::<T>(stored, run, g));
                 }
@@ -467,6 +499,13 @@ impl<D: Dot> Panel<D> {
 
 impl<D: Dot> Source<D> for Panel<D> {
     const LOOP: bool = true;
+    // sums of sixteen bits hold the less of larger bytes
+    const FOLDED: bool = !D::NARROW;
+    #[inline(always)]
+    unsafe fn small<const T: usize>(&self, run: usize) -> (D::L, [D::L; 2]) {
+        // SAFETY: the run was taken in.
+        unsafe { self.small.get_unchecked(run - self.first).assume_init() }
+    }
     #[inline(always)]
     unsafe fn scales<const T: usize>(&self, run: usize) -> Scales<D::L> {
         // SAFETY: the run was taken in.
@@ -535,8 +574,14 @@ unsafe fn int_sums<D: Dot, const T: usize, const M: usize, S: Source<D>>(
 ) -> [Ints<D>; M] {
     let dtype = const { DType::nth(T) };
     let signed = dtype.signed();
-    let off = if signed { D::SIGNED_OFFSET } else { offset(dtype) };
-    let steps = if dtype.halves() { 4 } else { 8 };
+    let folded = S::FOLDED && folds(dtype);
+    let off = match dtype {
+        DType::Q3K if folded => 128,
+        _ if signed => D::SIGNED_OFFSET,
+        _ => offset(dtype),
+    };
+    let halves = dtype.halves() && !folded;
+    let steps = if halves { 4 } else { 8 };
     let short = if D::NARROW { const { quads(most(DType::nth(T))) } } else { 8 }.min(steps);
     // With all groups in sight the compiler takes row after row, and where registers are few the weights of a run do not
     // fit them: so the loop stays a loop there.
@@ -547,7 +592,7 @@ unsafe fn int_sums<D: Dot, const T: usize, const M: usize, S: Source<D>>(
         if off > 0 {
             for r in 0..M {
                 let group = x.group(r, run);
-                let sum = if dtype.halves() { group.half_sums[begin / 4] } else { group.sum };
+                let sum = if halves { group.half_sums[begin / 4] } else { group.sum };
                 ints[r] = less::<D::L>(off, sum);
             }
         }
@@ -617,10 +662,27 @@ unsafe fn block<D: Dot, const T: usize, const M: usize, S: Source<D>>(
             }
             let [(d, m), (d2, m2)] = source.scales::<T>(run);
             let ints = int_sums::<D, T, M, S>(source, run, 0, x);
-            add_scaled::<D, M>(&mut sum, ints, d, x, run);
-            if dtype.halves() {
-                let ints = int_sums::<D, T, M, S>(source, run, 4, x);
-                add_scaled::<D, M>(&mut sum, ints, d2, x, run);
+            if folds(dtype) {
+                let (d, small) = source.small::<T>(run);
+                if S::FOLDED {
+                    let d = if dtype == DType::Q3K { D::L::splat(0.0).sub(d) } else { d };
+                    add_scaled::<D, M>(&mut sum, ints, d, x, run);
+                } else {
+                    // whole numbers below 2^24, so the same exact sum
+                    let more = int_sums::<D, T, M, S>(source, run, 4, x);
+                    for r in 0..M {
+                        let first = D::L::int_to_f32(ints[r]).mul(small[0]);
+                        let whole = D::L::int_to_f32(more[r]).fma(small[1], first);
+                        let both = d.mul(D::L::splat(x.group(r, run).scale));
+                        sum[r] = whole.fma(both, sum[r]);
+                    }
+                }
+            } else {
+                add_scaled::<D, M>(&mut sum, ints, d, x, run);
+                if dtype.halves() {
+                    let ints = int_sums::<D, T, M, S>(source, run, 4, x);
+                    add_scaled::<D, M>(&mut sum, ints, d2, x, run);
+                }
             }
             if dtype.has_min() {
                 for r in 0..M {

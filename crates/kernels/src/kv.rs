@@ -147,14 +147,14 @@ impl KvLayer {
             }
             Data::Q16 { k, ks, v } => {
                 let (mut shorts, mut bits) = (vec![0i16; width], vec![bf16::ZERO; width]);
+                let mut scales = vec![0f32; heads];
                 for (i, (key, value)) in keys.chunks_exact(width).zip(values.chunks_exact(width)).enumerate()
                 {
                     let (panel, lane) = ((row + i) / KEY_PANEL, (row + i) % KEY_PANEL);
-                    for (head, (from, to)) in key.chunks_exact(d).zip(shorts.chunks_exact_mut(d)).enumerate()
-                    {
-                        // SAFETY: the slices have one length.
-                        let scale = unsafe { whole_numbers(from, limits(d).1, to) };
-                        ks[(panel * heads + head) * KEY_PANEL + lane] = scale;
+                    // SAFETY: the slices have one length.
+                    unsafe { key_of(key, d, &mut shorts, &mut scales) };
+                    for (head, scale) in scales.iter().enumerate() {
+                        ks[(panel * heads + head) * KEY_PANEL + lane] = *scale;
                     }
                     scatter_pairs(k, (heads, d), row + i, &shorts);
                     bits.convert_from_f32_slice(value);
@@ -285,8 +285,12 @@ pub(crate) fn limits(d: usize) -> (f32, f32) {
     (((1 << (bits / 2)) - 1) as f32, ((1 << bits.div_ceil(2)) - 1) as f32)
 }
 
+/// Values as whole numbers up to `limit`; gives their scale, which is not finite where a value is not.
+///
+/// # Safety
+/// The instruction set of `L`; the slices have one length.
 #[inline(always)]
-unsafe fn whole_numbers_lanes<L: Lanes>(x: &[f32], limit: f32, out: &mut [i16]) -> f32 {
+pub(crate) unsafe fn whole_numbers<L: Lanes>(x: &[f32], limit: f32, out: &mut [i16]) -> f32 {
     // SAFETY: vectors of the slices, whole or in part.
     unsafe {
         let (zero, mut top, mut odd) = (L::splat(0.0), L::splat(0.0), L::splat(0.0));
@@ -313,12 +317,20 @@ unsafe fn whole_numbers_lanes<L: Lanes>(x: &[f32], limit: f32, out: &mut [i16]) 
     }
 }
 
+#[inline(always)]
+unsafe fn key_lanes<L: Lanes>(key: &[f32], d: usize, out: &mut [i16], scales: &mut [f32]) {
+    for ((from, to), scale) in key.chunks_exact(d).zip(out.chunks_exact_mut(d)).zip(scales) {
+        // SAFETY: the caller's promise.
+        *scale = unsafe { whole_numbers::<L>(from, limits(d).1, to) };
+    }
+}
+
 lanes_fn! {
-    /// Values as whole numbers up to `limit`; gives their scale, which is not finite where a value is not.
+    /// A row of keys as whole numbers, with a scale for each head of `d` columns.
     ///
     /// # Safety
-    /// The slices have one length.
-    pub(crate) unsafe fn whole_numbers(x: &[f32], limit: f32, out: &mut [i16]) -> f32 = whole_numbers_lanes
+    /// `key` and `out` have one length.
+    unsafe fn key_of(key: &[f32], d: usize, out: &mut [i16], scales: &mut [f32]) = key_lanes
 }
 
 /// Values of one row and head as bytes; gives their scale, which is not finite where a value is not.

@@ -61,6 +61,8 @@ pub(crate) trait Lanes: Copy + 'static {
     unsafe fn int_and(a: Self::Int, b: Self::Int) -> Self::Int;
     unsafe fn int_or(a: Self::Int, b: Self::Int) -> Self::Int;
     unsafe fn int_add(a: Self::Int, b: Self::Int) -> Self::Int;
+    /// products modulo 2³²
+    unsafe fn int_mul(a: Self::Int, b: Self::Int) -> Self::Int;
     unsafe fn int_shr<const N: u32>(a: Self::Int) -> Self::Int;
     unsafe fn int_shl<const N: u32>(a: Self::Int) -> Self::Int;
     /// arithmetic shift
@@ -261,6 +263,10 @@ impl Lanes for Scalar {
     #[inline(always)]
     unsafe fn int_add(a: Self::Int, b: Self::Int) -> Self::Int {
         std::array::from_fn(|i| a[i].wrapping_add(b[i]))
+    }
+    #[inline(always)]
+    unsafe fn int_mul(a: Self::Int, b: Self::Int) -> Self::Int {
+        std::array::from_fn(|i| a[i].wrapping_mul(b[i]))
     }
     #[inline(always)]
     unsafe fn int_shr<const N: u32>(a: Self::Int) -> Self::Int {
@@ -502,6 +508,10 @@ mod x86 {
             int_pair!(_mm256_add_epi32, a, b)
         }
         #[inline(always)]
+        unsafe fn int_mul(a: Self::Int, b: Self::Int) -> Self::Int {
+            int_pair!(_mm256_mullo_epi32, a, b)
+        }
+        #[inline(always)]
         unsafe fn int_shr<const N: u32>(a: Self::Int) -> Self::Int {
             unsafe {
                 let n = _mm_cvtsi32_si128(N as i32);
@@ -723,6 +733,10 @@ mod x86 {
         #[inline(always)]
         unsafe fn int_add(a: Self::Int, b: Self::Int) -> Self::Int {
             unsafe { _mm512_add_epi32(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn int_mul(a: Self::Int, b: Self::Int) -> Self::Int {
+            unsafe { _mm512_mullo_epi32(a, b) }
         }
         #[inline(always)]
         unsafe fn int_shr<const N: u32>(a: Self::Int) -> Self::Int {

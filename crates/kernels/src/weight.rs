@@ -595,6 +595,57 @@ pub(crate) unsafe fn scales32<L: Lanes>(dtype: DType, tile: *const u8, run: usiz
     }
 }
 
+/// Whether quants times the small scales of their halves of a run fit a byte: the sum of a run is one whole number then, which a
+/// block's scale multiplies.
+pub(crate) const fn folds(dtype: DType) -> bool {
+    matches!(dtype, DType::Q2K | DType::Q3K)
+}
+
+/// The scale of a run's block and the small scales of its halves, of a type that [`folds`].
+///
+/// # Safety
+/// As [`scales32`].
+#[inline(always)]
+pub(crate) unsafe fn small32<L: Lanes>(dtype: DType, tile: *const u8, run: usize) -> (L, [L::Int; 2]) {
+    // SAFETY: all offsets lie inside the block's layout given at the head of the file.
+    unsafe {
+        let (p, s) = (tile.add(run / 8 * tile_block_bytes(dtype)), run % 8);
+        let mut small = [L::int_splat(0); 2];
+        for (i, small) in small.iter_mut().enumerate() {
+            *small = match dtype {
+                DType::Q2K => L::int_and(L::load_u8(p.add(64 + (2 * s + i) * LANES)), L::int_splat(15)),
+                _ => L::load_i8(p.add(32 + (2 * s + i) * LANES)),
+            };
+        }
+        (L::load_f16(p), small)
+    }
+}
+
+/// The quants of [`quads32`] less their offset, times the small scale of their half: Q2_K's as they are, unsigned; Q3_K's with the sign turned, whose
+/// 128 would not fit else, and greater by 128.
+///
+/// # Safety
+/// As [`scales32`]; `g < 8`.
+#[inline(always)]
+pub(crate) unsafe fn folded32<L: Lanes>(
+    dtype: DType,
+    tile: *const u8,
+    run: usize,
+    g: usize,
+    small: [L::Int; 2],
+) -> L::Int {
+    // SAFETY: the caller's promise. Four bytes are multiplied as one number: none of the four results leaves its byte.
+    unsafe {
+        let (q, small) = (quads32::<L>(dtype, tile, run, g), small[g / 4]);
+        if dtype == DType::Q2K {
+            return L::int_mul(q, small);
+        }
+        let none =
+            L::int_add(L::int_mul(L::int_splat(0x0404_0404), small), L::int_splat(0x8080_8080u32 as i32));
+        L::int_add(none, L::int_mul(L::int_mul(q, small), L::int_splat(-1)))
+    }
+}
+
 /// The stored quants of columns `32 run + 4 g ..` of a quantised tile: four bytes a lane, unsigned (signed for Q8_0 and IQ4_NL).
 ///
 /// # Safety

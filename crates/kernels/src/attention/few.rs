@@ -114,7 +114,7 @@ unsafe fn score_lanes<L: Micro>(
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        let (left, ld, _) = x.form.prepare((left, x.ld), x.kv_heads * x.rows, x.head_dim, room);
+        let (left, ld, _) = x.form.prepare::<L>((left, x.ld), x.kv_heads * x.rows, x.head_dim, room);
         let x = &Queries { ld, ..*x };
         if x.form != Form::Floats {
             return pairs::scores(x, 0..x.kv_heads, left.cast(), out, line);
@@ -158,7 +158,7 @@ unsafe fn combine_lanes<L: Micro>(
     let (from, to) = b.visible(s, 0);
     // SAFETY: the caller's buffers have these shapes.
     unsafe {
-        let (_, _, steps) = x.form.prepare((q.as_ptr(), d), x.rows, d, room);
+        let (_, _, steps) = x.form.prepare::<L>((q.as_ptr(), d), x.rows, d, room);
         for (i, (row, sum)) in weights.chunks_exact_mut(width).zip(&mut sums).enumerate() {
             *sum = soften::<L>(row, from, to, x.form.scale(steps, i, s.scale), x.form != Form::Floats).1;
         }

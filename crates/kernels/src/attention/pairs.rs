@@ -109,14 +109,18 @@ fn in_tiles(rows: usize, mut of: impl FnMut(usize, usize)) {
 }
 
 /// A row of queries as whole numbers by pairs; gives the value of one step.
-pub(super) fn pack(q: &[f32], pairs: &mut [f32]) -> f32 {
+///
+/// # Safety
+/// The instruction set of `L`; there is room for all pairs.
+#[inline(always)]
+pub(super) unsafe fn pack<L: Lanes>(q: &[f32], pairs: &mut [f32]) -> f32 {
     if !q.len().is_multiple_of(2) {
         pairs[pairs.len() - 1] = 0.0;
     }
-    // SAFETY: a float has room for two whole numbers, of any bits; the slices have one length.
+    // SAFETY: a float has room for two whole numbers, of any bits; the slices have one length; the rest is the caller's promise.
     unsafe {
         let whole = std::slice::from_raw_parts_mut(pairs.as_mut_ptr().cast::<i16>(), q.len());
-        whole_numbers(q, limits(q.len()).0, whole)
+        whole_numbers::<L>(q, limits(q.len()).0, whole)
     }
 }
 
@@ -229,6 +233,9 @@ unsafe fn scores_any<D: Dot>(
         for (i, head) in heads.clone().enumerate() {
             let place = first / KEY_PANEL * x.kv_heads + head;
             let b = (k[place * pairs * KEY_PANEL..].as_ptr(), ks[place * KEY_PANEL..].as_ptr());
+            if ahead.is_some() {
+                ask(b.1.wrapping_add(narrow::PANELS_AHEAD * x.kv_heads * KEY_PANEL).cast(), 4 * KEY_PANEL);
+            }
             let mut r = 0;
             while r < x.rows {
                 let (left_rows, row) = (x.rows - r, i * x.rows + r);
