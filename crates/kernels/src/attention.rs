@@ -16,7 +16,7 @@ pub use backward::{AttentionBackward, attention_backward};
 
 use crate::kv::{Held, KvLayer, PART};
 use crate::lanes::{LANES, Lanes, lanes_fn};
-use crate::math::exp;
+use crate::math::{exp, exp2_short};
 use crate::pool::{Pool, Shares};
 use crate::product::{MAX_NR, Micro, TileArgs, with_panels};
 
@@ -359,9 +359,9 @@ unsafe fn edge(rows: usize, cols: usize, t: &mut TileArgs) {
     }
 }
 
-/// One row of scores becomes weights (not yet divided by their sum), rounded to bfloat16 with `round`; gives `(max, sum)`.
+/// One row of scores becomes weights (not yet divided by their sum), with `short` rounded to bfloat16; gives `(max, sum)`.
 #[inline(always)]
-unsafe fn soften<L: Micro>(s: &mut [f32], from: usize, to: usize, scale: f32, round: bool) -> (f32, f32) {
+unsafe fn soften<L: Micro>(s: &mut [f32], from: usize, to: usize, scale: f32, short: bool) -> (f32, f32) {
     s[..from].fill(f32::NEG_INFINITY);
     s[to..].fill(f32::NEG_INFINITY);
     // SAFETY: whole vectors of the row.
@@ -378,16 +378,25 @@ unsafe fn soften<L: Micro>(s: &mut [f32], from: usize, to: usize, scale: f32, ro
             tops[0] = L::load(c.as_ptr()).max(tops[0]);
         }
         // the greatest product is the greatest score's
-        let max = tops[0].max(tops[1]).max(tops[2].max(tops[3])).reduce_max() * scale;
-        let (m, scale) = (L::splat(max), L::splat(scale));
+        let top = tops[0].max(tops[1]).max(tops[2].max(tops[3])).reduce_max();
         let mut sum = L::splat(0.0);
-        for c in s.chunks_exact_mut(LANES) {
-            let e = exp(L::load(c.as_ptr()).mul(scale).sub(m));
-            let e = if round { e.round_bf16() } else { e };
-            e.store(c.as_mut_ptr());
-            sum = sum.add(e);
+        if short {
+            let scale = scale * std::f32::consts::LOG2_E;
+            let (m, scale) = (L::splat(-top * scale), L::splat(scale));
+            for c in s.chunks_exact_mut(LANES) {
+                let e = exp2_short(L::load(c.as_ptr()).fma(scale, m)).round_bf16();
+                e.store(c.as_mut_ptr());
+                sum = sum.add(e);
+            }
+        } else {
+            let (m, scale) = (L::splat(top * scale), L::splat(scale));
+            for c in s.chunks_exact_mut(LANES) {
+                let e = exp(L::load(c.as_ptr()).mul(scale).sub(m));
+                e.store(c.as_mut_ptr());
+                sum = sum.add(e);
+            }
         }
-        (max, sum.reduce_add())
+        (top * scale, sum.reduce_add())
     }
 }
 

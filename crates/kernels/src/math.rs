@@ -28,6 +28,28 @@ pub(crate) unsafe fn exp<L: Lanes>(x: L) -> L {
     }
 }
 
+/// 2^x for x <= 0 within 1.1e-4 of it, a twentieth of what bfloat16 rounds; exactly 1 for 0, 0 below -126, NaN stays NaN. The cubic with the
+/// least relative error among those that are 1 at 0.
+///
+/// # Safety
+/// As [`exp`].
+#[inline(always)]
+pub(crate) unsafe fn exp2_short<L: Lanes>(x: L) -> L {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let bottom = L::splat(-126.0);
+        // NaN is the second operand, which stays
+        let clamped = bottom.max(x);
+        let n = clamped.round_int();
+        let f = clamped.sub(L::int_to_f32(n));
+        let mut p = L::splat(0.055_007_1);
+        for c in [0.242_207_83, 0.693_282_8, 1.0] {
+            p = p.fma(f, L::splat(c));
+        }
+        L::select_below(x, bottom, L::splat(0.0), p.mul(L::pow2(n)))
+    }
+}
+
 /// 1 / (1 + e^-x) within 4 ulp for x > -87.3; 0 below -88.4.
 ///
 /// # Safety
@@ -50,6 +72,7 @@ mod tests {
     #[derive(Clone, Copy, Debug)]
     enum Function {
         Exp,
+        Exp2Short,
         Sigmoid,
     }
 
@@ -61,6 +84,7 @@ mod tests {
                 let v = L::load(c.as_ptr());
                 let y = match f {
                     Function::Exp => exp(v),
+                    Function::Exp2Short => exp2_short(v),
                     Function::Sigmoid => sigmoid(v),
                 };
                 y.store(c.as_mut_ptr());
@@ -108,6 +132,18 @@ mod tests {
     fn dense(step: usize, to: f32) -> Vec<f32> {
         let half = (0..=to.to_bits()).step_by(step).map(f32::from_bits);
         half.flat_map(|v| [v, -v]).collect()
+    }
+
+    #[test]
+    fn the_short_power_is_within_its_bound() {
+        let x: Vec<f32> = (0..=400_000).map(|i| -126.0 * i as f32 / 400_000.0).collect();
+        for (x, y) in x.iter().zip(values(Function::Exp2Short, &x)) {
+            let want = f64::from(*x).exp2();
+            assert!((f64::from(y) - want).abs() <= 1.1e-4 * want, "2^{x} = {y}");
+        }
+        let odd = values(Function::Exp2Short, &[0.0, -126.1, -1e30, f32::NEG_INFINITY, f32::NAN]);
+        assert_eq!(odd[..4], [1.0, 0.0, 0.0, 0.0]);
+        assert!(odd[4].is_nan());
     }
 
     #[test]
