@@ -381,6 +381,9 @@ const AHEAD: usize = 8192;
 /// Scales and minima of a run, of its two halves where they differ.
 type Scales<L> = [(L, L); 2];
 
+/// The scale of a run's block, and the small scales of its halves.
+type Small<L> = (L, [L; 2]);
+
 /// Where a block finds its weights.
 trait Source<D: Dot> {
     /// Groups of a run can be taken in a loop.
@@ -391,7 +394,7 @@ trait Source<D: Dot> {
     ///
     /// # Safety
     /// As [`Source::scales`]; the type folds.
-    unsafe fn small<const T: usize>(&self, run: usize) -> (D::L, [D::L; 2]);
+    unsafe fn small<const T: usize>(&self, run: usize) -> Small<D::L>;
     /// Scales and minima of a run, those of its halves where they differ.
     ///
     /// # Safety
@@ -416,7 +419,7 @@ impl<D: Dot> Source<D> for Stored {
     const LOOP: bool = false;
     const FOLDED: bool = false;
     #[inline(always)]
-    unsafe fn small<const T: usize>(&self, run: usize) -> (D::L, [D::L; 2]) {
+    unsafe fn small<const T: usize>(&self, run: usize) -> Small<D::L> {
         // SAFETY: the caller's promise.
         unsafe {
             let (d, [a, b]) = small32::<D::L>(const { DType::nth(T) }, self.tile, run);
@@ -451,7 +454,7 @@ struct Panel<D: Dot> {
     fours: [[MaybeUninit<Ints<D>>; 8]; DEEP],
     scales: [MaybeUninit<Scales<D::L>>; DEEP],
     /// of types that fold
-    small: [MaybeUninit<(D::L, [D::L; 2])>; DEEP],
+    small: [MaybeUninit<Small<D::L>>; DEEP],
 }
 
 impl<D: Dot> Panel<D> {
@@ -502,7 +505,7 @@ impl<D: Dot> Source<D> for Panel<D> {
     // sums of sixteen bits hold the less of larger bytes
     const FOLDED: bool = !D::NARROW;
     #[inline(always)]
-    unsafe fn small<const T: usize>(&self, run: usize) -> (D::L, [D::L; 2]) {
+    unsafe fn small<const T: usize>(&self, run: usize) -> Small<D::L> {
         // SAFETY: the run was taken in.
         unsafe { self.small.get_unchecked(run - self.first).assume_init() }
     }

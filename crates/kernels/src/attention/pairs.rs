@@ -59,13 +59,14 @@ unsafe fn tile_rows<const R: usize>(t: &Tile) {
         for panel in 0..t.panels {
             let mut b = t.b.add(panel * t.stride);
             for _ in 0..t.pairs {
-                let line: [__m512i; NV] =
-                    std::array::from_fn(|v| _mm512_loadu_si512(b.add(v * LANES).cast()));
+                let mut line = [std::mem::zeroed::<__m512bh>(); NV];
+                for (v, line) in line.iter_mut().enumerate() {
+                    *line = b.add(v * LANES).cast::<__m512bh>().read_unaligned();
+                }
                 for r in 0..R {
-                    let pair = _mm512_set1_epi32(*a.add(r * t.ra) as i32);
+                    let pair: __m512bh = std::mem::transmute(_mm512_set1_epi32(*a.add(r * t.ra) as i32));
                     for v in 0..NV {
-                        let (pair, line) = (std::mem::transmute(pair), std::mem::transmute(line[v]));
-                        acc[r][v] = _mm512_dpbf16_ps(acc[r][v], pair, line);
+                        acc[r][v] = _mm512_dpbf16_ps(acc[r][v], pair, line[v]);
                     }
                 }
                 a = a.add(1);
@@ -85,17 +86,19 @@ unsafe fn tile_rows<const R: usize>(t: &Tile) {
 /// # Safety
 /// Operands valid for these sizes; [`here`].
 unsafe fn tile(rows: usize, t: &Tile) {
-    macro_rules! of {
-        ($($n:literal)*) => {
-            match rows {
-                // SAFETY: the caller's promise.
-                $($n => unsafe { tile_rows::<$n>(t) },)*
-                _ => unreachable!("tile of {rows} rows"),
-            }
-        };
-    }
     #[cfg(target_arch = "x86_64")]
-    of!(1 2 3 4 5 6 7 8 9 10 11 12);
+    {
+        macro_rules! of {
+            ($($n:literal)*) => {
+                match rows {
+                    // SAFETY: the caller's promise.
+                    $($n => unsafe { tile_rows::<$n>(t) },)*
+                    _ => unreachable!("tile of {rows} rows"),
+                }
+            };
+        }
+        of!(1 2 3 4 5 6 7 8 9 10 11 12);
+    }
     #[cfg(not(target_arch = "x86_64"))]
     unreachable!("pairs on another machine: {rows} rows of {t:p}");
 }
