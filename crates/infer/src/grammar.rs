@@ -12,8 +12,11 @@ use std::sync::Arc;
 pub const MAX_GRAMMAR_BYTES: usize = 512 * 1024;
 
 /// Bytes that a text is brought to its end with, the best first, outside of strings and inside, where whatever closes may also
-/// be meant literally; then digits for what must have a length.
-const CLOSERS: [&[u8]; 2] = [b"}])\"01", b"\"01"];
+/// be meant literally; then what divides an address, and digits for what must have a length.
+const CLOSERS: [&[u8]; 2] = [b"}])\"01", b"\"@01"];
+
+/// Bytes after which a text in some format (a date, an address) goes on to its next part.
+const DIVIDERS: &[u8] = b".-:/TZ";
 
 /// A byte that only strings have.
 const IN_STRING: u8 = b'#';
@@ -158,7 +161,8 @@ impl Grammars {
         let trie = env.tok_trie();
         let closers = CLOSERS.map(|c| c.iter().filter_map(|&b| trie.token_id(&[b])).collect());
         let in_string = trie.token_id(&[IN_STRING]);
-        let bytes = (b'!'..=b'~').chain([b' ', b'\n']).filter_map(|b| trie.token_id(&[b])).collect();
+        let bytes = DIVIDERS.iter().copied().chain(b'!'..=b'~').chain([b' ', b'\n']);
+        let bytes = bytes.filter_map(|b| trie.token_id(&[b])).collect();
         let mask = TokenMask::default();
         let (vocab, ends) = (trie.vocab_size(), self.ends.clone());
         Ok(Grammar { matcher, gauge, share, env, vocab, ends, closers, in_string, bytes, mask })
@@ -179,7 +183,7 @@ pub struct Grammar {
     env: TokEnv,
     vocab: usize,
     ends: Vec<u32>,
-    /// tokens of [`CLOSERS`] and of single printable characters
+    /// tokens of [`CLOSERS`], and of [`DIVIDERS`] and single printable characters
     closers: [Vec<u32>; 2],
     in_string: Option<u32>,
     bytes: Vec<u32>,
@@ -232,9 +236,10 @@ impl Constraint for Grammar {
 }
 
 impl Grammar {
-    /// A way from a state to an end: what closes is taken first.
+    /// A way from a state to an end: what closes is taken first, and what was taken already last, so that a part of an address or of a date,
+    /// which may be of any length, does not go on for ever.
     fn way(&self, mut matcher: Matcher, within: usize) -> Option<Vec<u32>> {
-        let mut path = Vec::new();
+        let (mut path, mut taken) = (Vec::new(), Vec::new());
         while path.len() <= within {
             if matcher.is_stopped() {
                 return (!matcher.is_error()).then_some(path);
@@ -246,8 +251,18 @@ impl Grammar {
                     return Some(path);
                 }
                 let inside = usize::from(self.in_string.is_some_and(|t| mask.allows(t)));
-                let mut likely = self.closers[inside].iter().chain(&self.bytes).copied();
-                next.push(likely.find(|&t| mask.allows(t)).or_else(|| mask.tokens().next())?);
+                let likely =
+                    || self.closers[inside].iter().chain(&self.bytes).copied().filter(|&t| mask.allows(t));
+                let token = likely()
+                    .find(|t| !taken.contains(t))
+                    .or_else(|| likely().next())
+                    .or_else(|| mask.tokens().next())?;
+                match self.env.tok_trie().token(token) {
+                    // another text begins
+                    b"\"" => taken.clear(),
+                    _ => taken.push(token),
+                }
+                next.push(token);
             }
             matcher.consume_tokens(&next).ok()?;
             path.extend(next);

@@ -197,6 +197,33 @@ fn expressions_and_grammars_are_followed() {
     assert!(sum.text.split(" + ").all(|n| n.parse::<u32>().is_ok()), "{}", sum.text);
 }
 
+/// A part of an address or of a date may be of any length: the way out of it must be found all the same.
+#[test]
+fn every_format_has_a_way_to_its_end() {
+    let Some(model) = model() else { return };
+    let grammars = model.grammars().unwrap();
+    for (format, begun) in [
+        ("email", "some.name"),
+        ("email", "name@"),
+        ("date", "20"),
+        ("date-time", "2024-05-06T1"),
+        ("time", "1"),
+        ("uri", "https://a"),
+        ("hostname", "a-"),
+        ("ipv4", "1"),
+        ("uuid", "01"),
+    ] {
+        let schema = serde_json::json!({ "type": "string", "format": format }).to_string();
+        let mut rule = grammars.rule(Rule::JsonSchema(&schema)).unwrap();
+        for c in format!("\"{begun}").chars() {
+            let token = model.tokenizer().encode(&c.to_string(), false).unwrap();
+            rule.accept(token[0]).unwrap();
+        }
+        let way = rule.ending(48);
+        assert!(way.is_some_and(|way| way.len() <= 48), "{format} after {begun}");
+    }
+}
+
 #[test]
 fn what_cannot_be_is_refused() {
     let Some(model) = model() else { return };
