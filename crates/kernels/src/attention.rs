@@ -154,6 +154,18 @@ fn placed(
     })
 }
 
+/// Copies rows of `n` columns that are a piece's own into their lines.
+///
+/// # Safety
+/// Both sides hold them.
+#[inline(always)]
+unsafe fn copy_own(from: *const f32, ld: usize, (line, width): (*mut f32, usize), (rows, n): (usize, usize)) {
+    for i in 0..rows {
+        // SAFETY: the caller's promise.
+        unsafe { std::ptr::copy_nonoverlapping(from.add(i * ld), line.add(i * width), n) };
+    }
+}
+
 /// [`stretches`] cut where panels of a cache end.
 fn pieces(span: &Span, lo: usize, hi: usize) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
     stretches(span, lo, hi).flat_map(|(col, row, count)| {
@@ -392,10 +404,7 @@ unsafe fn scores_in_place<L: Micro>(
                 };
                 L::tile(mr, L::NV, &t);
                 if !direct {
-                    for i in 0..mr {
-                        let from = spare.as_ptr().add(i * nr + skip);
-                        std::ptr::copy_nonoverlapping(from, line.add(i * width), n);
-                    }
+                    copy_own(spare[skip..].as_ptr(), nr, (line, width), (mr, n));
                 }
             }
             r += mr;
@@ -433,7 +442,7 @@ unsafe fn forward_token_lanes<L: Micro>(
             *sum = soften::<L>(row, from, to, form.scale(steps, i, s.scale), form != Form::Floats).1;
         }
         if form == Form::Pairs {
-            pairs::pack_weights::<L>(x, sc, width);
+            pairs::pack_weights(x, sc, width);
         }
         let o = o.add(at);
         for part in 0..d.div_ceil(PART) {
@@ -548,7 +557,7 @@ unsafe fn forward_block_lanes<L: Micro>(
                 }
             }
             if let (Source::Held(held), Form::Pairs) = (source, form) {
-                pairs::pack_weights::<L>(&over(held), sc, width);
+                pairs::pack_weights(&over(held), sc, width);
             }
             let (weights, o) = (sc.as_ptr(), o.add(at));
             match source {

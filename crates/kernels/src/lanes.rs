@@ -39,9 +39,7 @@ pub(crate) trait Lanes: Copy + 'static {
     unsafe fn load_bf16(p: *const u8) -> Self;
     /// the nearest bfloat16, ties to even; NaN stays NaN
     unsafe fn round_bf16(self) -> Self;
-    /// 32 consecutive values, bfloat16 all of them, by pairs: the first of a pair in the high half of its dword, where `vdpbf16ps` begins
-    unsafe fn pairs(low: Self, high: Self) -> Self::Int;
-    /// the first and the second values of 16 pairs
+    /// the first and the second values of 16 pairs of bfloat16, the first in the high half of its dword, where `vdpbf16ps` begins
     unsafe fn apart(pairs: Self::Int) -> (Self, Self);
     /// nearest integer, ties to even
     unsafe fn round_int(self) -> Self::Int;
@@ -52,7 +50,6 @@ pub(crate) trait Lanes: Copy + 'static {
     unsafe fn load_i8(p: *const u8) -> Self::Int;
     /// 16 dwords, little-endian
     unsafe fn load_int(p: *const u8) -> Self::Int;
-    unsafe fn store_int(i: Self::Int, p: *mut u8);
     /// the lanes, which fit
     unsafe fn store_i16(i: Self::Int, p: *mut i16);
     /// the low bytes of the lanes
@@ -215,11 +212,6 @@ impl Lanes for Scalar {
         each(|i| half::bf16::from_f32(self.0[i]).to_f32())
     }
     #[inline(always)]
-    unsafe fn pairs(low: Self, high: Self) -> Self::Int {
-        let at = |i: usize| if i < LANES { low.0[i] } else { high.0[i - LANES] };
-        std::array::from_fn(|i| (at(2 * i).to_bits() & !0xffff | at(2 * i + 1).to_bits() >> 16) as i32)
-    }
-    #[inline(always)]
     unsafe fn apart(pairs: Self::Int) -> (Self, Self) {
         let f = |bits: i32| f32::from_bits(bits as u32);
         (each(|i| f(pairs[i] & !0xffff)), each(|i| f(pairs[i] << 16)))
@@ -293,11 +285,6 @@ impl Lanes for Scalar {
         // SAFETY: 64 readable bytes by the trait's contract.
         let v = unsafe { p.cast::<[[u8; 4]; LANES]>().read_unaligned() };
         v.map(i32::from_le_bytes)
-    }
-    #[inline(always)]
-    unsafe fn store_int(i: Self::Int, p: *mut u8) {
-        // SAFETY: 64 writable bytes by the trait's contract.
-        unsafe { p.cast::<[[u8; 4]; LANES]>().write_unaligned(i.map(i32::to_le_bytes)) }
     }
     #[inline(always)]
     unsafe fn int_sum(i: Self::Int) -> i32 {

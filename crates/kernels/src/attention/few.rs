@@ -43,6 +43,19 @@ pub(super) fn forward(
         floats += s.heads * b.width();
         parts.extend((b.lo..b.hi).step_by(step).map(|lo| (i, lo)));
     }
+    let form = Form::of(held, group, d);
+    let mut room = vec![0f32; spans.len() * form.room(s.heads, d)];
+    let mut rooms = room.chunks_mut(form.room(s.heads, d).max(1));
+    // the queries in their form: of each span its rows, how far apart these lie, and their steps
+    let mut prepared = Vec::with_capacity(spans.len());
+    for span in spans {
+        let left = q[span.row * s.heads * d..][..s.heads * d].as_ptr();
+        // SAFETY: the span's rows exist, and there is room for them.
+        unsafe {
+            let (left, ld, steps) = prepare(form, (left, d), s.heads, d, rooms.next().unwrap_or_default());
+            prepared.push((std::slice::from_raw_parts(left, s.heads * ld), ld, steps));
+        }
+    }
     let mut scores = vec![0f32; floats];
     let at = |i: usize, head: usize| starts[i] + head * group * blocks[i].width();
     let place = |i: usize, head: usize| (spans[i].row * s.heads + head * group) * d;
@@ -52,14 +65,13 @@ pub(super) fn forward(
         let whole = &blocks[i];
         let part = Block { lo, hi: whole.hi.min(lo + step), ..*whole };
         let columns = if part.hi == whole.hi { whole.width() - (lo - whole.lo) } else { step };
-        let x = queries(s, &spans[i], &part, held);
-        with_panels(held.spare(d) + x.form.room(s.heads, d), |buffer| {
-            let (wide, room) = buffer.split_at_mut(held.spare(d));
+        let (left, ld, _) = prepared[i];
+        let x = Queries { ld, ..queries(s, &spans[i], &part, held) };
+        with_panels(held.spare(d), |wide| {
             // SAFETY: inside the buffers; a task alone writes its `columns` of all rows.
             unsafe {
-                let left = q.as_ptr().add(place(i, 0));
                 let out = shares.ptr().add(at(i, 0) + lo - whole.lo);
-                score(&x, left, (wide.as_mut_ptr(), room), out, (whole.width(), columns));
+                score(&x, left.as_ptr(), wide.as_mut_ptr(), out, (whole.width(), columns));
             }
         });
     });
@@ -71,27 +83,15 @@ pub(super) fn forward(
         let (i, head, share) = (n / across / s.kv_heads, n / across % s.kv_heads, n % across);
         let share = share * parts / across..(share + 1) * parts / across;
         let rows = group * blocks[i].width();
-        let extra = Form::of(held, group, d).room(group, d);
-        with_panels(held.spare(d) + extra + rows, |buffer| {
-            let (wide, rest) = buffer.split_at_mut(held.spare(d));
-            let (room, weights) = rest.split_at_mut(extra);
+        with_panels(held.spare(d) + rows, |buffer| {
+            let (wide, weights) = buffer.split_at_mut(held.spare(d));
             // SAFETY: the first round is over, nobody writes scores; a task alone writes its columns of its heads.
             unsafe {
                 let from = std::slice::from_raw_parts(shares.ptr().add(at(i, head)), rows);
                 weights.copy_from_slice(from);
                 let o = outputs.ptr().add(place(i, head));
-                let q = &q[place(i, head)..][..group * d];
-                combine(
-                    s,
-                    &spans[i],
-                    &blocks[i],
-                    (head, share),
-                    held,
-                    wide.as_mut_ptr(),
-                    weights,
-                    (q, room),
-                    o,
-                );
+                let (of, steps) = ((head, share), prepared[i].2);
+                combine(s, &spans[i], &blocks[i], of, held, wide.as_mut_ptr(), weights, steps, o);
             }
         });
     });
@@ -105,17 +105,35 @@ fn queries<'a>(s: &AttentionShape, span: &'a Span, block: &'a Block, held: Held<
 }
 
 #[inline(always)]
+unsafe fn prepare_lanes<L: Micro>(
+    form: Form,
+    left: (*const f32, usize),
+    rows: usize,
+    d: usize,
+    room: &mut [f32],
+) -> (*const f32, usize, &[f32]) {
+    // SAFETY: the caller's promise.
+    unsafe { form.prepare::<L>(left, rows, d, room) }
+}
+
+lanes_fn! {
+    /// # Safety
+    /// As `Form::prepare`.
+    unsafe fn prepare(
+        form: Form, left: (*const f32, usize), rows: usize, d: usize, room: &mut [f32]
+    ) -> (*const f32, usize, &[f32]) = prepare_lanes
+}
+
+#[inline(always)]
 unsafe fn score_lanes<L: Micro>(
     x: &Queries<'_>,
     left: *const f32,
-    (wide, room): (*mut f32, &mut [f32]),
+    wide: *mut f32,
     out: *mut f32,
     line: (usize, usize),
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        let (left, ld, _) = x.form.prepare::<L>((left, x.ld), x.kv_heads * x.rows, x.head_dim, room);
-        let x = &Queries { ld, ..*x };
         if x.form != Form::Floats {
             return pairs::scores(x, 0..x.kv_heads, left.cast(), out, line);
         }
@@ -133,9 +151,9 @@ lanes_fn! {
     /// Scores of all heads, whose queries lie one behind the other.
     ///
     /// # Safety
-    /// As `scores_in_place`; there is room for all rows in their form.
+    /// As `scores_in_place`.
     unsafe fn score(
-        x: &Queries<'_>, left: *const f32, spare: (*mut f32, &mut [f32]), out: *mut f32, line: (usize, usize)
+        x: &Queries<'_>, left: *const f32, wide: *mut f32, out: *mut f32, line: (usize, usize)
     ) = score_lanes
 }
 
@@ -150,7 +168,7 @@ unsafe fn combine_lanes<L: Micro>(
     held: Held<'_>,
     wide: *mut f32,
     weights: &mut [f32],
-    (q, room): (&[f32], &mut [f32]),
+    steps: &[f32],
     o: *mut f32,
 ) {
     let (d, width, x) = (s.head_dim, b.width(), &queries(s, span, b, held));
@@ -158,12 +176,18 @@ unsafe fn combine_lanes<L: Micro>(
     let (from, to) = b.visible(s, 0);
     // SAFETY: the caller's buffers have these shapes.
     unsafe {
-        let (_, _, steps) = x.form.prepare::<L>((q.as_ptr(), d), x.rows, d, room);
         for (i, (row, sum)) in weights.chunks_exact_mut(width).zip(&mut sums).enumerate() {
-            *sum = soften::<L>(row, from, to, x.form.scale(steps, i, s.scale), x.form != Form::Floats).1;
+            *sum = soften::<L>(
+                row,
+                from,
+                to,
+                x.form.scale(steps, head * x.rows + i, s.scale),
+                x.form != Form::Floats,
+            )
+            .1;
         }
         if x.form == Form::Pairs {
-            pairs::pack_weights::<L>(x, weights, width);
+            pairs::pack_weights(x, weights, width);
         }
         for part in parts.clone() {
             weigh::<L>(x, (head, part), weights.as_ptr(), width, wide, o.add(part * PART));
@@ -178,6 +202,6 @@ lanes_fn! {
     /// `weights` holds the group's scores, `o` begins at the group's first head, nobody else writes to its parts.
     unsafe fn combine(
         s: &AttentionShape, span: &Span, b: &Block, place: (usize, Range<usize>), held: Held<'_>, wide: *mut f32,
-        weights: &mut [f32], queries: (&[f32], &mut [f32]), o: *mut f32
+        weights: &mut [f32], steps: &[f32], o: *mut f32
     ) = combine_lanes
 }

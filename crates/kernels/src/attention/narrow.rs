@@ -1,7 +1,7 @@
 //! Few rows of queries over keys and values of a cache: such attention waits for memory, so numbers are widened in registers on
 //! their way to the sums, and what comes next is asked for line by line. The chains of sums are those of the other forms.
 
-use super::{KEY_PANEL, Queries, pieces, placed};
+use super::{KEY_PANEL, Queries, copy_own, pieces, placed};
 use crate::ahead::ask;
 use crate::kv::{Held, PART};
 use crate::lanes::{LANES, Lanes, lanes_fn};
@@ -294,10 +294,7 @@ unsafe fn scores_lanes<L: Micro>(
                     }
                 }
                 if !direct {
-                    for r in 0..rows {
-                        let from = spare.as_ptr().add(r * KEY_PANEL + skip);
-                        std::ptr::copy_nonoverlapping(from, line.add(r * width), n);
-                    }
+                    copy_own(spare[skip..].as_ptr(), KEY_PANEL, (line, width), (rows, n));
                 }
             }
         }

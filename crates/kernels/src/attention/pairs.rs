@@ -2,7 +2,7 @@
 //! `vdpbf16ps`, many rows of weights meet the values by pairs too: it adds the first products, then the second ones, each by a fused
 //! multiply-add, so that the chains of sums are those of the other forms, at twice their rate. (It takes numbers below 2⁻¹²⁶ for 0.)
 
-use super::{KEY_PANEL, Queries, narrow, placed, stretches};
+use super::{KEY_PANEL, Queries, copy_own, narrow, placed, stretches};
 use crate::ahead::ask;
 use crate::dot8::{Dot, Ints, dot_fn};
 use crate::isa::{Isa, isa};
@@ -103,14 +103,6 @@ unsafe fn tile(rows: usize, t: &Tile) {
     unreachable!("pairs on another machine: {rows} rows of {t:p}");
 }
 
-/// All rows in tiles: `of` gives the tile that begins with a row, which this one completes.
-#[inline(always)]
-fn in_tiles(rows: usize, mut of: impl FnMut(usize, usize)) {
-    for r in (0..rows).step_by(MR) {
-        of(r, MR.min(rows - r));
-    }
-}
-
 /// A row of queries as whole numbers by pairs; gives the value of one step.
 ///
 /// # Safety
@@ -131,33 +123,43 @@ pub(super) unsafe fn pack<L: Lanes>(q: &[f32], pairs: &mut [f32]) -> f32 {
 /// cache, with 0 beside the first or the last where these have no partner.
 ///
 /// # Safety
-/// The instruction set of `L`; `weights` holds rows of `width` columns.
-#[inline(always)]
-pub(super) unsafe fn pack_weights<L: Lanes>(x: &Queries<'_>, weights: &mut [f32], width: usize) {
+/// [`here`]; `weights` holds rows of `width` columns.
+pub(super) unsafe fn pack_weights(x: &Queries<'_>, weights: &mut [f32], width: usize) {
     for line in weights.chunks_exact_mut(width) {
         for (col, row, count) in stretches(x.span, x.block.lo, x.block.hi) {
-            let line = line[col..col + count].as_mut_ptr();
-            let to = line.cast::<u32>();
-            let high = |i: usize| {
-                // SAFETY: `i` is below `count`.
-                unsafe { (*line.add(i)).to_bits() }
-            };
-            let odd = row % 2;
-            // SAFETY: the pairs of any columns take no more room than these, and are written behind what is read.
-            unsafe {
-                if odd == 1 {
-                    *to = high(0) >> 16;
-                }
-                let whole = (count - odd) / (2 * LANES) * 2 * LANES;
-                for i in (odd..odd + whole).step_by(2 * LANES) {
-                    let (low, high) = (L::load(line.add(i)), L::load(line.add(i + LANES)));
-                    L::store_int(L::pairs(low, high), to.add(i.div_ceil(2)).cast());
-                }
-                for i in (odd + whole..count).step_by(2) {
-                    let second = if i + 1 < count { high(i + 1) >> 16 } else { 0 };
-                    *to.add(i.div_ceil(2)) = high(i) & !0xffff | second;
-                }
-            }
+            // SAFETY: the caller's promise.
+            unsafe { pack_stretch(&mut line[col..col + count], row % 2) };
+        }
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+unsafe fn pack_stretch(_: &mut [f32], _: usize) {
+    unreachable!("pairs on another machine")
+}
+
+/// Of `odd` 1 the first weight is the second of its pair.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c")]
+unsafe fn pack_stretch(line: &mut [f32], odd: usize) {
+    use core::arch::x86_64::*;
+    let (count, from, to) = (line.len(), line.as_ptr(), line.as_mut_ptr().cast::<u32>());
+    // SAFETY: the pairs of any columns take no more room than these, and are written behind what is read.
+    unsafe {
+        let bits = |i: usize| (*from.add(i)).to_bits();
+        if odd == 1 {
+            *to = bits(0) >> 16;
+        }
+        let whole = (count - odd) / (2 * LANES) * 2 * LANES;
+        for i in (odd..odd + whole).step_by(2 * LANES) {
+            let (low, high) = (_mm512_loadu_ps(from.add(i)), _mm512_loadu_ps(from.add(i + LANES)));
+            let both: __m512i = std::mem::transmute(_mm512_cvtne2ps_pbh(high, low));
+            // the first of a pair goes to the high half
+            _mm512_storeu_si512(to.add(i.div_ceil(2)).cast(), _mm512_rol_epi32::<16>(both));
+        }
+        for i in (odd + whole..count).step_by(2) {
+            let second = if i + 1 < count { bits(i + 1) >> 16 } else { 0 };
+            *to.add(i.div_ceil(2)) = bits(i) & !0xffff | second;
         }
     }
 }
@@ -274,10 +276,7 @@ unsafe fn scores_any<D: Dot>(
                         }
                     };
                     if !direct {
-                        for i in 0..rows {
-                            let from = spare.as_ptr().add(i * KEY_PANEL + skip);
-                            std::ptr::copy_nonoverlapping(from, line.add(i * width), n);
-                        }
+                        copy_own(spare[skip..].as_ptr(), KEY_PANEL, (line, width), (rows, n));
                     }
                     r += rows;
                 }
@@ -315,7 +314,8 @@ pub(super) unsafe fn weigh(
         let panel = pair / PANEL_PAIRS * stride + (head * x.head_dim + part * PART) * PANEL_PAIRS;
         v[panel + pair % PANEL_PAIRS * PART..].as_ptr()
     };
-    in_tiles(x.rows, |r, rows| {
+    for r in (0..x.rows).step_by(MR) {
+        let rows = MR.min(x.rows - r);
         // SAFETY: rows of the outputs exist.
         let c = unsafe { o.add(r * x.ldo) };
         for (col, row, count) in stretches(x.span, x.block.lo, x.block.hi) {
@@ -330,7 +330,6 @@ pub(super) unsafe fn weigh(
                     if 2 * pair < row || 2 * pair + 1 == end {
                         // half of this pair is another's: whatever it is, it must not count
                         let keep = if 2 * pair < row { 0xffff } else { !0xffff };
-                        let keep = if 2 * pair < row && 2 * pair + 1 == end { 0 } else { keep };
                         let line: [u32; PART] = std::array::from_fn(|i| *t.b.add(i) & keep);
                         t.b = line.as_ptr();
                         tile(rows, &t);
@@ -348,5 +347,5 @@ pub(super) unsafe fn weigh(
                 }
             }
         }
-    });
+    }
 }

@@ -116,19 +116,6 @@ impl Lanes for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn pairs(low: Self, high: Self) -> Self::Int {
-        unsafe {
-            let one = |a: __m256, b: __m256| {
-                // firsts and seconds of a0..3 b0..3, a4..7 b4..7
-                let firsts = _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(a, b));
-                let seconds = _mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(a, b));
-                let pairs = _mm256_blend_epi16::<0b01_01_01_01>(firsts, _mm256_srli_epi32::<16>(seconds));
-                _mm256_permute4x64_epi64::<0b11_01_10_00>(pairs)
-            };
-            (one(low.0, low.1), one(high.0, high.1))
-        }
-    }
-    #[inline(always)]
     unsafe fn apart(pairs: Self::Int) -> (Self, Self) {
         unsafe {
             let high = |p| _mm256_castsi256_ps(_mm256_and_si256(p, _mm256_set1_epi32(!0xffff)));
@@ -228,13 +215,6 @@ impl Lanes for Avx2 {
     #[inline(always)]
     unsafe fn load_int(p: *const u8) -> Self::Int {
         unsafe { (_mm256_loadu_si256(p.cast()), _mm256_loadu_si256(p.add(32).cast())) }
-    }
-    #[inline(always)]
-    unsafe fn store_int(i: Self::Int, p: *mut u8) {
-        unsafe {
-            _mm256_storeu_si256(p.cast(), i.0);
-            _mm256_storeu_si256(p.add(32).cast(), i.1);
-        }
     }
     #[inline(always)]
     unsafe fn top(self) -> f32 {
@@ -356,17 +336,6 @@ impl Lanes for Avx512 {
         }
     }
     #[inline(always)]
-    unsafe fn pairs(low: Self, high: Self) -> Self::Int {
-        unsafe {
-            let (a, b) = (_mm512_castps_si512(low.0), _mm512_castps_si512(high.0));
-            let first = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
-            let firsts = _mm512_permutex2var_epi32(a, first, b);
-            let second = _mm512_add_epi32(first, _mm512_set1_epi32(1));
-            let seconds = _mm512_permutex2var_epi32(a, second, b);
-            _mm512_or_si512(firsts, _mm512_srli_epi32::<16>(seconds))
-        }
-    }
-    #[inline(always)]
     unsafe fn apart(pairs: Self::Int) -> (Self, Self) {
         unsafe {
             let high = _mm512_and_si512(pairs, _mm512_set1_epi32(!0xffff));
@@ -443,10 +412,6 @@ impl Lanes for Avx512 {
     #[inline(always)]
     unsafe fn load_int(p: *const u8) -> Self::Int {
         unsafe { _mm512_loadu_si512(p.cast()) }
-    }
-    #[inline(always)]
-    unsafe fn store_int(i: Self::Int, p: *mut u8) {
-        unsafe { _mm512_storeu_si512(p.cast(), i) }
     }
     #[inline(always)]
     unsafe fn top(self) -> f32 {

@@ -76,7 +76,7 @@ pub(crate) const COMMAND: Command = Command {
             &["f32", "f16", "q8"],
             Text::new(
                 "infer: how keys and values are stored (fast: q16, exact: f32)",
-                "infer：键和值的存储类型（fast：f16，exact：f32）",
+                "infer：键和值的存储类型（fast：q16，exact：f32）",
             ),
         ),
         Arg::word(
