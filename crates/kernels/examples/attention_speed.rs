@@ -33,7 +33,7 @@ fn main() {
             let (k, v) = (noise(keys * width), noise(keys * width));
             let layer = || {
                 let mut layer = KvLayer::new(kind, keys, kv_heads, head_dim);
-                layer.store(0, &k, &v);
+                layer.store(&Pool::new(1), 0, &k, &v);
                 layer
             };
             let caches: Vec<KvLayer> = (0..layers).map(|_| layer()).collect();

@@ -13,6 +13,7 @@
 use crate::ahead::Ahead;
 use crate::attention::KEY_PANEL;
 use crate::lanes::{LANES, Lanes, lanes_fn};
+use crate::pool::{Pool, Shares};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use std::ops::Range;
@@ -121,63 +122,69 @@ impl KvLayer {
     ///
     /// # Panics
     /// If the rows lie outside.
-    pub fn store(&mut self, row: usize, keys: &[f32], values: &[f32]) {
+    pub fn store(&mut self, pool: &Pool, row: usize, keys: &[f32], values: &[f32]) {
         let (heads, d) = (self.kv_heads, self.head_dim);
         let width = heads * d;
         let n = keys.len() / width;
         assert!(keys.len() == n * width && values.len() == keys.len(), "shape of keys and values");
         assert!(n <= self.rows && row <= self.rows - n, "rows outside the cache");
+        let panels = self.rows / KEY_PANEL;
+        let new = New { row, width, keys, values };
         match &mut self.data {
             Data::F32 { k, v } => {
-                for (i, (key, value)) in keys.chunks_exact(width).zip(values.chunks_exact(width)).enumerate()
-                {
-                    scatter(k, width, row + i, key);
-                    put(v, (heads, d), row + i, value);
-                }
+                let (k, v) = (Panels::new(k, panels), Panels::new(v, panels));
+                // SAFETY: a task alone has its panel.
+                new.by_panels(pool, |panel, rows| unsafe {
+                    for (lane, key, value) in rows {
+                        scatter(k.at(panel), width, lane, key);
+                        put(v.at(panel), d, lane, value);
+                    }
+                });
             }
             Data::F16 { k, v } => {
-                let mut short = vec![f16::ZERO; width];
-                for (i, (key, value)) in keys.chunks_exact(width).zip(values.chunks_exact(width)).enumerate()
-                {
-                    short.convert_from_f32_slice(key);
-                    scatter(k, width, row + i, HalfFloatSliceExt::reinterpret_cast(&short[..]));
-                    short.convert_from_f32_slice(value);
-                    put(v, (heads, d), row + i, HalfFloatSliceExt::reinterpret_cast(&short[..]));
-                }
+                let (k, v) = (Panels::new(k, panels), Panels::new(v, panels));
+                // SAFETY: a task alone has its panel.
+                new.by_panels(pool, |panel, rows| unsafe {
+                    let mut short = vec![f16::ZERO; width];
+                    for (lane, key, value) in rows {
+                        short.convert_from_f32_slice(key);
+                        scatter(k.at(panel), width, lane, HalfFloatSliceExt::reinterpret_cast(&short[..]));
+                        short.convert_from_f32_slice(value);
+                        put(v.at(panel), d, lane, HalfFloatSliceExt::reinterpret_cast(&short[..]));
+                    }
+                });
             }
             Data::Q16 { k, ks, v } => {
-                let (mut shorts, mut bits) = (vec![0i16; width], vec![bf16::ZERO; width]);
-                let mut scales = vec![0f32; heads];
-                for (i, (key, value)) in keys.chunks_exact(width).zip(values.chunks_exact(width)).enumerate()
-                {
-                    let (panel, lane) = ((row + i) / KEY_PANEL, (row + i) % KEY_PANEL);
-                    // SAFETY: the slices have one length.
-                    unsafe { key_of(key, d, &mut shorts, &mut scales) };
-                    for (head, scale) in scales.iter().enumerate() {
-                        ks[(panel * heads + head) * KEY_PANEL + lane] = *scale;
+                let (k, v) = (Panels::new(k, panels), Panels::new(v, panels));
+                let ks = Panels::new(ks, panels);
+                // SAFETY: a task alone has its panel.
+                new.by_panels(pool, |panel, rows| unsafe {
+                    let (mut shorts, mut bits) = (vec![0i16; width], vec![bf16::ZERO; width]);
+                    let mut scales = vec![0f32; heads];
+                    for (lane, key, value) in rows {
+                        key_of(key, d, &mut shorts, &mut scales);
+                        scatter(ks.at(panel), heads, lane, &scales);
+                        scatter_pairs(k.at(panel), d, lane, &shorts);
+                        bits.convert_from_f32_slice(value);
+                        put_halves(v.at(panel), d, lane, HalfFloatSliceExt::reinterpret_cast(&bits[..]));
                     }
-                    scatter_pairs(k, (heads, d), row + i, &shorts);
-                    bits.convert_from_f32_slice(value);
-                    put_halves(v, (heads, d), row + i, HalfFloatSliceExt::reinterpret_cast(&bits[..]));
-                }
+                });
             }
             Data::Q8 { k, ks, v, vs } => {
-                let mut bytes = vec![0i8; width];
-                for (i, (key, value)) in keys.chunks_exact(width).zip(values.chunks_exact(width)).enumerate()
-                {
-                    let (panel, lane) = ((row + i) / KEY_PANEL, (row + i) % KEY_PANEL);
-                    for (from, scales, is_key) in [(key, &mut *ks, true), (value, &mut *vs, false)] {
-                        for head in 0..heads {
-                            let part = head * d..(head + 1) * d;
-                            let scale = bytes_of(&from[part.clone()], &mut bytes[part]);
-                            scales[(panel * heads + head) * KEY_PANEL + lane] = scale;
-                        }
-                        match is_key {
-                            true => scatter(k, width, row + i, &bytes),
-                            false => put(v, (heads, d), row + i, &bytes),
-                        }
+                let (k, v) = (Panels::new(k, panels), Panels::new(v, panels));
+                let (ks, vs) = (Panels::new(ks, panels), Panels::new(vs, panels));
+                // SAFETY: a task alone has its panel.
+                new.by_panels(pool, |panel, rows| unsafe {
+                    let (mut bytes, mut scales) = (vec![0i8; width], vec![0f32; heads]);
+                    for (lane, key, value) in rows {
+                        bytes_of_heads(key, d, &mut bytes, &mut scales);
+                        scatter(ks.at(panel), heads, lane, &scales);
+                        scatter(k.at(panel), width, lane, &bytes);
+                        bytes_of_heads(value, d, &mut bytes, &mut scales);
+                        scatter(vs.at(panel), heads, lane, &scales);
+                        put(v.at(panel), d, lane, &bytes);
                     }
-                }
+                });
             }
         }
     }
@@ -208,20 +215,68 @@ impl KvLayer {
     }
 }
 
-/// Puts a row into its lane of its panel.
-fn scatter<T: Copy>(panels: &mut [T], width: usize, row: usize, key: &[T]) {
-    let panel = &mut panels[row / KEY_PANEL * KEY_PANEL * width..][..KEY_PANEL * width];
-    for (to, &v) in panel.chunks_exact_mut(KEY_PANEL).zip(key) {
-        to[row % KEY_PANEL] = v;
+/// Rows on their way into a cache.
+struct New<'a> {
+    /// where the first one goes
+    row: usize,
+    /// floats of a row
+    width: usize,
+    keys: &'a [f32],
+    values: &'a [f32],
+}
+
+impl New<'_> {
+    /// Calls `task` for each panel that takes some of the rows, with these: lane, keys, values.
+    fn by_panels<'a>(
+        &'a self,
+        pool: &Pool,
+        task: impl Fn(usize, &mut dyn Iterator<Item = (usize, &'a [f32], &'a [f32])>) + Sync,
+    ) {
+        let (from, to, w) = (self.row, self.row + self.keys.len() / self.width, self.width);
+        let first = from / KEY_PANEL;
+        pool.run(to.div_ceil(KEY_PANEL) - first, |i| {
+            let panel = first + i;
+            let rows = from.max(panel * KEY_PANEL)..to.min((panel + 1) * KEY_PANEL);
+            let row = |v: &'a [f32], row: usize| &v[(row - from) * w..][..w];
+            let mut rows = rows.map(|r| (r % KEY_PANEL, row(self.keys, r), row(self.values, r)));
+            task(panel, &mut rows);
+        });
+    }
+}
+
+/// A cache's numbers by panels, which tasks share.
+#[derive(Clone, Copy)]
+struct Panels<T> {
+    all: Shares<T>,
+    size: usize,
+}
+
+impl<T> Panels<T> {
+    fn new(all: &mut [T], panels: usize) -> Self {
+        Panels { size: all.len() / panels.max(1), all: Shares::new(all) }
+    }
+
+    /// # Safety
+    /// No other live reference to the panel.
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn at(&self, panel: usize) -> &mut [T] {
+        // SAFETY: the caller's promise.
+        unsafe { self.all.at(panel * self.size, self.size) }
+    }
+}
+
+/// Puts a row into its lane of a panel.
+fn scatter<T: Copy>(panel: &mut [T], width: usize, lane: usize, key: &[T]) {
+    for (to, &v) in panel[..KEY_PANEL * width].chunks_exact_mut(KEY_PANEL).zip(key) {
+        to[lane] = v;
     }
 }
 
 /// Puts a row of values into its places in a panel.
-fn put<T: Copy>(panels: &mut [T], (heads, d): (usize, usize), row: usize, values: &[T]) {
-    let panel = &mut panels[row / KEY_PANEL * KEY_PANEL * heads * d..][..KEY_PANEL * heads * d];
+fn put<T: Copy>(panel: &mut [T], d: usize, lane: usize, values: &[T]) {
     for (head, value) in panel.chunks_exact_mut(KEY_PANEL * d).zip(values.chunks_exact(d)) {
         for (part, from) in head.chunks_mut(KEY_PANEL * PART).zip(value.chunks(PART)) {
-            part[row % KEY_PANEL * from.len()..][..from.len()].copy_from_slice(from);
+            part[lane * from.len()..][..from.len()].copy_from_slice(from);
         }
     }
 }
@@ -231,23 +286,19 @@ fn pair(two: &[i16]) -> u32 {
     u32::from(two[0] as u16) | two.get(1).map_or(0, |v| u32::from(*v as u16) << 16)
 }
 
-/// Puts a row of keys into its lane of its panel of pairs.
-fn scatter_pairs(panels: &mut [u32], (heads, d): (usize, usize), row: usize, key: &[i16]) {
-    let size = KEY_PANEL * d.div_ceil(2);
-    let panel = &mut panels[row / KEY_PANEL * heads * size..][..heads * size];
-    for (head, key) in panel.chunks_exact_mut(size).zip(key.chunks_exact(d)) {
+/// Puts a row of keys into its lane of a panel of pairs.
+fn scatter_pairs(panel: &mut [u32], d: usize, lane: usize, key: &[i16]) {
+    for (head, key) in panel.chunks_exact_mut(KEY_PANEL * d.div_ceil(2)).zip(key.chunks_exact(d)) {
         for (to, two) in head.chunks_exact_mut(KEY_PANEL).zip(key.chunks(2)) {
-            to[row % KEY_PANEL] = pair(two);
+            to[lane] = pair(two);
         }
     }
 }
 
 /// Puts a row of values into its halves of the pairs of a panel.
-fn put_halves(panels: &mut [u32], (heads, d): (usize, usize), row: usize, values: &[u16]) {
-    let size = KEY_PANEL / 2 * d;
-    let panel = &mut panels[row / KEY_PANEL * heads * size..][..heads * size];
-    let (high, line) = (row.is_multiple_of(2), row % KEY_PANEL / 2);
-    for (head, value) in panel.chunks_exact_mut(size).zip(values.chunks_exact(d)) {
+fn put_halves(panel: &mut [u32], d: usize, lane: usize, values: &[u16]) {
+    let (high, line) = (lane.is_multiple_of(2), lane / 2);
+    for (head, value) in panel.chunks_exact_mut(KEY_PANEL / 2 * d).zip(values.chunks_exact(d)) {
         for (part, from) in head.chunks_mut(KEY_PANEL / 2 * PART).zip(value.chunks(PART)) {
             for (to, &v) in part[line * from.len()..][..from.len()].iter_mut().zip(from) {
                 *to = if high { *to & 0xffff | u32::from(v) << 16 } else { *to & !0xffff | u32::from(v) };
@@ -331,6 +382,13 @@ lanes_fn! {
     /// # Safety
     /// `key` and `out` have one length.
     unsafe fn key_of(key: &[f32], d: usize, out: &mut [i16], scales: &mut [f32]) = key_lanes
+}
+
+/// A row as bytes, with a scale for each head of `d` columns.
+fn bytes_of_heads(x: &[f32], d: usize, out: &mut [i8], scales: &mut [f32]) {
+    for ((from, to), scale) in x.chunks_exact(d).zip(out.chunks_exact_mut(d)).zip(scales) {
+        *scale = bytes_of(from, to);
+    }
 }
 
 /// Values of one row and head as bytes; gives their scale, which is not finite where a value is not.

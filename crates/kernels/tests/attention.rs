@@ -71,7 +71,7 @@ fn outputs(pool: &Pool, s: &AttentionShape, spans: &[Span], q: &[f32], k: &[f32]
     attention_forward(pool, s, spans, q, Keys::Rows(k), v, &mut o, &mut []);
     let width = s.kv_heads * s.head_dim;
     let mut cache = KvLayer::new(KvType::F32, k.len() / width, s.kv_heads, s.head_dim);
-    cache.store(0, k, v);
+    cache.store(&Pool::new(1), 0, k, v);
     let mut from_cache = vec![f32::NAN; q.len()];
     attention_forward(pool, s, spans, q, Keys::Held(&cache), &[], &mut from_cache, &mut []);
     same_bits(&from_cache, &o, "a cache");

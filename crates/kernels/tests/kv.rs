@@ -75,10 +75,10 @@ fn attention_reads_what_the_cache_stands_for() {
                 let mut layer = KvLayer::new(kind, rows, kv_heads, d);
                 // what others left in rows beside those of the span does not count
                 let left = vec![f32::NAN; rows * width];
-                layer.store(0, &left, &left);
+                layer.store(&Pool::new(3), 0, &left, &left);
                 for &(row, count) in &keys {
                     let part = row * width..(row + count) * width;
-                    layer.store(row, &k[part.clone()], &v[part]);
+                    layer.store(&Pool::new(3), row, &k[part.clone()], &v[part]);
                 }
                 let (mut seen_k, mut seen_v) = (vec![f32::NAN; rows * width], vec![f32::NAN; rows * width]);
                 for row in keys.iter().flat_map(|&(row, count)| row..row + count) {
@@ -124,7 +124,7 @@ fn few_tokens_over_long_caches_take_two_rounds() {
         let q = floats(&mut rng, 2 * heads * d, 2.0);
         for kind in KvType::ALL {
             let mut layer = KvLayer::new(kind, rows, kv_heads, d);
-            layer.store(0, &k, &v);
+            layer.store(&Pool::new(3), 0, &k, &v);
             let (wide_k, wide_v): (Vec<_>, Vec<_>) = (0..rows).map(|row| layer.row(row)).unzip();
             let (wide_k, wide_v) = (wide_k.concat(), wide_v.concat());
             for (window, spans) in [(None, &spans[..]), (None, &spans[..1]), (Some(300), &spans[..1])] {
@@ -152,7 +152,7 @@ fn stored_values_are_near() {
         let mut layer = KvLayer::new(kind, 64, heads, d);
         let (k, mut v) = (floats(&mut rng, 10 * heads * d, 3.0), floats(&mut rng, 10 * heads * d, 3.0));
         v[..d].fill(0.0);
-        layer.store(50, &k, &v);
+        layer.store(&Pool::new(3), 50, &k, &v);
         for i in 0..10 {
             let (got_k, got_v) = layer.row(50 + i);
             for (got, want) in [(got_k, &k), (got_v, &v)] {
@@ -196,7 +196,7 @@ fn what_is_not_a_number_shows() {
             let mut layer = KvLayer::new(kind, 32, 2, 16);
             let mut k = vec![1f32; 32];
             k[20] = bad;
-            layer.store(3, &k, &k);
+            layer.store(&Pool::new(3), 3, &k, &k);
             let (k, v) = layer.row(3);
             assert!(k[16..].iter().any(|k| !k.is_finite()) && v[16..].iter().any(|v| !v.is_finite()));
             assert!(k[..16].iter().all(|k| k.is_finite()));
@@ -207,5 +207,5 @@ fn what_is_not_a_number_shows() {
 #[test]
 #[should_panic(expected = "rows outside the cache")]
 fn rows_outside_are_refused() {
-    KvLayer::new(KvType::F16, 40, 1, 16).store(63, &[0.0; 32], &[0.0; 32]);
+    KvLayer::new(KvType::F16, 40, 1, 16).store(&Pool::new(1), 63, &[0.0; 32], &[0.0; 32]);
 }

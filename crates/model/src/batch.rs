@@ -1,7 +1,7 @@
 //! What one forward pass works on: tokens, where they stand, and where their keys lie.
 
 use crate::config::Config;
-use nurture_kernels::{Ahead, KEY_PANEL, KvLayer, KvType, Span};
+use nurture_kernels::{Ahead, KEY_PANEL, KvLayer, KvType, Pool, Span};
 
 /// New tokens of one or more sequences.
 #[derive(Clone, Debug, Default)]
@@ -100,11 +100,11 @@ impl KvCache {
     }
 
     /// Copies the new rows of a layer to where their spans say they live.
-    pub(crate) fn store(&mut self, layer: usize, spans: &[Span], k: &[f32], v: &[f32]) {
+    pub(crate) fn store(&mut self, pool: &Pool, layer: usize, spans: &[Span], k: &[f32], v: &[f32]) {
         let w = self.width;
         for (row, from, n) in spans.iter().flat_map(places) {
             let of = from * w..(from + n) * w;
-            self.layers[layer].store(row, &k[of.clone()], &v[of]);
+            self.layers[layer].store(pool, row, &k[of.clone()], &v[of]);
         }
     }
 

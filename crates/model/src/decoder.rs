@@ -560,7 +560,7 @@ impl Decoder {
             let shape = c.attention(l);
             match &mut cache {
                 Some(cache) => {
-                    cache.store(l, &batch.spans, &k.k, &k.v);
+                    cache.store(pool, l, &batch.spans, &k.k, &k.v);
                     if t <= FEW {
                         ahead.clear();
                         ahead.push(&block.ffn_norm.weight);
