@@ -15,6 +15,8 @@ mod decoder;
 mod dora;
 mod error;
 pub mod families;
+#[cfg(test)]
+mod fast_tests;
 mod keep;
 mod load;
 mod loss;
