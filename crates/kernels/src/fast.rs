@@ -233,37 +233,72 @@ impl Tile<'_> {
     }
 }
 
+/// All rows of one tile's outputs. `floats` holds `[T, 16]` values.
+///
+/// # Safety
+/// The tile exists, `x` has the rows of `lines` and the weight's columns, and nobody else writes these lines.
+unsafe fn tile_rows(tile: &Tile<'_>, lines: Lines, floats: &mut [f32]) {
+    // few rows have a function of their own, whose stack has no panel: each call would touch all of its pages
+    // SAFETY: the caller's promise.
+    unsafe {
+        if lines.rows < LEAST_PANEL { few_rows(tile, lines, floats) } else { many_rows(tile, lines, floats) }
+    }
+}
+
+/// The least [`Dot::PANEL_FROM`].
+const LEAST_PANEL: usize = 8;
+
 dot_fn! {
-    /// All rows of one tile's outputs. `floats` holds `[T, 16]` values.
-    ///
     /// # Safety
-    /// The tile exists, `x` has the rows of `lines` and the weight's columns, and nobody else writes these lines.
-    unsafe fn tile_rows(tile: &Tile<'_>, lines: Lines, floats: &mut [f32]) = tile_rows_any
+    /// As [`tile_rows`].
+    unsafe fn few_rows(tile: &Tile<'_>, lines: Lines, floats: &mut [f32]) = few_rows_any
 }
 
 #[inline(always)]
-unsafe fn tile_rows_any<D: Dot>(tile: &Tile<'_>, lines: Lines, floats: &mut [f32]) {
+unsafe fn few_rows_any<D: Dot>(tile: &Tile<'_>, lines: Lines, floats: &mut [f32]) {
+    // SAFETY: the caller's promise.
+    unsafe { tile_rows_any::<D, false>(tile, lines, floats) }
+}
+
+dot_fn! {
+    /// # Safety
+    /// As [`tile_rows`].
+    unsafe fn many_rows(tile: &Tile<'_>, lines: Lines, floats: &mut [f32]) = many_rows_any
+}
+
+#[inline(always)]
+unsafe fn many_rows_any<D: Dot>(tile: &Tile<'_>, lines: Lines, floats: &mut [f32]) {
+    // SAFETY: the caller's promise.
+    unsafe { tile_rows_any::<D, true>(tile, lines, floats) }
+}
+
+#[inline(always)]
+unsafe fn tile_rows_any<D: Dot, const MANY: bool>(tile: &Tile<'_>, lines: Lines, floats: &mut [f32]) {
     // SAFETY: the caller's promise.
     unsafe {
         match tile.weight.dtype() {
-            DType::Q8_0 => tile_rows_of::<D, { DType::Q8_0 as usize }>(tile, lines, floats),
-            DType::Q4_0 => tile_rows_of::<D, { DType::Q4_0 as usize }>(tile, lines, floats),
-            DType::Q4_1 => tile_rows_of::<D, { DType::Q4_1 as usize }>(tile, lines, floats),
-            DType::Q5_0 => tile_rows_of::<D, { DType::Q5_0 as usize }>(tile, lines, floats),
-            DType::Q5_1 => tile_rows_of::<D, { DType::Q5_1 as usize }>(tile, lines, floats),
-            DType::Q4K => tile_rows_of::<D, { DType::Q4K as usize }>(tile, lines, floats),
-            DType::Q5K => tile_rows_of::<D, { DType::Q5K as usize }>(tile, lines, floats),
-            DType::Q6K => tile_rows_of::<D, { DType::Q6K as usize }>(tile, lines, floats),
-            DType::Q2K => tile_rows_of::<D, { DType::Q2K as usize }>(tile, lines, floats),
-            DType::Q3K => tile_rows_of::<D, { DType::Q3K as usize }>(tile, lines, floats),
-            DType::IQ4NL => tile_rows_of::<D, { DType::IQ4NL as usize }>(tile, lines, floats),
+            DType::Q8_0 => tile_rows_of::<D, { DType::Q8_0 as usize }, MANY>(tile, lines, floats),
+            DType::Q4_0 => tile_rows_of::<D, { DType::Q4_0 as usize }, MANY>(tile, lines, floats),
+            DType::Q4_1 => tile_rows_of::<D, { DType::Q4_1 as usize }, MANY>(tile, lines, floats),
+            DType::Q5_0 => tile_rows_of::<D, { DType::Q5_0 as usize }, MANY>(tile, lines, floats),
+            DType::Q5_1 => tile_rows_of::<D, { DType::Q5_1 as usize }, MANY>(tile, lines, floats),
+            DType::Q4K => tile_rows_of::<D, { DType::Q4K as usize }, MANY>(tile, lines, floats),
+            DType::Q5K => tile_rows_of::<D, { DType::Q5K as usize }, MANY>(tile, lines, floats),
+            DType::Q6K => tile_rows_of::<D, { DType::Q6K as usize }, MANY>(tile, lines, floats),
+            DType::Q2K => tile_rows_of::<D, { DType::Q2K as usize }, MANY>(tile, lines, floats),
+            DType::Q3K => tile_rows_of::<D, { DType::Q3K as usize }, MANY>(tile, lines, floats),
+            DType::IQ4NL => tile_rows_of::<D, { DType::IQ4NL as usize }, MANY>(tile, lines, floats),
             DType::F32 | DType::F16 | DType::BF16 => unreachable!("float weights take the exact product"),
         }
     }
 }
 
 #[inline(always)]
-unsafe fn tile_rows_of<D: Dot, const T: usize>(tile: &Tile<'_>, lines: Lines, floats: &mut [f32]) {
+unsafe fn tile_rows_of<D: Dot, const T: usize, const MANY: bool>(
+    tile: &Tile<'_>,
+    lines: Lines,
+    floats: &mut [f32],
+) {
     let (bytes, t, runs) = (tile.bytes(), lines.rows, tile.x.runs());
     // SAFETY: the caller's promise; a panel is filled before it is read.
     unsafe {
@@ -271,7 +306,7 @@ unsafe fn tile_rows_of<D: Dot, const T: usize>(tile: &Tile<'_>, lines: Lines, fl
         if early {
             float_sums::<D::L, T>(tile, floats);
         }
-        if t < D::PANEL_FROM {
+        if !MANY || t < D::PANEL_FROM {
             let floats = early.then_some(&*floats);
             all_rows::<D, T, _>(tile, lines, 0..runs, &Stored { tile: bytes }, floats);
         } else {
@@ -444,8 +479,9 @@ impl<D: Dot> Source<D> for Stored {
     }
 }
 
-/// Runs of a panel: 12 kB of bytes, which stay in the first-level cache beside the activations.
-const DEEP: usize = 24;
+/// Runs of a panel: 32 kB of bytes. Between panels the sums of all rows go to the outputs and come back, over lines that lie far apart, which costs
+/// more than weights that come from the second-level cache.
+const DEEP: usize = 64;
 
 /// Some runs of a tile as the products take them, for all rows of activations.
 struct Panel<D: Dot> {
