@@ -256,6 +256,7 @@ dot_fn! {
 
 #[inline(always)]
 unsafe fn few_rows_any<D: Dot>(tile: &Tile<'_>, lines: Lines, floats: &mut [f32]) {
+    const { assert!(D::PANEL_FROM >= LEAST_PANEL) };
     // SAFETY: the caller's promise.
     unsafe { tile_rows_any::<D, false>(tile, lines, floats) }
 }

@@ -245,7 +245,6 @@ impl New<'_> {
 }
 
 /// A cache's numbers by panels, which tasks share.
-#[derive(Clone, Copy)]
 struct Panels<T> {
     all: Shares<T>,
     size: usize,

@@ -10,13 +10,13 @@
 
 mod adapter;
 mod batch;
+#[cfg(test)]
+mod company_tests;
 mod config;
 mod decoder;
 mod dora;
 mod error;
 pub mod families;
-#[cfg(test)]
-mod fast_tests;
 mod keep;
 mod load;
 mod loss;

@@ -1,8 +1,9 @@
-//! Small networks with quantised weights: what a product in fast mode leaves of its input must serve adapters, experts and every
-//! form of block, alone and in company.
+//! Several adapters (LoRA, DoRA, none) in one batch: each token has the bits of a pass with its own adapter alone. With quantised weights too,
+//! where what a product in fast mode leaves of its input must serve adapters, experts and every form of block.
 
 use crate::decoder::{Buffers, Mlp, Projected};
 use crate::*;
+use nurture_formats::ModelFile;
 use nurture_kernels::{Cpu, DType, Pool, Rng, Weight};
 use std::convert::Infallible;
 
@@ -50,13 +51,13 @@ fn quantised(shape: &Shape) -> Decoder {
 }
 
 /// Of several ranks, on some projections, one of them with magnitudes (DoRA).
-fn adapter(cpu: &Cpu, model: &Decoder, seed: u64) -> Adapter {
+fn adapter(cpu: &Cpu, model: &Decoder, seed: u64, scale: f64) -> Adapter {
     let mut rng = Rng::stream(seed, 1);
     let rank = 2 + seed as usize;
     let made = Adapter::build(model.config(), |l, p| {
         let (d, n) = p.shape(model.config());
         let mut floats = |n: usize| (0..n).map(|_| (rng.uniform() - 0.5) as f32).collect::<Vec<_>>();
-        ((l + p as usize) % 4 != seed as usize).then(|| (rank, 0.3, floats(rank * d), floats(n * rank)))
+        ((l + p as usize) % 4 != seed as usize).then(|| (rank, scale, floats(rank * d), floats(n * rank)))
     });
     match seed {
         2 => made.with_magnitudes(cpu, model, |_, p| {
@@ -80,8 +81,58 @@ fn distance(a: &[f32], b: &[f32]) -> f32 {
     length(&mut a.iter().zip(b).map(|(a, b)| a - b)) / length(&mut b.iter().copied())
 }
 
+/// Sequences of these lengths in one batch, of the base, three adapters, one of them again, and the base: each must have the bits that it has
+/// alone, which `alone_is` looks at too.
+fn company(
+    cpu: &Cpu,
+    mode: Mode,
+    model: &Decoder,
+    adapters: &[Adapter],
+    lengths: [usize; 6],
+    mut alone_is: impl FnMut(Option<&Adapter>, &[u32], &[f32]),
+) {
+    let own =
+        [None, Some(0), Some(1), Some(2), Some(0), None].map(|i: Option<usize>| i.map(|i| &adapters[i]));
+    let (c, mut rng) = (model.config(), Rng::new(4));
+    let mut batch = Batch::default();
+    let (mut groups, mut sequences) = (Vec::new(), Vec::new());
+    for (i, (n, own)) in lengths.into_iter().zip(own).enumerate().filter(|(_, (n, _))| *n > 0) {
+        let tokens: Vec<u32> = (0..n).map(|_| rng.below(c.vocab) as u32).collect();
+        let row = batch.len();
+        batch.push(&tokens, 0, vec![(row, n)], i);
+        groups.extend(own.map(|adapter| AdapterRows { rows: row..batch.len(), adapter }));
+        sequences.push((row, own, tokens));
+    }
+    let mut cache = KvCache::of(mode.kv(), c, batch.len());
+    let mut buffers = Buffers::new();
+    let x = model.forward_mixed(cpu, mode, &groups, &batch, &mut cache, &mut buffers).unwrap();
+    for (row, own, tokens) in sequences {
+        let want = alone(cpu, mode, model, own, &tokens);
+        assert!(x[row * c.width..][..want.len()] == want, "{mode:?}: {} tokens in company", tokens.len());
+        alone_is(own, &tokens, &want);
+    }
+}
+
+/// Few rows and many.
+const LENGTHS: [[usize; 6]; 3] = [[3, 1, 9, 20, 2, 5], [1, 0, 0, 1, 0, 0], [0, 1, 0, 0, 0, 0]];
+
 #[test]
-fn fast_mode_serves_every_form_with_adapters_alone_and_in_company() {
+fn each_row_has_the_bits_of_its_own_adapter() {
+    let cpu = Cpu::new(2);
+    for family in ["llama", "qwen2", "qwen3", "gemma3"] {
+        let dir = nurture_testing::repository(&format!("crates/model/tests/goldens/{family}"));
+        let model = Decoder::load(&ModelFile::open(dir).unwrap(), cpu.pool()).unwrap();
+        let adapters: Vec<_> = (0..3).map(|seed| adapter(&cpu, &model, seed, 0.9)).collect();
+        for mode in [Mode::Exact, Mode::Fast] {
+            for lengths in LENGTHS {
+                company(&cpu, mode, &model, &adapters, lengths, |_, _, _| ());
+            }
+        }
+    }
+}
+
+#[test]
+fn fast_mode_serves_every_form_with_quantised_weights() {
     let cpu = Cpu::new(2);
     let experts = Experts { count: 5, active: 2, ffn: 32, normalise: true, balance: 0.0 };
     let of = |form: Form| Shape {
@@ -104,37 +155,18 @@ fn fast_mode_serves_every_form_with_adapters_alone_and_in_company() {
     ];
     for (name, shape) in shapes {
         let model = quantised(&shape);
-        let width = model.config().width;
-        let adapters: Vec<_> = (0..3).map(|seed| adapter(&cpu, &model, seed)).collect();
-        let mut rng = Rng::new(4);
-        // base, three adapters, one of them twice, base: few rows and many
-        let own =
-            [None, Some(0), Some(1), Some(2), Some(0), None].map(|i: Option<usize>| i.map(|i| &adapters[i]));
-        for lengths in [[3, 1, 9, 20, 2, 5], [1, 0, 0, 1, 0, 0], [0, 1, 0, 0, 0, 0]] {
-            let mut batch = Batch::default();
-            let (mut groups, mut sequences) = (Vec::new(), Vec::new());
-            for (i, (n, own)) in lengths.into_iter().zip(own).enumerate().filter(|(_, (n, _))| *n > 0) {
-                let tokens: Vec<u32> = (0..n).map(|_| rng.below(96) as u32).collect();
-                let row = batch.len();
-                batch.push(&tokens, 0, vec![(row, n)], i);
-                groups.extend(own.map(|adapter| AdapterRows { rows: row..batch.len(), adapter }));
-                sequences.push((row, own, tokens));
-            }
-            let mut cache = KvCache::of(Mode::Fast.kv(), model.config(), batch.len());
-            let mut buffers = Buffers::new();
-            let x = model.forward_mixed(&cpu, Mode::Fast, &groups, &batch, &mut cache, &mut buffers).unwrap();
-            for (row, own, tokens) in sequences {
-                let fast = alone(&cpu, Mode::Fast, &model, own, &tokens);
-                assert!(x[row * width..][..fast.len()] == fast, "{name}: {} tokens in company", tokens.len());
-                let exact = alone(&cpu, Mode::Exact, &model, own, &tokens);
-                let far = distance(&fast, &exact);
+        let adapters: Vec<_> = (0..3).map(|seed| adapter(&cpu, &model, seed, 0.3)).collect();
+        for lengths in LENGTHS {
+            company(&cpu, Mode::Fast, &model, &adapters, lengths, |own, tokens, fast| {
+                let exact = alone(&cpu, Mode::Exact, &model, own, tokens);
+                let far = distance(fast, &exact);
                 assert!(far < 0.06, "{name}: fast mode is {far} from exact");
                 if own.is_some() {
-                    let base = alone(&cpu, Mode::Exact, &model, None, &tokens);
+                    let base = alone(&cpu, Mode::Exact, &model, None, tokens);
                     let changed = distance(&base, &exact);
                     assert!(changed > 0.2, "{name}: the adapter changes only {changed}");
                 }
-            }
+            });
         }
     }
 }
