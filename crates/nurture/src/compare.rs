@@ -1,6 +1,7 @@
 //! Several runs side by side: what they share, what sets them apart, and who goes how deep at what price.
 
 use crate::lang::Said;
+use crate::report::Saved;
 use crate::report::data::ReportData;
 use crate::said;
 use anyhow::{Context as _, Result, bail};
@@ -110,7 +111,7 @@ struct Run {
 /// Compares the runs in these folders.
 ///
 /// # Errors
-/// Fewer than two; a folder without a report.
+/// Fewer than two; a folder without a report; an encoder-decoder's.
 pub fn compare(folders: &[PathBuf]) -> Result<Compared> {
     if folders.len() < 2 {
         bail!(said!("name two runs or more to compare", "请给出至少两次运行来比较"));
@@ -158,7 +159,16 @@ fn open(dir: &Path) -> Result<Run> {
             ))
         }
     };
-    let report: ReportData = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+    let report = match Saved::read(&text).with_context(|| path.display().to_string())? {
+        Saved::Run(report) => *report,
+        Saved::Pairs(_) => {
+            let dir = dir.display();
+            bail!(said!(
+                "{dir}: the run of an encoder-decoder, which has no base and no gain to compare; its report.md says what it can do",
+                "{dir}：这是编码器–解码器的运行，没有基座，也就没有可比较的增益；它的成绩见 report.md"
+            ))
+        }
+    };
     let mut keys = BTreeMap::new();
     let lock = std::fs::read_to_string(dir.join("recipe.lock.toml")).unwrap_or_default();
     if let Ok(table) = lock.parse::<toml::Table>() {

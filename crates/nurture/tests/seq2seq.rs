@@ -96,6 +96,12 @@ fn it_learns_is_examined_and_writes() {
     let again = home.nurture("run small.toml --lang zh");
     assert!(format!("{}{}", again.out, again.err).contains("之前已完成"), "{again:?}");
     assert!(home.text("runs/small/report.md").contains("最佳束答对"));
+    // its report is its own kind, which no page of a base and a gain may replace
+    home.nurture("report runs/small --lang en").done();
+    let written = home.text("runs/small/report.md");
+    assert!(written.contains("best beam right") && !written.contains("No gain"), "{written}");
+    assert!(!home.exists("runs/small/report.html"));
+    home.nurture("eval compare runs/small runs/small --lang en").refused(&["encoder-decoder", "report.md"]);
     // the lock file is the recipe again
     home.nurture("train runs/small/recipe.lock.toml --set run.name=again --lang en").done();
     assert!(model(&home, "small") == model(&home, "again"));

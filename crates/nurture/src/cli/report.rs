@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use nurture::lang::Text;
-use nurture::report::data::ReportData;
+use nurture::report::Saved;
 use nurture::{said, say};
 
 use super::args::{Arg, Args};
@@ -16,10 +16,11 @@ pub(crate) const COMMAND: Command = Command {
         "重新写出一次运行的报告，或可转交他人的副本",
     ),
     more: Text::new(
-        "It reads report.json in the run's folder and writes report.html and report.md in the language of --lang.\n\
+        "It reads report.json in the run's folder and writes report.html and report.md in the language of --lang\n\
+         (of an encoder-decoder report.md alone).\n\
          With --public (report-public.html, report-public.md) no row of the data and no folder of this machine is in it:\n\
          questions and answers are left out, paths become names of files. Labels, figures, hashes and the recipe stay: read it before you hand it on.",
-        "它读取运行目录里的 report.json，按 --lang 的语言写出 report.html 和 report.md。\n\
+        "它读取运行目录里的 report.json，按 --lang 的语言写出 report.html 和 report.md（编码器–解码器只有 report.md）。\n\
          加 --public（report-public.html、report-public.md）则不含数据行，也不含本机目录：略去题目和回答，路径只留文件名。\n\
          标签、数字、哈希和配方仍在其中：转交前请先看一遍。",
     ),
@@ -55,7 +56,7 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
             "{shown}：不是本版本程序的报告（{e}）；用 nurture eval 运行目录 重新生成"
         )
     };
-    let mut data: ReportData = serde_json::from_str(&text).map_err(unreadable)?;
+    let mut data = Saved::read(&text).map_err(unreadable)?;
     let public = args.switch("public");
     if public {
         data = data.public().map_err(unreadable)?;
@@ -66,9 +67,7 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
         said!("{to}: cannot be made a folder: {e}", "{to}：无法建立目录：{e}")
     })?;
     let stem = if public { "report-public" } else { "report" };
-    let pages =
-        [("html", nurture::report::html(&data, lang)), ("md", nurture::report::markdown(&data, lang))];
-    for (ending, page) in pages {
+    for (ending, page) in data.pages(lang) {
         let file = to.join(format!("{stem}.{ending}"));
         nurture::formats::write_atomic(&file, page.as_bytes())?;
         cli.out.line(&say!(lang, "report   {}", "报告   {}", file.display()));

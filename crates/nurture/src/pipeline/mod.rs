@@ -37,12 +37,14 @@ pub use birth::Born;
 pub use clean::name as sensitive_name;
 pub use cleaned::write_examples;
 pub use exams::{Depth, Reading, overlaps};
+pub use pairs::PairReport;
 pub use prepare::{ExamPaper, Textbooks, Training, items, render, textbooks};
 pub use prompts::Prompts;
 pub use report::reason_text;
 pub use samples::{SAMPLES, Sample, read_samples};
 
 pub(crate) use inputs::{sha256, sha256_of};
+pub(crate) use pairs::markdown as pair_markdown;
 pub(crate) use who::Tuned;
 
 use crate::engine::{LoadOptions, Model};

@@ -96,6 +96,7 @@ pub(super) fn put_together(p: &Parts<'_>) -> Result<ReportData> {
         }
     }
     Ok(ReportData {
+        kind: ReportKind::Run,
         title: String::new(),
         run: r.name().to_string(),
         created: crate::date::utc(now),

@@ -8,10 +8,23 @@ use serde::{Deserialize, Serialize};
 use crate::lang::Said;
 use crate::recipe::{Derived, InputHash, Override};
 
+/// What a `report.json` is of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReportKind {
+    /// A run that raises a base: [`ReportData`].
+    #[default]
+    Run,
+    /// An encoder-decoder that learns pairs: [`PairReport`](crate::pipeline::PairReport).
+    Pairs,
+}
+
 /// A whole report.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ReportData {
+    /// What it is of: always [`ReportKind::Run`].
+    pub kind: ReportKind,
     /// Headline, in the words of the recipe's owner; empty takes the run's name.
     pub title: String,
     /// Name of the run.

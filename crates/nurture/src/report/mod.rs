@@ -25,6 +25,7 @@ mod plots;
 mod practice;
 mod public;
 mod road;
+mod saved;
 mod svg;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ mod training;
 
 pub use cleaning::cleaning_rows;
 pub(crate) use page::short;
+pub use saved::Saved;
 
 use crate::lang::Lang;
 use crate::say;

@@ -1,5 +1,7 @@
 //! A report to hand on: no rows of the data, no folders of this machine. Figures, labels, hashes and the recipe stay.
 use super::data::ReportData;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 impl ReportData {
@@ -8,14 +10,19 @@ impl ReportData {
     /// # Errors
     /// A figure of the report is no number, so that it cannot be read back.
     pub fn public(&self) -> Result<ReportData, serde_json::Error> {
-        let mut value = serde_json::to_value(self)?;
-        walk(&mut value);
-        Ok(ReportData { public: true, ..serde_json::from_value(value)? })
+        Ok(ReportData { public: true, ..without_rows(self)? })
     }
 }
 
+/// A report of any kind without its rows and folders.
+pub(super) fn without_rows<T: Serialize + DeserializeOwned>(report: &T) -> Result<T, serde_json::Error> {
+    let mut value = serde_json::to_value(report)?;
+    walk(&mut value);
+    serde_json::from_value(value)
+}
+
 /// Lists that hold rows, wherever they stand: a stage has a report of its own.
-const ROWS: [&str; 3] = ["changed", "all", "moved"];
+const ROWS: [&str; 4] = ["changed", "all", "moved", "shown"];
 
 fn walk(value: &mut Value) {
     match value {

@@ -2,7 +2,7 @@
 
 use super::told;
 use crate::pipeline::{SAMPLES, read_samples};
-use crate::report::{data::ReportData, verdict};
+use crate::report::{Saved, data::ReportData, verdict};
 use crate::{recipe, said};
 use anyhow::Result;
 use nurture_data::{Ledger, SourceLedger};
@@ -140,7 +140,11 @@ fn head(dir: &Path) -> Head {
 }
 
 pub(super) fn report(dir: &Path) -> Option<ReportData> {
-    json(&dir.join(REPORT))
+    match Saved::read(&text(&dir.join(REPORT), MOST)?).ok()? {
+        Saved::Run(report) => Some(*report),
+        // it has no verdict and no page
+        Saved::Pairs(_) => None,
+    }
 }
 
 /// The last whole line, without reading the file from its beginning.

@@ -14,11 +14,15 @@
 mod exam;
 mod report;
 
+pub use report::PairReport;
+pub(crate) use report::markdown;
+
 use super::stage::SLACK;
 use super::{Context, Done, Event, OUTCOME, Stopped, Watch, facts, folder, prepare, read_json};
 use crate::lang::Said;
 use crate::pairs::{Vocabularies, save};
 use crate::recipe::{self, BaseFacts, DataFacts, Notes, Recipe, Seq2SeqForm};
+use crate::report::data::ReportKind;
 use crate::{messages, said};
 use anyhow::{Context as _, Result, bail};
 use nurture_data::{Example, Fate, Ledger, TOO_LONG, TokenExample};
@@ -342,7 +346,8 @@ pub(super) fn run(
         results.push(exam::sit(&dir, paper, &cpu, &network, &words, &beams, how.max_tokens, watch)?);
     }
     watch.event(Event::Stage(said!("Report", "报告")));
-    let data = report::PairReport {
+    let data = PairReport {
+        kind: ReportKind::Pairs,
         name: r.name().to_string(),
         version: env!("CARGO_PKG_VERSION").to_string(),
         command: ctx.command.clone(),
@@ -358,7 +363,7 @@ pub(super) fn run(
         exams: results,
     };
     super::write_json(&dir.join("report.json"), &data)?;
-    write_atomic(dir.join("report.md"), report::markdown(&data, ctx.lang).as_bytes())?;
+    write_atomic(dir.join("report.md"), markdown(&data, ctx.lang).as_bytes())?;
     Ok(Done { dir, report: None, outcome })
 }
 

@@ -3,13 +3,16 @@
 use super::exam::PairResult;
 use crate::lang::Lang;
 use crate::recipe::Derived;
+use crate::report::data::ReportKind;
 use nurture_train::Outcome;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 
 /// `report.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct PairReport {
+pub struct PairReport {
+    #[serde(default = "pairs")]
+    pub(super) kind: ReportKind,
     pub(super) name: String,
     pub(super) version: String,
     pub(super) command: String,
@@ -24,6 +27,10 @@ pub(crate) struct PairReport {
     pub(super) forecast_bytes: u64,
     pub(super) outcome: Option<Outcome>,
     pub(super) exams: Vec<PairResult>,
+}
+
+fn pairs() -> ReportKind {
+    ReportKind::Pairs
 }
 
 /// Text in a table's cell, in which nothing acts as markup.
@@ -49,7 +56,7 @@ fn percent(part: u64, all: u64) -> String {
 }
 
 /// The report as text.
-pub(super) fn markdown(d: &PairReport, lang: Lang) -> String {
+pub(crate) fn markdown(d: &PairReport, lang: Lang) -> String {
     let mut out = String::new();
     let say = |en: String, zh: String| if lang == Lang::Zh { zh } else { en };
     let mut line = |en: String, zh: String| {
@@ -92,7 +99,7 @@ pub(super) fn markdown(d: &PairReport, lang: Lang) -> String {
         "\nRight is what equals an answer of the rows, character by character. A source that stands in several rows is one item, and each of their answers is right. There is no base to compare with: before it learnt, the network guessed evenly.\n".into(),
         "\n与数据行的某个答案逐字相同才算对。多行共有的源文算一题，各行的答案都算对。没有基座可比：学习之前，网络只是均匀乱猜。\n".into(),
     );
-    for e in &d.exams {
+    for e in d.exams.iter().filter(|e| !e.shown.is_empty()) {
         let name = cell(&e.name);
         line(
             format!(
