@@ -94,7 +94,20 @@ impl Examinee<'_> {
                 Some(common) => &common.lengths,
                 None => &own[i].lengths,
             };
-            let failed = |source| SitError::Infer { exam: info.name.clone(), source };
+            let failed = |source| match source {
+                // what the answers take is known only now
+                InferError::TooLong { tokens, room, .. } => SitError::TooLong {
+                    exam: info.name.clone(),
+                    id: items
+                        .iter()
+                        .zip(prompts)
+                        .find(|(_, p)| p.len() == tokens)
+                        .map_or_else(String::new, |(i, _)| i.id.clone()),
+                    tokens,
+                    room,
+                },
+                source => SitError::Infer { exam: info.name.clone(), source },
+            };
             let chosen: Vec<Chosen> = match info.manner.pick {
                 Pick::Greedy => chooser
                     .choose(prompts, &tries, |_| ())

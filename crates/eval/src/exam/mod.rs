@@ -159,6 +159,20 @@ pub enum SitError {
         /// what the disk says
         source: std::io::Error,
     },
+    /// An item that does not fit.
+    #[error(
+        "exam \"{exam}\", item {id}: it takes {tokens} tokens, but only {room} fit before its answer; shorten it, leave it out, or take a base with a longer context"
+    )]
+    TooLong {
+        /// the exam
+        exam: String,
+        /// the item
+        id: String,
+        /// tokens of its prompt
+        tokens: usize,
+        /// most tokens that a prompt may have
+        room: usize,
+    },
     /// Someone wanted it to stop.
     #[error("interrupted")]
     Interrupted,
@@ -178,7 +192,7 @@ impl Examinee<'_> {
     /// Sits an exam. `already` holds answers that an earlier sitting left; they stay as they are.
     ///
     /// # Errors
-    /// What template, network, figures or the listener say.
+    /// An item that is too long; what template, network, figures or the listener say.
     pub fn sit(
         &self,
         info: ExamInfo,
@@ -192,6 +206,15 @@ impl Examinee<'_> {
         let todo: Vec<&Item> = paper.items.iter().filter(|i| !given.contains_key(&i.id)).collect();
         let prompts: Vec<Vec<u32>> =
             todo.iter().map(|i| self.prompt(info.manner.ask, i)).collect::<Result<_, _>>()?;
+        let room = self.decoder.config().context.saturating_sub(1);
+        if let Some((item, prompt)) = todo.iter().zip(&prompts).find(|(_, prompt)| prompt.len() > room) {
+            return Err(SitError::TooLong {
+                exam: info.name,
+                id: item.id.clone(),
+                tokens: prompt.len(),
+                room,
+            });
+        }
         let (all, mut done) = (paper.items.len(), paper.items.len() - todo.len());
         let mut keep = |new: Vec<ItemResult>| -> Result<(), SitError> {
             done += new.len();
@@ -283,6 +306,57 @@ pub(crate) fn joint(question: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Mode, Role};
+    use nurture_text::{ChatTemplate, TrainBpe, WordCounts};
+
+    #[test]
+    fn an_item_that_does_not_fit_is_named() {
+        let cpu = Cpu::new(1);
+        let dir = nurture_testing::repository("crates/model/tests/goldens/qwen3");
+        let decoder = Decoder::load(&nurture_formats::ModelFile::open(dir).unwrap(), cpu.pool()).unwrap();
+        let context = decoder.config().context;
+        // a token a byte: nothing was learnt
+        let how = TrainBpe { vocab_size: 300, ..TrainBpe::default() };
+        let tokenizer = how.train(WordCounts::default(), &mut |_, _| true).unwrap();
+        let renderer = Renderer::new(tokenizer.into(), ChatTemplate::named("chatml").unwrap());
+        let examinee = Examinee { decoder: &decoder, adapter: None, cpu: &cpu, renderer: &renderer };
+        let item = |id: &str, bytes: usize| Item {
+            id: id.into(),
+            question: "q".into(),
+            messages: vec![Message::new("user", "x".repeat(bytes))],
+            gold: vec!["yes".into()],
+            options: vec!["yes".into(), "no".into()],
+        };
+        let around = examinee.prompt(Ask::Chat, &item("a", 0)).unwrap().len();
+        let refused = |kind, bytes: usize| {
+            let items = [item("desk.jsonl:7", bytes)];
+            let paper = Paper { items: &items, labels: &[], max_tokens: 4 };
+            let info = ExamInfo {
+                name: "desk".into(),
+                kind,
+                scorer: None,
+                mode: Mode::Exact,
+                manner: Manner::default(),
+            };
+            let sat =
+                examinee.sit(info, Model::new(Role::Base, "m"), paper, Vec::new(), &mut |_, _, _| Ok(true));
+            match sat {
+                Err(SitError::TooLong { exam, id, tokens, room }) => {
+                    assert_eq!(
+                        (exam.as_str(), id.as_str(), tokens),
+                        ("desk", "desk.jsonl:7", around + bytes)
+                    );
+                    room
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        for kind in [ExamKind::Free, ExamKind::Choice, ExamKind::Preference] {
+            assert_eq!(refused(kind, context - around), context - 1);
+        }
+        // the prompt fits, its answers do not
+        assert!(refused(ExamKind::Choice, context - around - 1) < context - 1);
+    }
 
     #[test]
     fn plain_text_of_messages() {

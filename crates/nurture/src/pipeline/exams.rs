@@ -253,6 +253,11 @@ fn named(model: &Model, pulled: &Pulled, tuned: Tuned<'_>) -> Result<Named> {
 pub(super) fn stop(e: SitError) -> anyhow::Error {
     match e {
         SitError::Interrupted => Stopped.into(),
+        SitError::TooLong { exam, id, tokens, room } => said!(
+            "exam “{exam}”, item {id}: it takes {tokens} tokens, but only {room} fit before its answer; shorten it (worked examples count too), leave it out, or take a base with a longer context",
+            "考试“{exam}”第 {id} 题：它有 {tokens} 个词元，答案之前只放得下 {room} 个；请缩短它（示例也算在内），去掉它，或换上下文更长的基座"
+        )
+        .into(),
         other => other.into(),
     }
 }
