@@ -69,10 +69,15 @@ pub fn normalised(text: &str) -> String {
     lower.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The normalised question: all user turns, or the document.
-pub(crate) fn question(example: &Example) -> String {
+/// The question as it stands: all user turns, or the document.
+pub(crate) fn raw_question(example: &Example) -> String {
     let asked = example.messages.iter().filter(|m| m.role == "user" || example.text().is_some());
-    normalised(&asked.map(|m| m.content.as_str()).collect::<Vec<_>>().join("\n"))
+    asked.map(|m| m.content.as_str()).collect::<Vec<_>>().join("\n")
+}
+
+/// The normalised question.
+pub(crate) fn question(example: &Example) -> String {
+    normalised(&raw_question(example))
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::digest::{Parts, question};
+use crate::clean::{Sensitive, kinds_only};
+use crate::digest::{Parts, normalised, question, raw_question};
 use crate::example::Example;
 use crate::near::NearIndex;
 use crate::units::{NEAR_WINDOW, jaccard, units, window_set, windows};
@@ -49,31 +50,42 @@ pub struct Overlap {
 }
 
 /// From where on an item overlaps.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct OverlapOptions {
     /// Similarity of two questions (shared windows of five units over all), from 0.5 to 1.
     pub similarity: f64,
     /// Share of a question that is copied.
     pub copied: f64,
+    /// Kinds of values that training rows may hold as placeholders: of a value of these kinds only its kind counts, on
+    /// both sides.
+    pub redacted: Vec<Sensitive>,
     /// Seed of the hash functions.
     pub seed: u64,
 }
 
 impl Default for OverlapOptions {
     fn default() -> Self {
-        OverlapOptions { similarity: 0.8, copied: 0.5, seed: 0 }
+        OverlapOptions { similarity: 0.8, copied: 0.5, redacted: Vec::new(), seed: 0 }
     }
 }
 
 /// Exam items that overlap with the training data, in the order of the exam, each once.
 pub fn overlap(exam: &[Example], training: &[Example], options: &OverlapOptions) -> Vec<Overlap> {
-    let questions: Vec<String> = exam.iter().map(question).collect();
+    let questions: Vec<String> = exam.iter().map(|e| asked_of(e, options)).collect();
     let asked: Vec<Vec<u64>> = questions.iter().map(|q| of(q)).collect();
     let mut found: Vec<Option<Overlap>> = vec![None; exam.len()];
-    same(exam, &questions, training, &mut found);
+    same(exam, &questions, training, options, &mut found);
     near(exam, &asked, training, options, &mut found);
     copied(exam, &asked, training, options, &mut found);
     found.into_iter().flatten().collect()
+}
+
+/// The normalised question, without sensitive values where training rows have none.
+fn asked_of(example: &Example, options: &OverlapOptions) -> String {
+    match options.redacted[..] {
+        [] => question(example),
+        _ => normalised(&kinds_only(&raw_question(example), &options.redacted)),
+    }
 }
 
 fn of(text: &str) -> Vec<u64> {
@@ -95,14 +107,20 @@ fn note(
     }
 }
 
-fn same(exam: &[Example], questions: &[String], training: &[Example], found: &mut [Option<Overlap>]) {
+fn same(
+    exam: &[Example],
+    questions: &[String],
+    training: &[Example],
+    options: &OverlapOptions,
+    found: &mut [Option<Overlap>],
+) {
     let key = |question: &str| Parts::default().add(question.as_bytes()).finish();
     let mut items: HashMap<_, Vec<usize>> = HashMap::new();
     for (at, question) in questions.iter().enumerate() {
         items.entry(key(question)).or_default().push(at);
     }
     for example in training {
-        for at in items.remove(&key(&question(example))).unwrap_or_default() {
+        for at in items.remove(&key(&asked_of(example, options))).unwrap_or_default() {
             note(found, at, exam, example, OverlapKind::Same, 1.0);
         }
     }
@@ -131,7 +149,7 @@ fn near(
         return;
     }
     for example in training {
-        let windows = set(&of(&question(example)));
+        let windows = set(&of(&asked_of(example, options)));
         let Some(signature) = index.signature(&windows) else { continue };
         // all items that are alike, not only the first
         index.find(&signature, |row, _| {
@@ -184,7 +202,7 @@ fn copied(
     for (at, example) in training.iter().enumerate() {
         // the system text is the same for many rows
         for turn in example.with_answer().iter().filter(|m| m.role != "system") {
-            for run in runs(&of(&turn.content)) {
+            for run in runs(&of(&kinds_only(&turn.content, &options.redacted))) {
                 if let Some(run) = held.get_mut(&run)
                     && run.last != at + 1
                 {
@@ -301,6 +319,35 @@ mod tests {
             found(&exam, &training[..3]),
             [hit("e1", "t0", OverlapKind::Copied)],
             "three rows are no template"
+        );
+    }
+
+    #[test]
+    fn values_that_were_redacted_hide_no_item() {
+        let training = [
+            row("t1", "Write to [EMAIL_7] today", "x"),
+            row("t2", &format!("{LONG} says [EMAIL_1]"), "x"),
+            row("t3", "Is password: [SECRET_1] of [PHONE_2] good?", "x"),
+            row("t4", "Call [PHONE_1] for a plumber", "x"),
+        ];
+        let exam = [
+            row("e1", "Write to li.lei@example.com today", "?"),
+            row("e2", &format!("{LONG} says han@example.org"), "?"),
+            row("e3", "Is password: hunter2hunter! of 13800138000 good?", "?"),
+            row("e4", "Call li.lei@example.com for a plumber", "?"),
+        ];
+        assert_eq!(found(&exam[..1], &training), [], "as they stand, they differ");
+        let options = OverlapOptions {
+            redacted: vec![Sensitive::Email, Sensitive::Phone, Sensitive::Secret],
+            ..OverlapOptions::default()
+        };
+        let all = overlap(&exam, &training, &options);
+        let all: Vec<_> = all.iter().map(|o| (o.exam.as_str(), o.training.as_str(), o.kind)).collect();
+        use OverlapKind::Same;
+        assert_eq!(
+            all,
+            [("e1", "t1", Same), ("e2", "t2", Same), ("e3", "t3", Same)],
+            "another kind is another"
         );
     }
 

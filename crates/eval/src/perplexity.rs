@@ -27,6 +27,9 @@ pub struct PerplexityResult {
     pub model: Model,
     /// How the text was cut.
     pub windows: WindowScheme,
+    /// SHA-256 of the whole text, where whoever had it read says so.
+    #[serde(default)]
+    pub text_sha256: Option<String>,
     /// Scored tokens.
     pub tokens_scored: usize,
     /// Bytes of the text of the scored tokens.
@@ -82,6 +85,7 @@ impl PerplexityResult {
             mode,
             model,
             windows,
+            text_sha256: None,
             tokens_scored,
             bytes,
             nll_sum,
@@ -143,6 +147,7 @@ impl PerplexityComparison {
         bootstrap: Bootstrap,
     ) -> Result<Self, EvalError> {
         crate::same("name of the text", &base.name, &tuned.name)?;
+        crate::same("text", &base.text_sha256, &tuned.text_sha256)?;
         crate::same("mode", &base.mode, &tuned.mode)?;
         crate::same("window scheme", &base.windows, &tuned.windows)?;
         crate::same("number of windows", &base.per_window.len(), &tuned.per_window.len())?;

@@ -28,6 +28,7 @@ pub use identifiers::{is_credit_code, is_id_card, is_luhn};
 pub use language::{Language, Letters, letters};
 pub use lines::RepeatedLine;
 pub use personal::Sensitive;
+pub(crate) use redact::kinds_only;
 
 /// The ledger's reason for rows in a language that was not asked for.
 pub const OTHER_LANGUAGE: &str = "language";

@@ -1,11 +1,52 @@
 //! Placeholders for sensitive values: the same value is the same placeholder wherever it stands in a run.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::personal::{self, Found, Sensitive};
 use super::{CleanOptions, SensitivePolicy, secrets};
 use crate::digest::Parts;
 use crate::units::narrow;
+
+/// The text with each value of these kinds, and each placeholder of one, as the bare word of its kind: `[EMAIL]`.
+pub(crate) fn kinds_only<'t>(text: &'t str, kinds: &[Sensitive]) -> Cow<'t, str> {
+    if kinds.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    let policy = |wanted| if wanted { SensitivePolicy::Redact } else { SensitivePolicy::Off };
+    let options = CleanOptions {
+        personal: policy(kinds.iter().any(|k| *k != Sensitive::Secret)),
+        personal_kinds: kinds.to_vec(),
+        secrets: policy(kinds.contains(&Sensitive::Secret)),
+        ..CleanOptions::default()
+    };
+    let mut out: Cow<'t, str> = match Redactor::new(&options).text(text, &mut HashSet::new()) {
+        Some(redacted) => Cow::Owned(redacted),
+        None => Cow::Borrowed(text),
+    };
+    for kind in kinds {
+        let begin = format!("[{}_", kind.word());
+        if let Some(bare) = without_numbers(&out, &begin) {
+            out = Cow::Owned(bare);
+        }
+    }
+    out
+}
+
+/// The text with `[KIND]` for each `[KIND_12]`; `begin`: what it begins with, up to the number.
+fn without_numbers(text: &str, begin: &str) -> Option<String> {
+    let mut parts = text.split(begin);
+    let mut out = parts.next()?.to_string();
+    let mut found = false;
+    for part in parts {
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_digit());
+        let numbered = rest.len() < part.len() && rest.starts_with(']');
+        found |= numbered;
+        out.push_str(if numbered { begin.trim_end_matches('_') } else { begin });
+        out.push_str(if numbered { rest } else { part });
+    }
+    found.then_some(out)
+}
 
 /// Finds values, and knows the number of each.
 #[derive(Debug)]

@@ -29,6 +29,20 @@ fn redact() -> CleanOptions {
 }
 
 #[test]
+fn of_sensitive_values_the_kind_may_be_left_alone() {
+    let check = |text: &str, want: &str| {
+        let kinds = [Sensitive::Email, Sensitive::IdCard];
+        assert_eq!(super::redact::kinds_only(text, &kinds), want, "{text}");
+        assert_eq!(super::redact::kinds_only(want, &kinds), want, "{want}");
+        assert_eq!(super::redact::kinds_only(text, &[]), text);
+    };
+    check("to a@b.co and [EMAIL_12].", "to [EMAIL] and [EMAIL].");
+    check("[ID_CARD_3][EMAIL_1]", "[ID_CARD][EMAIL]");
+    check("[EMAIL_] [EMAIL_x] [PHONE_1] 13800138000", "[EMAIL_] [EMAIL_x] [PHONE_1] 13800138000");
+    check("", "");
+}
+
+#[test]
 fn the_default_changes_nothing() {
     let rows = vec![free(1, " a\r\n b ", "13800138000"), free(2, " a\r\n b ", "13800138000")];
     let (kept, _, report) = run(rows.clone(), &CleanOptions::default());

@@ -33,6 +33,14 @@ pub(super) fn options(r: &Recipe) -> CleanOptions {
     }
 }
 
+/// Kinds of values that stand in the recipe's training rows as placeholders.
+pub(super) fn redacted(r: &Recipe) -> Vec<Sensitive> {
+    let c = &r.data.clean;
+    let kinds = if c.personal == recipe::Sensitive::Redact { &c.personal_kinds[..] } else { &[] };
+    let secrets = (c.secrets == recipe::Sensitive::Redact).then_some(Sensitive::Secret);
+    kinds.iter().map(|k| kind(*k)).chain(secrets).collect()
+}
+
 fn policy(p: recipe::Sensitive) -> SensitivePolicy {
     match p {
         recipe::Sensitive::Off => SensitivePolicy::Off,

@@ -7,14 +7,15 @@ use crate::lang::Said;
 use crate::recipe::{self, ExamPlan, InputHash, Recipe};
 use crate::said;
 use anyhow::{Context as _, Result, bail};
-use nurture_data::{Example, Fate, Ledger, Loaded, Overlap, OverlapOptions, overlap, stratified};
+use nurture_data::{Example, Fate, Ledger, Loaded, Overlap, OverlapOptions, Sensitive, overlap, stratified};
 use nurture_eval::{
     Comparison, ExamFiles, ExamInfo, ExamResult, Examinee, Gain, Item, Mode, Model as Named, Paper,
     PerplexityComparison, PerplexityResult, Role, SitError, stats::Bootstrap,
 };
 use nurture_formats::write_atomic;
 use nurture_hub::Pulled;
-use nurture_text::Message;
+use nurture_text::{Message, Tokenizer};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 /// One exam with its items and results.
@@ -60,12 +61,13 @@ pub struct Reading {
     pub results: Vec<[Option<PerplexityResult>; 2]>,
 }
 
-/// Draws the items of each exam.
+/// Draws the items of each exam. `redacted`: kinds of values that may be placeholders in `books`.
 pub(super) fn draw(
     r: &Recipe,
     papers: Vec<prepare::ExamPaper>,
     plans: &[ExamPlan],
     books: &[Example],
+    redacted: &[Sensitive],
     watch: &mut dyn Watch,
 ) -> Result<Depth> {
     let mut exams = Vec::new();
@@ -76,10 +78,9 @@ pub(super) fn draw(
             paper;
         let turns = worked(&name, manner.shots, shots, &loaded.examples, seed)?;
         let of = loaded.examples.len();
-        let shared = shared_with(r, &loaded.examples, books);
+        let shared = shared_with(r, &loaded.examples, books, redacted);
         let left_out = r.eval.overlap == recipe::Overlap::LeaveOut;
-        let also: std::collections::HashSet<&str> =
-            shared.iter().filter(|_| left_out).map(|o| o.exam.as_str()).collect();
+        let also: HashSet<&str> = shared.iter().filter(|_| left_out).map(|o| o.exam.as_str()).collect();
         let mut kept: Vec<Example> = Vec::new();
         for e in std::mem::take(&mut loaded.examples) {
             if also.contains(e.id.as_str()) {
@@ -109,8 +110,7 @@ pub(super) fn draw(
             ));
         }
         let strata: Vec<&str> = kept.iter().map(|e| if plan.stratified { e.stratum() } else { "" }).collect();
-        let chosen: std::collections::HashSet<usize> =
-            stratified(&strata, plan.items, seed).into_iter().collect();
+        let chosen: HashSet<usize> = stratified(&strata, plan.items, seed).into_iter().collect();
         let drawn: Vec<Example> = kept
             .into_iter()
             .enumerate()
@@ -146,7 +146,7 @@ pub(super) fn draw(
 /// Turns of the worked examples of an exam: drawn evenly by seed, none of them an item of the exam.
 fn worked(name: &str, count: usize, from: Vec<Example>, exam: &[Example], seed: u64) -> Result<Vec<Message>> {
     let taken = overlap(&from, exam, &OverlapOptions::default());
-    let also: std::collections::HashSet<&str> = taken.iter().map(|o| o.exam.as_str()).collect();
+    let also: HashSet<&str> = taken.iter().map(|o| o.exam.as_str()).collect();
     let fit: Vec<Example> =
         from.into_iter().filter(|e| e.expected().is_some() && !also.contains(e.id.as_str())).collect();
     if fit.len() < count {
@@ -176,12 +176,16 @@ fn after(turns: &[Message], mut items: Vec<Item>) -> Vec<Item> {
 }
 
 /// Items of one exam that the training data hold too, as the recipe looks for them.
-fn shared_with(r: &Recipe, exam: &[Example], training: &[Example]) -> Vec<Overlap> {
+fn shared_with(r: &Recipe, exam: &[Example], training: &[Example], redacted: &[Sensitive]) -> Vec<Overlap> {
     if r.eval.overlap == recipe::Overlap::Off {
         return Vec::new();
     }
-    let options =
-        OverlapOptions { copied: r.eval.overlap_share, seed: r.train.seed, ..OverlapOptions::default() };
+    let options = OverlapOptions {
+        copied: r.eval.overlap_share,
+        redacted: redacted.to_vec(),
+        seed: r.train.seed,
+        ..OverlapOptions::default()
+    };
     overlap(exam, training, &options)
 }
 
@@ -195,31 +199,58 @@ pub fn overlaps(
     held: &[Example],
     watch: &mut dyn Watch,
 ) -> Result<Vec<(String, usize, Vec<Overlap>)>> {
-    let papers = prepare::exams(r, books, held, watch)?;
+    let papers = prepare::exams(r, books, held, &mut Names::default(), watch)?;
+    let redacted = super::clean::redacted(r);
     let one = |p: prepare::ExamPaper| {
-        let shared = shared_with(r, &p.loaded.examples, &books.examples);
+        let shared = shared_with(r, &p.loaded.examples, &books.examples, &redacted);
         (p.name, p.loaded.examples.len(), shared)
     };
     Ok(papers.into_iter().map(one).collect())
 }
 
+/// Names that exams, texts and sets of prompts of a run have: what each of them leaves in `eval/` lies under its own.
+#[derive(Debug, Default)]
+pub(super) struct Names(HashSet<String>);
+
+impl Names {
+    /// The name that is wished, or with a number behind it where something else has it.
+    pub(super) fn take(&mut self, wish: &str) -> String {
+        let mut name = wish.to_string();
+        for n in 2.. {
+            if self.0.insert(name.clone()) {
+                break;
+            }
+            name = format!("{wish}-{n}");
+        }
+        name
+    }
+}
+
 /// Opens the texts of the recipe; documents that were held out are one of them.
-pub(super) fn texts(r: &Recipe, held: &[Example], model: &Model, quick: bool) -> Result<Reading> {
+pub(super) fn texts(
+    r: &Recipe,
+    held: &[Example],
+    tokenizer: &Tokenizer,
+    quick: bool,
+    names: &mut Names,
+) -> Result<Reading> {
     // enough windows for an interval, few enough for the quick dial
     let most = quick.then_some(20);
     let mut out = Reading::default();
     for (key, exam, general) in r.exams().iter().filter(|(_, e, _)| !e.has_items()) {
-        if key == "data.hold_out" {
-            let (name, content) = (exam.name.as_deref().unwrap_or(key), super::held_out::text(held));
-            out.texts
-                .push((!general, texts::Text::new(name, key.clone(), &content, model.tokenizer(), most)?));
-            continue;
-        }
-        let name = exam.path.to_string_lossy();
-        out.texts.extend(texts::open(&name, model.tokenizer(), most)?.into_iter().map(|t| (!general, t)));
+        let mut text = if key == "data.hold_out" {
+            texts::Text::new(key, key.clone(), &super::held_out::text(held), tokenizer, most)?
+        } else {
+            texts::file(&exam.path.to_string_lossy(), tokenizer, most)?
+        };
+        text.name = names.take(exam.name.as_deref().unwrap_or(&text.name));
+        out.texts.push((!general, text));
     }
     for name in r.eval.breadth.iter().filter(|n| !super::prompts::is_prompts(n)) {
-        out.texts.extend(texts::open(name, model.tokenizer(), most)?.into_iter().map(|t| (false, t)));
+        for mut text in texts::open(name, tokenizer, most)? {
+            text.name = names.take(&text.name);
+            out.texts.push((false, text));
+        }
     }
     out.results = out.texts.iter().map(|_| [None, None]).collect();
     Ok(out)
@@ -414,9 +445,13 @@ impl Reading {
         let Sitting { at, role, folder, who, examinee } = Sitting::new(dir, model, pulled, tuned)?;
         for ((_, text), results) in self.texts.iter().zip(&mut self.results) {
             let file = folder.join(format!("{}.{role}.json", text.name));
+            let hash = sha256(&text.origin.1);
             let old: Option<PerplexityResult> = super::read_json(&file);
             let same = |r: &PerplexityResult| {
-                r.model == who && r.windows == text.scheme && r.per_window.len() == text.windows.len()
+                r.model == who
+                    && r.text_sha256.as_ref() == Some(&hash)
+                    && r.windows == text.scheme
+                    && r.per_window.len() == text.windows.len()
             };
             let result = match old.filter(same) {
                 Some(r) => {
@@ -427,12 +462,13 @@ impl Reading {
                 None => {
                     let what = Said::new(&text.name, &text.name);
                     let bytes = |w: &_| text.bytes(model.tokenizer(), w);
-                    let r = examinee
+                    let mut r = examinee
                         .read(&text.name, who.clone(), text.scheme, &text.windows, bytes, |done, all| {
                             watch.event(Event::Progress(&what, done, all));
                             !watch.stopped()
                         })
                         .map_err(stop)?;
+                    r.text_sha256 = Some(hash);
                     write_json(&file, &r)?;
                     r
                 }
@@ -461,5 +497,56 @@ impl Reading {
             sha256: sha256(&t.origin.1),
             bytes: t.origin.1.len() as u64,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::ExamKind;
+    use nurture_text::{TrainBpe, WordCounts};
+
+    #[test]
+    fn texts_and_prompts_of_one_name_leave_files_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let path = |name: &str| put(name, &format!("A text of its own lies in {name}.\n"));
+        let tokenizer = TrainBpe { vocab_size: 300, ..TrainBpe::default() };
+        let tokenizer = tokenizer.train(WordCounts::default(), &mut |_, _| true).unwrap();
+        let mut r = Recipe::default();
+        let perplexity = |path, name: &str| recipe::Exam {
+            path,
+            name: Some(name.into()),
+            kind: Some(ExamKind::Perplexity),
+            ..recipe::Exam::default()
+        };
+        r.eval.depth = vec![perplexity(path("own/laws.txt"), "field")];
+        let prompts = put("c/test.jsonl", "{\"prompt\": \"Who are you?\"}\n");
+        let breadth = [path("a/test.txt"), path("b/test.txt"), path("desk.txt"), prompts];
+        r.eval.breadth = breadth.iter().map(|p| p.display().to_string()).collect();
+        let mut names = Names::default();
+        assert_eq!(names.take("desk"), "desk", "an exam has it");
+        let reading = texts(&r, &[], &tokenizer, false, &mut names).unwrap();
+        let all: Vec<(bool, &str)> = reading.texts.iter().map(|(own, t)| (*own, t.name.as_str())).collect();
+        assert_eq!(all, [(true, "field"), (false, "test"), (false, "test-2"), (false, "desk-2")]);
+        let origins: Vec<&String> = reading.texts.iter().skip(1).map(|(_, t)| &t.origin.0).collect();
+        assert!(origins.into_iter().eq(&r.eval.breadth[..3]));
+        let sets = super::super::prompts::open(&r, false, &mut names).unwrap();
+        assert_eq!(sets[0].name, "test-3");
+    }
+
+    #[test]
+    fn an_exam_of_addresses_meets_training_rows_without_them() {
+        let mut r = Recipe::default();
+        r.data.clean.personal = recipe::Sensitive::Redact;
+        r.data.clean.secrets = recipe::Sensitive::Redact;
+        let kinds = super::super::clean::redacted(&r);
+        assert!(kinds.contains(&Sensitive::Email) && kinds.contains(&Sensitive::Secret));
+        assert_eq!(super::super::clean::redacted(&Recipe::default()), []);
     }
 }

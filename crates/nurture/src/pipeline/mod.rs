@@ -275,7 +275,8 @@ pub fn run(loaded: &Loaded, ctx: &Context, watch: &mut dyn Watch) -> Result<Done
 
     let Some(first) = all.first().map(|l| l.recipe.clone()) else { bail!("no stage") };
     let Prepared { pulled, model, base, training, born } = prepare(&first, &ctx.store, &ctx.pull, watch)?;
-    let papers = prepare::exams(&first, &training.loaded, &training.held, watch)?;
+    let mut names = exams::Names::default();
+    let papers = prepare::exams(&first, &training.loaded, &training.held, &mut names, watch)?;
     let mut stages: Vec<Stage> = Vec::new();
     let mut training = Some(training);
     for loaded in all {
@@ -297,10 +298,11 @@ pub fn run(loaded: &Loaded, ctx: &Context, watch: &mut dyn Watch) -> Result<Done
         more => more.iter().flat_map(|s| s.training.loaded.examples.iter().cloned()).collect(),
     };
     let plans = stages.first().map(|s| s.resolved.exams.clone()).unwrap_or_default();
-    let mut depth = exams::draw(&first, papers, &plans, &books, watch)?;
+    let redacted: Vec<_> = stages.iter().flat_map(|s| clean::redacted(s.recipe())).collect();
+    let mut depth = exams::draw(&first, papers, &plans, &books, &redacted, watch)?;
     drop(books);
     let held = stages.first().map(|s| &s.training.held[..]).unwrap_or_default();
-    let mut reading = exams::texts(&first, held, &model, quick)?;
+    let mut reading = exams::texts(&first, held, model.tokenizer(), quick, &mut names)?;
     for s in &mut stages {
         if several {
             let name = s.name();
@@ -309,7 +311,7 @@ pub fn run(loaded: &Loaded, ctx: &Context, watch: &mut dyn Watch) -> Result<Done
         watch.event(Event::Values(&s.resolved.values));
         s.keep(&model)?;
     }
-    let mut prompts = prompts::open(&first, quick)?;
+    let mut prompts = prompts::open(&first, quick, &mut names)?;
     let born_of: Vec<_> = born.iter().flat_map(|b| b.inputs.iter().cloned()).collect();
     for (i, s) in stages.iter_mut().enumerate() {
         s.note(&reading, &prompts, if i == 0 { &born_of } else { &[] })?;

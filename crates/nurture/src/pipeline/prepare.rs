@@ -1,5 +1,6 @@
 //! Prepare: files to examples to token sequences, every row accounted for.
 
+use super::exams::Names;
 use super::{Event, Watch};
 use crate::engine::Model;
 use crate::recipe::{self, DataFacts, Method, Recipe};
@@ -438,6 +439,7 @@ pub(super) fn exams(
     r: &Recipe,
     books: &Loaded,
     held: &[Example],
+    names: &mut Names,
     watch: &mut dyn Watch,
 ) -> Result<Vec<ExamPaper>> {
     let labels = books.labels.as_ref();
@@ -488,15 +490,8 @@ pub(super) fn exams(
             "{name}：奖励模型只会比较答案：请用成对答案的考试（kind = \"preference\"），或 data.hold_out"
         ));
     }
-    let mut taken = std::collections::HashSet::new();
     for exam in &mut out {
-        let base = exam.name.clone();
-        for n in 2.. {
-            if taken.insert(exam.name.clone()) {
-                break;
-            }
-            exam.name = format!("{base}-{n}");
-        }
+        exam.name = names.take(&exam.name);
     }
     Ok(out)
 }

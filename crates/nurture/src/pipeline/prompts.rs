@@ -1,6 +1,6 @@
 //! Breadth on general prompts: the base answers them, then both models read its answers.
 
-use super::exams::{Sitting, stop};
+use super::exams::{Names, Sitting, stop};
 use super::{Event, Mark, Watch, sha256, write_json};
 use crate::lang::Said;
 use crate::recipe::{InputHash, Recipe};
@@ -58,17 +58,18 @@ pub(super) fn is_prompts(name: &str) -> bool {
 ///
 /// # Errors
 /// A file that cannot be read, with the line.
-pub(super) fn open(r: &Recipe, quick: bool) -> Result<Vec<Prompts>> {
+pub(super) fn open(r: &Recipe, quick: bool, names: &mut Names) -> Result<Vec<Prompts>> {
     let mut out = Vec::new();
     for name in r.eval.breadth.iter().filter(|n| is_prompts(n)) {
         if name == NAME {
             for (name, text) in GENERAL {
-                out.push(set(name, &format!("{NAME}/{name}"), text, quick)?);
+                out.push(set(&names.take(name), &format!("{NAME}/{name}"), text, quick)?);
             }
             continue;
         }
         let text = std::fs::read_to_string(name).with_context(|| name.clone())?;
-        out.push(set(&super::prepare::stem(Path::new(name)), name, &text, quick)?);
+        let stem = super::prepare::stem(Path::new(name));
+        out.push(set(&names.take(&stem), name, &text, quick)?);
     }
     Ok(out)
 }

@@ -91,8 +91,16 @@ pub(super) fn open(name: &str, tokenizer: &Tokenizer, most: Option<usize>) -> Re
             .map(|(n, text)| Text::new(n, format!("general-mini/{n}"), text, tokenizer, most))
             .collect();
     }
-    let content = read(name, "general-mini")?;
-    Ok(vec![Text::new(&super::prepare::stem(Path::new(name)), name.to_string(), &content, tokenizer, most)?])
+    Ok(vec![file(name, tokenizer, most)?])
+}
+
+/// The text of a file of the user.
+///
+/// # Errors
+/// As [`open`].
+pub(super) fn file(path: &str, tokenizer: &Tokenizer, most: Option<usize>) -> Result<Text> {
+    let content = read(path, "general-mini")?;
+    Text::new(&super::prepare::stem(Path::new(path)), path.to_string(), &content, tokenizer, most)
 }
 
 /// The documents of a text.

@@ -1,5 +1,6 @@
 //! The exam of an encoder-decoder: each source once, the greedy target and the best of several beams against what is right.
 
+use super::super::exams::Names;
 use super::super::{Event, Mark, Stopped, Textbooks, Watch, prepare};
 use crate::pairs::{Vocabularies, write_all};
 use crate::recipe::Recipe;
@@ -73,7 +74,7 @@ struct Line<'a> {
 
 /// The exams of the recipe: rows held out, and files with free answers.
 pub(super) fn papers(r: &Recipe, books: &Textbooks, watch: &mut dyn Watch) -> Result<Vec<PairPaper>> {
-    let papers = prepare::exams(r, &books.loaded, &books.held, watch)?;
+    let papers = prepare::exams(r, &books.loaded, &books.held, &mut Names::default(), watch)?;
     let mut out = Vec::new();
     for paper in papers {
         // what is asked alike has all its answers right
