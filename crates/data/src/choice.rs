@@ -15,7 +15,7 @@ pub(crate) struct Item {
 
 /// Reads the options and resolves the answer.
 ///
-/// A number counts from 0. A text is an option's own text, a letter (`B`, `(b)`, `B.`), the key of an option, or
+/// A number is the key of an option, else it counts from 0. A text is an option's own text, a letter (`B`, `(b)`, `B.`), the key of an option, or
 /// a number as text. Where the text of one option and the letter of another both fit, the data's own keys decide
 /// (columns `A`, `B`, ...), and without keys the row is refused.
 pub(crate) fn read(
@@ -34,7 +34,11 @@ pub(crate) fn read(
     }
     let texts = without_letters(texts);
     let found = match row.get(answer_field) {
-        Some(Value::Number(number)) => number.as_u64().and_then(|n| usize::try_from(n).ok()),
+        Some(Value::Number(number)) => {
+            let written = number.to_string();
+            let by_key = keys.iter().position(|key| key.trim() == written);
+            by_key.or_else(|| number.as_u64().and_then(|n| usize::try_from(n).ok()))
+        }
         _ => {
             let answer = text_of(row, answer_field)?.ok_or_else(|| missing_answer(answer_field))?;
             resolve(answer.trim(), &keys, &texts, answer_field)?
@@ -190,6 +194,11 @@ mod tests {
         check(json!({"o": ["(A)1", "(B)2"], "answer": "2"}), "o".into(), Ok(1));
         check(json!({"o": ["B", "A"], "answer": "A"}), "o".into(), Err("bad_field"));
         check(json!({"o": {"text": ["x", "y"], "label": ["1", "2"]}, "answer": "2"}), "o".into(), Ok(1));
+        // numbers as keys are counted as the data count them
+        let keyed = |label: Value, answer: Value| json!({"o": {"text": ["x", "y", "z"], "label": label}, "answer": answer});
+        check(keyed(json!(["1", "2", "3"]), json!(1)), "o".into(), Ok(0));
+        check(keyed(json!([1, 2, 3]), json!(3)), "o".into(), Ok(2));
+        check(keyed(json!(["A", "B", "C"]), json!(1)), "o".into(), Ok(1));
         check(json!({"o": {"A": "x", "B": "y"}, "answer": "B"}), "o".into(), Ok(1));
         check(json!({"o": ["only"], "answer": "A"}), "o".into(), Err("bad_field"));
         let columns = Fields::Many(vec!["A".into(), "B".into(), "C".into()]);
