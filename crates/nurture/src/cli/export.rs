@@ -10,7 +10,7 @@ use nurture::export::{
     write_hf, write_model,
 };
 use nurture::formats::{load_adapter, save_adapter, save_folder, write_atomic};
-use nurture::lang::Text;
+use nurture::lang::{Lang, Text};
 use nurture::model::Adapter;
 use nurture::{network, say};
 use serde_json::{Value, json};
@@ -74,6 +74,7 @@ pub(crate) const COMMAND: Command = Command {
             "verify",
             Text::new("Read back and compare with the trainer", "从磁盘读回并与训练器比较"),
         ),
+        quantize::FORCE,
         models::THREADS,
         models::TEMPLATE,
     ],
@@ -113,6 +114,8 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
         ))
         .into());
     }
+    let own: Vec<&Path> = std::iter::once(opened.model.path()).chain(opened.adapter_dir.as_deref()).collect();
+    free(lang, out, &own, args.switch("force"))?;
     let mut known: Vec<String> = KNOWN.iter().map(ToString::to_string).collect();
     if let Ok(entries) = std::fs::read_dir(out) {
         // shards of an earlier export
@@ -155,6 +158,44 @@ fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
         }
     }
     Ok(Exit::Done)
+}
+
+/// Sees that nothing is lost by writing the folder `out`: neither model nor adapter, which lie in `own`, nor, without
+/// `force`, what something else than an export put there.
+fn free(lang: Lang, out: &Path, own: &[&Path], force: bool) -> anyhow::Result<()> {
+    let shown = out.display();
+    // where it will lie, whether or not it is there
+    let absolute = std::path::absolute(out)?;
+    let real = absolute.ancestors().find_map(|there| {
+        let rest = absolute.strip_prefix(there).ok()?;
+        Some(there.canonicalize().ok()?.join(rest))
+    });
+    let real = real.unwrap_or(absolute);
+    for own in own.iter().filter_map(|own| own.canonicalize().ok()) {
+        if real.starts_with(&own) || own.starts_with(&real) {
+            let own = own.display();
+            bail!(say!(
+                lang,
+                "{shown} would replace what is exported ({own}); give another folder",
+                "{shown} 会覆盖被导出的模型本身（{own}）；请换个目录"
+            ));
+        }
+    }
+    let mut inside = out.read_dir().into_iter().flatten();
+    if inside.next().is_some() && !force && !exported(out) {
+        bail!(say!(
+            lang,
+            "{shown} is there already and was not written by nurture export; give another folder, or --force",
+            "{shown} 已存在，且不是 nurture export 写的；请换个目录，或用 --force"
+        ));
+    }
+    Ok(())
+}
+
+/// Whether an export lies in a folder: its card says so.
+fn exported(dir: &Path) -> bool {
+    let card = std::fs::read_to_string(dir.join("README.md")).unwrap_or_default();
+    card.starts_with("---\n") && card.lines().any(|line| line == nurture::export::TAGS)
 }
 
 fn write(to: &str, args: Args<'_>, opened: &Opened, dir: &Path) -> anyhow::Result<Written> {
@@ -282,5 +323,49 @@ fn facts(
         report,
         parity,
         error: (!written.types.is_empty()).then_some(written.error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn an_export_replaces_nothing_but_an_export() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for folder in ["run/model", "run/adapter", "hf", "new", "old"] {
+            fs::create_dir_all(at(folder)).unwrap();
+        }
+        fs::write(at("hf/model.safetensors"), "weights").unwrap();
+        fs::write(at("base.gguf"), "weights").unwrap();
+        let (model, adapter, file) = (at("run/model"), at("run/adapter"), at("base.gguf"));
+        let own = [model.as_path(), adapter.as_path(), file.as_path()];
+        let check = |out: &Path, own: &[&Path], force, want: &[&str]| {
+            let said = free(Lang::En, out, own, force).err().map(|e| e.to_string()).unwrap_or_default();
+            assert!(said.is_empty() == want.is_empty() && want.iter().all(|w| said.contains(w)), "{said}");
+        };
+        // itself, by whatever name, what is in it, and what it is in
+        for out in ["run/model", "run/../run/adapter", "run/model/out", "run", "base.gguf", ""] {
+            check(&at(out), &own, true, &["would replace", "another folder"]);
+        }
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(at("run/model"), at("link")).unwrap();
+            check(&at("link"), &own, true, &["would replace"]);
+        }
+        check(&at("run/out"), &own, false, &[]);
+        check(&at("none/yet"), &own, false, &[]);
+        check(&at("new"), &own, false, &[]);
+        // a model that somebody else put there
+        check(&at("hf"), &own, false, &["hf", "--force"]);
+        check(&at("hf"), &own, true, &[]);
+        fs::write(at("hf/README.md"), "# A model\n").unwrap();
+        check(&at("hf"), &own, false, &["--force"]);
+        let card = card(&Card { name: "old".into(), base: "b".into(), ..Card::default() });
+        fs::write(at("old/README.md"), card).unwrap();
+        check(&at("old"), &own, false, &[]);
+        check(&at("old"), &[&at("old")], true, &["would replace"]);
     }
 }

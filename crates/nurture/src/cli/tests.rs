@@ -38,7 +38,7 @@ const FROZEN: &[(&str, &str)] = &[
         "translate",
         "FILE! --model --url --name --key --to --from --back --field* --least --out --beams --force --threads",
     ),
-    ("export", "MODEL! OUT! --to! --adapter --type --dialect --shard --verify --threads --template"),
+    ("export", "MODEL! OUT! --to! --adapter --type --dialect --shard --verify --force --threads --template"),
     ("quantize", "MODEL! OUT! --type! --force --threads --template"),
     ("pull", "NAME! --verify"),
     ("list", ""),

@@ -5,6 +5,9 @@ use super::Parity;
 use serde_json::Value;
 use std::fmt::Write as _;
 
+/// The line of a card's head by which an export is known.
+pub const TAGS: &str = "tags: [nurture]";
+
 /// What a card is made from.
 #[derive(Clone, Debug, Default)]
 pub struct Card {
@@ -59,7 +62,7 @@ pub fn card(c: &Card) -> String {
     if let Some(l) = licence {
         let _ = writeln!(o, "license: {}", quoted(&l.to_lowercase()));
     }
-    let _ = writeln!(o, "pipeline_tag: text-generation\ntags: [nurture]\n---\n\n# {}\n", c.name);
+    let _ = writeln!(o, "pipeline_tag: text-generation\n{TAGS}\n---\n\n# {}\n", c.name);
     let _ = writeln!(o, "{}\n\n## Base\n", c.form);
     let _ = writeln!(o, "- {}", c.base);
     for (key, what) in [("file", "file"), ("sha256", "sha256"), ("dtypes", "stored as")] {

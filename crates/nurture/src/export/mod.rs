@@ -8,7 +8,7 @@ mod keys;
 mod lora;
 mod verify;
 
-pub use card::{Card, card};
+pub use card::{Card, TAGS, card};
 pub use gguf::{Written, quantise, write_model};
 pub use hf::{ConfigDialect, HfOptions, write_hf};
 pub use lora::{peft_config, read_gguf_lora, write_gguf_lora};
