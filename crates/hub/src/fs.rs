@@ -64,6 +64,22 @@ pub(crate) fn link_or_copy(blob: &Path, place: &Path) -> Result<(), HubError> {
     Ok(())
 }
 
+/// Whether two names are hard links to the same bytes. Only Unix can tell; elsewhere they never are.
+pub(crate) fn same_inode(one: &Path, other: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let inode = |m: fs::Metadata| (m.dev(), m.ino());
+        let (one, other) = (fs::metadata(one).map(inode), fs::symlink_metadata(other).map(inode));
+        matches!((one, other), (Ok(a), Ok(b)) if a == b)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (one, other);
+        false
+    }
+}
+
 /// Whether a place can be read and not written.
 pub(crate) fn only_read(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};

@@ -115,13 +115,14 @@ fn from_hub(
         },
     };
     let (repo, revision) = (id.repo.clone(), id.revision.clone());
-    let source = match id.hub {
-        Hub::HuggingFace => Source::HuggingFace { repo, file: file.clone(), revision },
-        Hub::ModelScope => Source::ModelScope { repo, file: file.clone(), revision },
+    // both hubs may have a repository of one name
+    let (hub, source) = match id.hub {
+        Hub::HuggingFace => ("huggingface.co", Source::HuggingFace { repo, file: file.clone(), revision }),
+        Hub::ModelScope => ("modelscope.cn", Source::ModelScope { repo, file: file.clone(), revision }),
     };
     let revision_folder = id.revision.as_ref().map(|r| format!("@{r}")).unwrap_or_default();
     let job = Job {
-        place: format!("models/{}{revision_folder}/{file}", id.repo),
+        place: format!("models/{hub}/{}{revision_folder}/{file}", id.repo),
         want: Want { key: hash::of_text(&canonical), sha256: None, bytes: None },
         id: canonical,
         kind: Kind::Model,
@@ -145,7 +146,7 @@ fn here(
     tell: &mut Tell<'_>,
 ) -> Result<Option<Pulled>, HubError> {
     let Some(record) = store.record(id) else { return Ok(None) };
-    if !sound_blob(store, &record.sha256, record.bytes, options, tell)? {
+    if !sound_blob(store, &record.sha256, record.bytes, &record.place, options, tell)? {
         return Ok(None);
     }
     let path = store.show(&record.sha256, &record.place)?;
@@ -153,11 +154,13 @@ fn here(
     Ok(Some(Pulled { path, sha256, bytes, source, already: true, entry: None }))
 }
 
-/// Whether the blob is there and right: its length always, its hash on request. A wrong one is removed.
+/// Whether the blob is there and right: its length always, its hash on request. A wrong one is removed, and the friendly
+/// name `place` with it where that names the same bytes.
 fn sound_blob(
     store: &Store,
     sha256: &str,
     bytes: u64,
+    place: &str,
     options: &PullOptions,
     tell: &mut Tell<'_>,
 ) -> Result<bool, HubError> {
@@ -170,6 +173,10 @@ fn sound_blob(
     if !sound {
         let what = format!("{} was damaged; it is removed and pulled again", blob.display());
         tell(Progress::Repaired { what: &what });
+        let place = store.at(place);
+        if whole::same_inode(&blob, &place) {
+            whole::remove_file(&place)?;
+        }
         whole::remove_file(&blob)?;
     }
     Ok(sound)
@@ -230,7 +237,7 @@ impl Job<'_> {
         let (Some(sha256), Some(bytes)) = (&self.want.sha256, self.want.bytes) else {
             return here(self.store, &self.id, self.options, tell);
         };
-        if !sound_blob(self.store, sha256, bytes, self.options, tell)? {
+        if !sound_blob(self.store, sha256, bytes, &self.place, self.options, tell)? {
             return Ok(None);
         }
         let known = self.store.record(&self.id).filter(|r| r.sha256 == *sha256);
@@ -239,7 +246,7 @@ impl Job<'_> {
         Ok(Some(Pulled { path, sha256: sha256.clone(), bytes, source, already: true, entry: None }))
     }
 
-    /// Takes in a file that the user has put at the friendly place by hand.
+    /// Takes in a file that the user has put at the friendly place by hand: where it is known what lay there, only that.
     fn adopt(&self, attempts: &mut Vec<Attempt>, tell: &mut Tell<'_>) -> Result<Option<Pulled>, HubError> {
         let path = self.store.at(&self.place);
         if !path.is_file() {
@@ -247,7 +254,8 @@ impl Job<'_> {
         }
         let name = format!("file {}", path.display());
         tell(Progress::Trying { source: &name });
-        match self.copy_in(&path, &name, tell) {
+        let known = self.want.sha256.clone().or_else(|| self.store.recorded(&self.id, &self.place));
+        match self.copy_in(&path, &name, known.as_deref(), tell) {
             Ok((sha256, bytes)) => self.publish(sha256, bytes, name).map(Some),
             Err(Stop::Fatal(error)) => Err(error),
             Err(Stop::Source(kind, reason)) => {
@@ -282,7 +290,7 @@ impl Job<'_> {
     ) -> Result<(String, u64), Stop> {
         let origin = source.describe();
         if let Source::Local { path } = source {
-            return self.copy_in(path, &origin, tell);
+            return self.copy_in(path, &origin, self.want.sha256.as_deref(), tell);
         }
         loop {
             let mut part = Part::open(self.store, &self.want, &origin, self.options, tell)?;
@@ -351,7 +359,13 @@ impl Job<'_> {
         format!("{}/{folder}{repo}/resolve/{revision}/{}", endpoint.trim_end_matches('/'), encode_path(file))
     }
 
-    fn copy_in(&self, path: &Path, origin: &str, tell: &mut Tell<'_>) -> Result<(String, u64), Stop> {
+    fn copy_in(
+        &self,
+        path: &Path,
+        origin: &str,
+        expected: Option<&str>,
+        tell: &mut Tell<'_>,
+    ) -> Result<(String, u64), Stop> {
         let gone = |e: std::io::Error| Stop::Source(FailureKind::NotFound, e.to_string());
         let mut file = File::open(path).map_err(gone)?;
         let len = file.metadata().map_err(gone)?.len();
@@ -373,6 +387,6 @@ impl Job<'_> {
             }
             tell(Progress::Bytes { done: part.len(), total: Some(len) });
         }
-        part.finish(self.store, self.want.sha256.as_deref())
+        part.finish(self.store, expected)
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! <root>/blobs/sha256/<hash>        the bytes, read-only; appear whole or not at all
 //! <root>/models/<file>              the same file under its own name (hard link; a copy where there are none)
-//! <root>/models/<owner>/<repo>/<file>   …for files pulled by hub id
+//! <root>/models/<hub>/<owner>/<repo>/<file>   …for files pulled by hub id
 //! <root>/data/…                     the same for data sets
 //! <root>/records/<key>.json         which id stands for which blob, and where it came from
 //! <root>/parts/                     transfers that broke off and can go on
@@ -210,6 +210,12 @@ impl Store {
         write_json(&self.keyed("records", &record.id), record)
     }
 
+    /// The hash that a record of this id names, or one of another id whose file is shown at the same place.
+    pub(crate) fn recorded(&self, id: &str, place: &str) -> Option<String> {
+        let own = self.record(id);
+        own.or_else(|| self.records().into_iter().find(|r| r.place == place)).map(|r| r.sha256)
+    }
+
     /// All records, by id.
     pub(crate) fn records(&self) -> Vec<Record> {
         let Ok(entries) = fs::read_dir(self.root.join("records")) else { return Vec::new() };
@@ -244,12 +250,8 @@ fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), HubError> {
 /// Whether two names show one file: one inode, or a copy made where hard links are missing.
 fn same_file(blob: &Path, place: &Path) -> bool {
     let (Ok(a), Ok(b)) = (fs::metadata(blob), fs::symlink_metadata(place)) else { return false };
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        if (a.dev(), a.ino()) == (b.dev(), b.ino()) {
-            return true;
-        }
+    if whole::same_inode(blob, place) {
+        return true;
     }
     b.is_file() && a.len() == b.len() && a.modified().ok() == b.modified().ok()
 }

@@ -326,7 +326,7 @@ fn a_hub_id_is_pinned_by_its_first_pull() {
     let options = options(catalogue(&body, &[]), &server.url);
     let first = pull("o/r:q8_0", &store, &options, &mut |_| {}).unwrap();
     assert_eq!(first.sha256, sha256(&body));
-    assert!(first.path.ends_with("models/o/r/a-Q8_0.gguf"), "{}", first.path.display());
+    assert!(first.path.ends_with("models/huggingface.co/o/r/a-Q8_0.gguf"), "{}", first.path.display());
     let asked = server.requests().len();
     assert!(pull("hf:o/r:Q8_0", &store, &options, &mut |_| {}).unwrap().already);
     assert_eq!(server.requests().len(), asked);
@@ -337,6 +337,62 @@ fn a_hub_id_is_pinned_by_its_first_pull() {
     assert!(many.to_string().contains("a-Q4_K_M.gguf"), "{many}");
     let none = pull("o/r:Q2_K", &store, &options, &mut |_| {}).unwrap_err();
     assert!(matches!(none, HubError::NoFittingFile { .. }), "{none:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_damaged_file_of_a_hub_id_is_brought_again() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let body = noise(7000, 19);
+    let sent = body.clone();
+    let server = Server::start(move |request, stream| send_file(request, stream, &sent, None));
+    let (_dir, store) = store();
+    let mut options = options(catalogue(b"x", &[]), &server.url);
+    options.verify = true;
+    let pulled = pull("o/r/m.gguf", &store, &options, &mut |_| {}).unwrap();
+    let blob = store.blob_path(&pulled.sha256);
+    let mut flipped = body.clone();
+    flipped[100] ^= 1;
+    for linked in [true, false] {
+        if linked {
+            // in place, under both names at once
+            std::fs::set_permissions(&blob, std::fs::Permissions::from_mode(0o644)).unwrap();
+            std::fs::write(&blob, &flipped).unwrap();
+        } else {
+            // the blob gone, and other bytes under the friendly name
+            std::fs::remove_file(&blob).unwrap();
+            std::fs::remove_file(&pulled.path).unwrap();
+            std::fs::write(&pulled.path, &flipped).unwrap();
+        }
+        assert_eq!(std::fs::read(&pulled.path).unwrap(), flipped);
+        let asked = server.requests().len();
+        let again = pull("hf:o/r/m.gguf", &store, &options, &mut |_| {}).unwrap();
+        assert_eq!((&again.sha256, &again.path), (&pulled.sha256, &pulled.path));
+        assert_eq!(std::fs::read(&again.path).unwrap(), body);
+        assert_eq!(server.requests().len(), asked + 1, "linked: {linked}");
+    }
+}
+
+#[test]
+fn the_file_of_one_hub_is_not_taken_for_that_of_the_other() {
+    let (one, other) = (noise(7000, 20), noise(7000, 21));
+    let (hf, ms) = (one.clone(), other.clone());
+    let server = Server::start(move |request, stream| {
+        let body = if request.path.starts_with("/models/") { &ms } else { &hf };
+        send_file(request, stream, body, None);
+    });
+    let (_dir, store) = store();
+    let options = options(catalogue(b"x", &[]), &server.url);
+    // what an earlier version left, which named no hub
+    let old = store.root().join("models/o/r/m.gguf");
+    std::fs::create_dir_all(old.parent().unwrap()).unwrap();
+    std::fs::write(&old, noise(7000, 22)).unwrap();
+    for (id, body) in [("hf:o/r/m.gguf", &one), ("modelscope:o/r/m.gguf", &other), ("hf:o/r/m.gguf", &one)] {
+        let pulled = pull(id, &store, &options, &mut |_| {}).unwrap();
+        assert!(pulled.sha256 == sha256(body) && std::fs::read(&pulled.path).unwrap() == *body, "{id}");
+    }
+    assert_eq!(server.requests().len(), 2);
+    assert_eq!(std::fs::read(&old).unwrap(), noise(7000, 22), "it is left alone");
 }
 
 #[test]
