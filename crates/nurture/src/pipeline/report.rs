@@ -296,7 +296,8 @@ fn exam(p: &Parts<'_>, e: &Exam, c: &Comparison) -> ExamReport {
             p: gain.p,
             only_base: c.paired.only_base as u64,
             only_tuned: c.paired.only_tuned as u64,
-            minimum_detectable: c.paired.minimum_detectable,
+            // it counts right and wrong answers, which a graded exam's gain is not made of
+            minimum_detectable: c.paired.minimum_detectable.filter(|_| !graded),
         },
         confusions_base: confusions(&c.base),
         confusions_tuned: confusions(&c.tuned),

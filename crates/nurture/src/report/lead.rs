@@ -288,7 +288,8 @@ pub(crate) fn limits(lang: Lang, data: &ReportData) -> Vec<String> {
                 "“{name}”：从 {of} 题中抽了 {items} 题{how}；区间说明由此得到的数字有多可靠。"
             ));
         }
-        if let Some(least) = exam.paired.minimum_detectable.filter(|least| exam.paired.diff.abs() < *least) {
+        let least = exam.paired.minimum_detectable.filter(|_| !exam.graded);
+        if let Some(least) = least.filter(|least| exam.paired.diff.abs() < *least) {
             let least = fmt::fixed(least * 100.0, 1);
             out.push(say!(
                 lang,

@@ -451,7 +451,10 @@ fn graded_exams_speak_of_scores() {
     data.exams[0].paired.diff = 0.05;
     let page = html(&data, Lang::En);
     assert!(page.contains("the base scores") && page.contains("mean score") && !page.contains("McNemar"));
-    assert!(page.contains("only from about 15.1 points on"));
+    // that figure counts right and wrong answers
+    assert!(!page.contains("points on"));
+    data.exams[0].graded = false;
+    assert!(html(&data, Lang::En).contains("only from about 15.1 points on"));
 }
 
 #[test]
