@@ -36,7 +36,9 @@ const AGAIN: &str = " (again ";
 
 /// The id of the row that a copy was made of.
 pub fn without_copy(id: &str) -> &str {
-    id.rfind(AGAIN).map_or(id, |at| &id[..at])
+    let copied = id.strip_suffix(')').and_then(|id| id.rsplit_once(AGAIN));
+    let number = |n: &str| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit());
+    copied.filter(|(_, n)| number(n)).map_or(id, |(row, _)| row)
 }
 
 /// Puts copies of sequences behind the others for weights above 1, so that a pass sees them so much more often. The ledger
@@ -124,6 +126,17 @@ mod tests {
             trained: vec![false, true],
         };
         loaded.examples.iter().map(one).collect()
+    }
+
+    #[test]
+    fn only_the_number_of_a_copy_is_taken_off() {
+        let check = |id: &str, want: &str| assert_eq!(without_copy(id), want);
+        check("a.jsonl:3", "a.jsonl:3");
+        check("a.jsonl:3 (again 12)", "a.jsonl:3");
+        check("feedback (again 2).jsonl:1", "feedback (again 2).jsonl:1");
+        check("feedback (again 2).jsonl:1 (again 1)", "feedback (again 2).jsonl:1");
+        check("a (again and again)", "a (again and again)");
+        check("a (again )", "a (again )");
     }
 
     #[test]
