@@ -43,12 +43,6 @@ const FRESH: Arg = Arg::switch(
     Text::new("Throw away what an earlier run left in the folder", "丢弃之前的运行在该目录里留下的结果"),
 );
 
-const AGAIN: Text = Text::new(
-    "What an earlier run of the same recipe has done is taken up; one that was stopped or killed goes on.\n\
-     Exit code 3: the verdict is not what the recipe asks for.",
-    "同一配方之前完成的部分会沿用；中断的运行会继续。\n退出码 3：结论没有达到配方的要求。",
-);
-
 /// The whole recipe.
 pub(crate) const RUN: Command = Command {
     name: "run",
@@ -56,7 +50,11 @@ pub(crate) const RUN: Command = Command {
         "Run a recipe: pull, examine, train, examine, report",
         "执行配方：拉取、考试、训练、再考、报告",
     ),
-    more: AGAIN,
+    more: Text::new(
+        "What an earlier run of the same recipe has done is taken up; one that was stopped or killed goes on.\n\
+         Exit code 3: the verdict is not what the recipe asks for.",
+        "同一配方之前完成的部分会沿用；中断的运行会继续。\n退出码 3：结论没有达到配方的要求。",
+    ),
     args: &[RECIPE, SET, FRESH],
     run: |cli, args| go(cli, args, true, true),
 };
@@ -65,7 +63,11 @@ pub(crate) const RUN: Command = Command {
 pub(crate) const TRAIN: Command = Command {
     name: "train",
     about: Text::new("Only the training of a recipe", "只做配方里的训练"),
-    more: AGAIN,
+    more: Text::new(
+        "What an earlier run of the same recipe has done is taken up; one that was stopped or killed goes on.\n\
+         It examines nothing, so there is no verdict: nurture eval RUN gives it.",
+        "同一配方之前完成的部分会沿用；中断的运行会继续。\n它不考试，因此没有结论：结论由 nurture eval 运行目录 给出。",
+    ),
     args: &[RECIPE, SET, FRESH],
     run: |cli, args| go(cli, args, true, false),
 };
