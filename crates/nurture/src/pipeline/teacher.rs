@@ -7,14 +7,13 @@
 
 use super::{Event, Watch, sha256};
 use crate::endpoint::Endpoint;
+use crate::json_lines::JsonLines;
 use crate::recipe::{Recipe, Teacher};
 use crate::said;
 use anyhow::{Context as _, Result, bail};
 use nurture_data::{LoadOptions, Proposed, SourceSpec, passages};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
 /// The journal in a run's folder.
@@ -77,7 +76,7 @@ pub(super) fn ask(
     let hash = |passage: &str| {
         sha256(format!("{:?}", (endpoint.model(), SYSTEM, user(passage), teacher.max_tokens)).as_bytes())
     };
-    let (mut journal, mut known) = Journal::open(&r.run_dir())?;
+    let (mut journal, mut known) = journal(&r.run_dir())?;
     let mut todo: Vec<(String, &str)> = Vec::new();
     for (_, _, passage) in &all {
         let key = hash(passage);
@@ -105,7 +104,7 @@ pub(super) fn ask(
                 Ok(reply) => {
                     let end = reply.floor_char_boundary(MOST);
                     let line = Reply { asked: key.clone(), reply: reply[..end].to_string() };
-                    journal.write(&line)?;
+                    journal.append(&[&line]).context(JOURNAL)?;
                     known.insert(line.asked, line.reply);
                 }
                 Err(e) => failed = failed.or(Some(e)),
@@ -175,42 +174,11 @@ fn pairs(reply: &str) -> Vec<(String, String)> {
     out
 }
 
-/// Replies on the disk, one process at a time.
-struct Journal {
-    file: File,
-}
-
-impl Journal {
-    /// Opens the journal with what stands in it. A line that a kill cut off, and everything behind it, goes.
-    fn open(dir: &Path) -> Result<(Journal, HashMap<String, String>)> {
-        std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
-        let path = dir.join(JOURNAL);
-        let open = || -> std::io::Result<(File, Vec<u8>)> {
-            let mut file =
-                OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path)?;
-            file.lock()?;
-            let mut old = Vec::new();
-            file.read_to_end(&mut old)?;
-            Ok((file, old))
-        };
-        let (mut file, old) = open().with_context(|| path.display().to_string())?;
-        let (mut known, mut whole) = (HashMap::new(), 0);
-        for line in old.split_inclusive(|&b| b == b'\n').filter(|line| line.ends_with(b"\n")) {
-            let Ok(Reply { asked, reply }) = serde_json::from_slice(line) else { break };
-            known.insert(asked, reply);
-            whole += line.len();
-        }
-        file.set_len(whole as u64)
-            .and_then(|()| file.seek(SeekFrom::End(0)))
-            .with_context(|| path.display().to_string())?;
-        Ok((Journal { file }, known))
-    }
-
-    fn write(&mut self, reply: &Reply) -> Result<()> {
-        let mut line = serde_json::to_vec(reply)?;
-        line.push(b'\n');
-        self.file.write_all(&line).and_then(|()| self.file.sync_data()).context(JOURNAL)
-    }
+/// Opens the journal with the replies that stand in it.
+fn journal(dir: &Path) -> Result<(JsonLines, HashMap<String, String>)> {
+    std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+    let (journal, known) = JsonLines::open::<Reply>(&dir.join(JOURNAL))?;
+    Ok((journal, known.into_iter().map(|r| (r.asked, r.reply)).collect()))
 }
 
 #[cfg(test)]
@@ -237,26 +205,5 @@ mod tests {
         }
         // a question asked again before an answer came: the later one counts
         check("Q: a\nQ: b\nA: c\nA: d", &[("b", "c")]);
-    }
-
-    #[test]
-    fn a_cut_line_goes_and_the_others_stay() {
-        let home = tempfile::tempdir().unwrap();
-        let reply = |n: usize| Reply { asked: format!("k{n}"), reply: format!("Q: 问{n}\nA: 答") };
-        let (mut journal, known) = Journal::open(home.path()).unwrap();
-        assert!(known.is_empty());
-        journal.write(&reply(1)).unwrap();
-        journal.write(&reply(2)).unwrap();
-        drop(journal);
-        let path = home.path().join(JOURNAL);
-        let whole = std::fs::read(&path).unwrap();
-        for cut in 1..20 {
-            std::fs::write(&path, &whole[..whole.len() - cut]).unwrap();
-            let (mut journal, known) = Journal::open(home.path()).unwrap();
-            assert_eq!(known.len(), 1, "{cut}");
-            journal.write(&reply(2)).unwrap();
-            drop(journal);
-            assert_eq!(std::fs::read(&path).unwrap(), whole);
-        }
     }
 }
