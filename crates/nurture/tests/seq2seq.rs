@@ -111,6 +111,48 @@ fn it_learns_is_examined_and_writes() {
 }
 
 #[test]
+fn its_exams_are_drawn_and_its_files_weigh_as_in_every_run() {
+    let home = home(T5);
+    let rows = pairs();
+    let some =
+        |from: usize, n: usize| rows.lines().skip(from).take(n).flat_map(|l| [l, "\n"]).collect::<String>();
+    home.write("pairs.jsonl", some(0, 60));
+    // five that training holds too, and thirty of its own, the first of which has a second answer
+    let second = json!({ "from": "mi ka ka", "to": "no syllables" }).to_string();
+    assert!(some(162, 1).contains("mi ka ka"));
+    home.write("exam.jsonl", some(10, 5) + &some(162, 30) + &second + "\n");
+    let mut command =
+        home.command("run small.toml --lang en --set data.hold_out={share=0.1,by=\"question\",items=3}");
+    for set in [
+        "train.epochs=1",
+        "data.train[0].weight=2.5",
+        r#"eval.depth=[{path="exam.jsonl",kind="free",user="from",answer="to",items=12}]"#,
+    ] {
+        command.arg("--set").arg(set);
+    }
+    let said = finish(command);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(format!("{}{}", said.out, said.err).contains("5 of 35 items"), "{said:?}");
+    let exam = home.json("runs/small/eval/exam.tuned.json");
+    assert_eq!(exam["items"], 12, "{exam}");
+    let lines = home.text("runs/small/eval/exam.tuned.jsonl");
+    let lines: Vec<Value> = lines.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(lines.len(), 12);
+    let trained = some(0, 60);
+    for line in &lines {
+        let question = line["question"].as_str().unwrap();
+        assert!(!trained.contains(&format!("\"{question}\"")), "{question}");
+        let right = if question == "mi ka ka" { 2 } else { 1 };
+        assert_eq!(line["gold"].as_array().unwrap().len(), right, "{line}");
+    }
+    assert_eq!(home.json("runs/small/eval/held-out.tuned.json")["items"], 3);
+    assert_eq!(home.json("runs/small/exam-overlap.json")[0][1].as_array().unwrap().len(), 5);
+    let source = &home.json("runs/small/ledger.json")["sources"][0];
+    let (used, again) = (source["used"].as_u64().unwrap(), source["repeated"].as_u64().unwrap());
+    assert!(used > 40 && again.abs_diff(used * 3 / 2) <= 1, "{source}");
+}
+
+#[test]
 fn killed_it_goes_on_to_the_same_bytes() {
     let home = home(APART);
     let at = |name: &str, threads: u64| {
