@@ -288,6 +288,15 @@ fn answers_are_taken_up_by_text_and_translator() {
     assert_eq!((said.code, n), (Some(0), 0), "{said:?}");
     assert_eq!(home.text("out.jsonl").lines().count(), 3);
     assert!(!part.exists());
+    // lines: none is dropped in silence
+    home.write("lines.txt", "It rains.\n\nThe road is wet.");
+    let lines = format!("translate lines.txt --url {url} --name m --to Chinese --lang en");
+    assert_eq!(
+        home.nurture(&lines).out.lines().collect::<Vec<_>>(),
+        ["译：It rains.", "", "译：The road is wet."]
+    );
+    home.write("lines.txt", "\n".repeat((64 << 20) + 1));
+    home.nurture(&lines).refused(&["lines.txt", "64 MB"]);
 }
 
 #[test]
