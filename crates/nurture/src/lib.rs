@@ -10,6 +10,7 @@ pub mod endpoint;
 pub mod engine;
 pub mod export;
 pub mod feedback;
+mod json_lines;
 pub mod lang;
 pub mod messages;
 pub mod network;

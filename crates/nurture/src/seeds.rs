@@ -12,7 +12,6 @@ use crate::report::data::{ReportData, SeedsReport};
 use crate::said;
 use anyhow::Result;
 use nurture_eval::{VerdictKind, stats::mean_of_runs};
-use nurture_formats::write_atomic;
 
 /// Runs a recipe with each of its seeds.
 ///
@@ -35,19 +34,12 @@ pub fn run(loaded: &Loaded, ctx: &Context, watch: &mut dyn Watch) -> Result<Done
             "Seed {seed}: run {k} of {all}",
             "种子 {seed}：第 {k} 次，共 {all} 次"
         )));
-        let mut other = Loaded { lock: None, ..loaded.clone() };
-        other.recipe.train.seed = seed;
-        for then in &mut other.recipe.then {
-            then.train.seed = then.train.seed.wrapping_add(n) & i64::MAX as u64;
-        }
-        other.recipe.eval.seeds = 1;
-        other.recipe.run.name = Some(own.clone());
-        let keys = [("train.seed", seed.to_string()), ("eval.seeds", "1".into()), ("run.name", own)];
+        let (other, keys) = again(loaded, n, own);
         let mut command = ctx.command.clone();
-        for (key, value) in keys {
-            command += &format!(" --set {key}={value}");
-            other.overrides.retain(|o| o.key != key);
-            other.overrides.push(Override { key: key.into(), value });
+        for Override { key, value } in keys {
+            // a shell looks for files behind brackets
+            let quote = if key.contains('[') { "'" } else { "" };
+            command += &format!(" --set {quote}{key}={value}{quote}");
         }
         let ctx = Context { store: ctx.store.clone(), pull: ctx.pull.clone(), command, ..*ctx };
         reports.extend(pipeline::run(&other, &ctx, watch)?.report);
@@ -58,12 +50,30 @@ pub fn run(loaded: &Loaded, ctx: &Context, watch: &mut dyn Watch) -> Result<Done
         Some(seeds) => report.verdict.kind = judged(report.verdict.kind, seeds, report),
         None => report.warnings.push(none(count)),
     }
-    let mut text = serde_json::to_vec_pretty(&*report)?;
-    text.push(b'\n');
-    write_atomic(done.dir.join("report.json"), &text)?;
-    write_atomic(done.dir.join("report.md"), crate::report::markdown(report, ctx.lang).as_bytes())?;
-    write_atomic(done.dir.join("report.html"), crate::report::html(report, ctx.lang).as_bytes())?;
+    pipeline::write_report(&done.dir, report, ctx.lang)?;
     Ok(done)
+}
+
+/// The recipe for the `n`th seed after its own, as the run `name`, and the overrides that make it so.
+fn again(loaded: &Loaded, n: u64, name: String) -> (Loaded, Vec<Override>) {
+    let mut other = Loaded { lock: None, ..loaded.clone() };
+    let r = &mut other.recipe;
+    let mut keys = Vec::new();
+    let mut set = |key: String, value: String| keys.push(Override { key, value });
+    let next = |seed: u64| seed.wrapping_add(n) & i64::MAX as u64;
+    r.train.seed = next(r.train.seed);
+    set("train.seed".into(), r.train.seed.to_string());
+    for (i, then) in r.then.iter_mut().enumerate() {
+        then.train.seed = next(then.train.seed);
+        set(format!("then[{i}].train.seed"), then.train.seed.to_string());
+    }
+    r.eval.seeds = 1;
+    set("eval.seeds".into(), "1".into());
+    r.run.name = Some(name.clone());
+    set("run.name".into(), name);
+    other.overrides.retain(|o| keys.iter().all(|k| k.key != o.key));
+    other.overrides.extend(keys.iter().cloned());
+    (other, keys)
 }
 
 fn none(count: usize) -> Said {
@@ -104,6 +114,7 @@ fn judged(kind: VerdictKind, seeds: &SeedsReport, report: &ReportData) -> Verdic
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe::Recipe;
     use crate::report::data::{ExamReport, Paired, TextReport};
     use nurture_eval::{Gate, Verdict};
 
@@ -120,6 +131,21 @@ mod tests {
             },
             ..ReportData::default()
         }
+    }
+
+    #[test]
+    fn what_is_recorded_of_a_seed_makes_the_same_recipe() {
+        let text = "[model]\nbase = 'm'\n[data]\ntrain = ['a.jsonl']\n[train]\nseed = 7\n[eval]\nseeds = 3\n\
+                    [[then]]\ndata = { train = ['b.jsonl'] }\n\
+                    [[then]]\ndata = { train = ['c.jsonl'] }\ntrain = { seed = 40 }\n\
+                    [[then]]\ndata = { train = ['d.jsonl'] }\ntrain = { seed = 7 }\n";
+        let parse = |sets: &[String]| Recipe::parse(text, "desk.toml".as_ref(), sets, "/w".as_ref()).unwrap();
+        let (other, keys) = again(&parse(&["then[1].train.seed=41".into()]), 2, "desk-seed9".into());
+        let seeds: Vec<u64> = other.recipe.then.iter().map(|t| t.train.seed).collect();
+        assert_eq!((other.recipe.train.seed, &seeds[..]), (9, &[9, 43, 9][..]));
+        let sets: Vec<String> = keys.iter().map(|o| format!("{}={}", o.key, o.value)).collect();
+        assert_eq!(parse(&sets).recipe, other.recipe);
+        assert_eq!(other.overrides, keys, "an override that was given before is replaced");
     }
 
     #[test]

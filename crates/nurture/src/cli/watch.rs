@@ -110,7 +110,7 @@ impl State {
             .map_or(0.0, |d| d.as_secs_f64());
         let forecast =
             std::fs::read(folder.join(FORECAST)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let mut samples = read_samples(&folder.join(SAMPLES));
+        let mut samples = read_samples(&folder.join(SAMPLES))?;
         let newest = samples.last().map_or(0, |s| s.step);
         samples.retain(|s| s.step == newest);
         let (folder, steps) = (folder.to_path_buf(), read_metrics(&metrics)?);

@@ -369,6 +369,15 @@ impl Sitting<'_> {
 }
 
 impl Depth {
+    /// Says in the run's folder which items also stand in the training data.
+    pub(super) fn write_overlap(&self, dir: &Path) -> Result<()> {
+        if self.exams.iter().all(|e| e.overlap.is_empty()) {
+            return Ok(());
+        }
+        let all: Vec<_> = self.exams.iter().map(|e| (&e.info.name, &e.overlap)).collect();
+        write_json(&dir.join("exam-overlap.json"), &serde_json::json!(all))
+    }
+
     /// Sits all exams, or takes up what is there.
     pub(super) fn sit(
         &mut self,
@@ -380,10 +389,7 @@ impl Depth {
     ) -> Result<()> {
         let sitting = Sitting::new(dir, model, pulled, tuned)?;
         let at = sitting.at;
-        if self.exams.iter().any(|e| !e.overlap.is_empty()) {
-            let all: Vec<_> = self.exams.iter().map(|e| (&e.info.name, &e.overlap)).collect();
-            write_json(&dir.join("exam-overlap.json"), &serde_json::json!(all))?;
-        }
+        self.write_overlap(dir)?;
         for exam in &mut self.exams {
             let paper = Paper { items: &exam.items, labels: &exam.labels, max_tokens: exam.max_tokens };
             let result = sitting.one(&exam.info, paper, watch)?;

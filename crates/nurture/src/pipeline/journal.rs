@@ -1,13 +1,13 @@
 //! What an exam has answered so far, item by item, so that one that was killed goes on with the next item.
 //!
 //! The first line says whose answers they are (exam, model, hash of everything that is asked); each further line is an
-//! answer. A line that a kill cut off, and everything behind it, is thrown away. The file goes when the exam is over.
+//! answer. A line that a kill cut off is thrown away. The file goes when the exam is over.
 
+use crate::json_lines::JsonLines;
 use anyhow::{Context as _, Result};
 use nurture_eval::{ExamInfo, ItemResult, Model, Paper};
 use serde::{Deserialize, Serialize};
-use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ struct Head {
 #[derive(Debug)]
 pub(super) struct Journal {
     path: PathBuf,
-    file: File,
+    lines: JsonLines,
 }
 
 impl Journal {
@@ -35,46 +35,25 @@ impl Journal {
     ) -> Result<(Journal, Vec<ItemResult>)> {
         let asked = super::sha256(format!("{:?}", (paper.items, paper.labels, paper.max_tokens)).as_bytes());
         let head = Head { info: info.clone(), model: model.clone(), asked };
-        let old = std::fs::read(path).unwrap_or_default();
+        let (mut lines, old) = JsonLines::open::<Value>(path)?;
+        let mut old = old.into_iter();
         let mut answers: Vec<ItemResult> = Vec::new();
-        let mut whole = 0;
-        let mut lines = old.split_inclusive(|&b| b == b'\n').filter(|line| line.ends_with(b"\n"));
-        let mine = |line: &[u8]| serde_json::from_slice::<Head>(line).is_ok_and(|h| h == head);
-        if let Some(first) = lines.next().filter(|line| mine(line)) {
-            whole = first.len();
-            for line in lines {
-                let Ok(answer) = serde_json::from_slice::<ItemResult>(line) else { break };
+        if old.next().is_some_and(|line| serde_json::from_value::<Head>(line).is_ok_and(|h| h == head)) {
+            for answer in old.filter_map(|line| serde_json::from_value::<ItemResult>(line).ok()) {
                 let known = paper.items.iter().any(|i| i.id == answer.id && i.question == answer.question);
-                if !known || answers.iter().any(|a| a.id == answer.id) {
-                    break;
+                if known && answers.iter().all(|a| a.id != answer.id) {
+                    answers.push(answer);
                 }
-                whole += line.len();
-                answers.push(answer);
             }
+        } else {
+            lines.clear().and_then(|()| lines.append(&[head])).with_context(|| path.display().to_string())?;
         }
-        let open = || -> std::io::Result<File> {
-            let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-            file.set_len(whole as u64)?;
-            if whole == 0 {
-                let mut line = serde_json::to_vec(&head)?;
-                line.push(b'\n');
-                file.write_all(&line)?;
-            }
-            Ok(file)
-        };
-        let file = open().with_context(|| path.display().to_string())?;
-        Ok((Journal { path: path.to_path_buf(), file }, answers))
+        Ok((Journal { path: path.to_path_buf(), lines }, answers))
     }
 
     /// Writes answers down, on the disk before it returns.
     pub(super) fn write(&mut self, answers: &[ItemResult]) -> std::io::Result<()> {
-        let mut lines = Vec::new();
-        for answer in answers {
-            serde_json::to_writer(&mut lines, answer)?;
-            lines.push(b'\n');
-        }
-        self.file.write_all(&lines)?;
-        self.file.sync_data()
+        self.lines.append(answers)
     }
 
     /// The exam is over and its files are written.

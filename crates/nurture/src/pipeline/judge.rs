@@ -3,13 +3,13 @@
 use super::exams::Depth;
 use super::{Event, Watch, sha256};
 use crate::endpoint::Endpoint;
+use crate::json_lines::JsonLines;
 use crate::lang::Said;
 use crate::recipe::Recipe;
 use crate::said;
 use anyhow::{Context as _, Result, bail};
 use nurture_eval::judge::{self, Judged, Vote};
 use nurture_eval::score::Scorer;
-use std::io::Write as _;
 use std::path::Path;
 
 /// Opens the endpoint of the recipe; `variable` gives the value of an environment variable.
@@ -26,17 +26,8 @@ pub(super) fn endpoint(r: &Recipe, variable: &dyn Fn(&str) -> Option<String>) ->
             "有考试写了 score = \"judge\"，但 eval.judge 没有给出端点"
         ))
     };
-    let key = match &j.key_env {
-        None => None,
-        Some(name) => match variable(name) {
-            Some(key) => Some(key),
-            None => bail!(said!(
-                "the environment variable {name} (eval.judge.key_env) is not set",
-                "没有设置环境变量 {name}（eval.judge.key_env）"
-            )),
-        },
-    };
-    Endpoint::new(&j.url, &j.model, key).map(Some)
+    let name = j.key_env.as_deref();
+    Endpoint::with_key_of(&j.url, &j.model, name, "eval.judge.key_env", variable).map(Some)
 }
 
 impl Depth {
@@ -51,17 +42,7 @@ impl Depth {
         for exam in self.exams.iter_mut().filter(|e| e.info.scorer == Some(Scorer::Judge)) {
             let [Some(base), Some(tuned)] = &exam.results else { continue };
             let path = dir.join("eval").join(format!("{}.judged.jsonl", exam.info.name));
-            let old = std::fs::read_to_string(&path).unwrap_or_default();
-            let mut done: Vec<Judged> = Vec::new();
-            let mut whole = 0;
-            for line in old.split_inclusive('\n').filter(|l| l.ends_with('\n')) {
-                let Ok(judged) = serde_json::from_str(line) else { break };
-                done.push(judged);
-                whole += line.len();
-            }
-            let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
-            let mut file = file.with_context(|| path.display().to_string())?;
-            file.set_len(whole as u64).with_context(|| path.display().to_string())?;
+            let (mut journal, done) = JsonLines::open::<Judged>(&path)?;
             let what = Said::new(&exam.info.name, &exam.info.name);
             let mut all = Vec::with_capacity(base.items.len());
             for (i, (b, t)) in base.items.iter().zip(&tuned.items).enumerate() {
@@ -81,11 +62,7 @@ impl Depth {
                             false => (ask(&b.answer, &t.answer)?, ask(&t.answer, &b.answer)?),
                         };
                         let judged = Judged { id: b.id.clone(), asked, base_first, tuned_first };
-                        let mut line = serde_json::to_vec(&judged)?;
-                        line.push(b'\n');
-                        file.write_all(&line)
-                            .and_then(|()| file.sync_data())
-                            .with_context(|| path.display().to_string())?;
+                        journal.append(&[&judged]).with_context(|| path.display().to_string())?;
                         judged
                     }
                 };

@@ -457,7 +457,7 @@ const REPORT: &str = "report.json";
 /// Pictures of a run of several stages.
 const FIGURES: &str = "figures";
 
-fn write_report(dir: &Path, data: &ReportData, lang: Lang) -> Result<()> {
+pub(crate) fn write_report(dir: &Path, data: &ReportData, lang: Lang) -> Result<()> {
     write_json(&dir.join(REPORT), data)?;
     write_atomic(dir.join("report.md"), crate::report::markdown(data, lang).as_bytes())?;
     write_atomic(dir.join("report.html"), crate::report::html(data, lang).as_bytes())?;

@@ -298,7 +298,7 @@ pub(super) fn training(r: &Recipe, model: &Model, max_len: usize, watch: &mut dy
     Ok(Training { loaded, held, tokens, judged, per_source })
 }
 
-fn weights(r: &Recipe) -> Vec<f64> {
+pub(super) fn weights(r: &Recipe) -> Vec<f64> {
     r.data.train.iter().map(|s| s.weight).collect()
 }
 

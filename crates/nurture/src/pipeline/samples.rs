@@ -4,6 +4,7 @@
 //! steps that are to be done again are cut off first, as in `metrics.jsonl`.
 
 use crate::engine::{Completion, Model, complete};
+use crate::json_lines;
 use anyhow::{Context as _, Result};
 use nurture_formats::write_atomic;
 use nurture_infer::{Generator, Sampler, Sampling};
@@ -29,10 +30,12 @@ pub struct Sample {
     pub text: String,
 }
 
-/// The answers so far; a line that is not finished (yet) is left out.
-pub fn read_samples(path: &Path) -> Vec<Sample> {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+/// The answers so far, none where there is no file; a line that is not finished (yet) is left out.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn read_samples(path: &Path) -> Result<Vec<Sample>> {
+    json_lines::read(path)
 }
 
 /// The questions of a run.
@@ -64,7 +67,7 @@ impl Samples {
                 model.renderer().prompt(&messages).with_context(|| format!("train.samples: {prompt}"))?;
             prompts.push((prompt.clone(), tokens.tokens));
         }
-        let mut kept = read_samples(&path);
+        let mut kept = read_samples(&path)?;
         let last = kept.iter().filter(|s| s.step == done).count();
         let behind = done > 0 && last != prompts.len();
         kept.retain(|s| s.step < done + u64::from(!behind));

@@ -7,14 +7,13 @@
 
 use super::{Event, Watch, sha256};
 use crate::endpoint::Endpoint;
-use crate::recipe::{Recipe, Teacher};
+use crate::json_lines::JsonLines;
+use crate::recipe::Recipe;
 use crate::said;
 use anyhow::{Context as _, Result, bail};
 use nurture_data::{LoadOptions, Proposed, SourceSpec, passages};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
 /// The journal in a run's folder.
@@ -56,7 +55,8 @@ pub(super) fn ask(
             "data.questions.teacher 针对文档提问，但没有来源写了 kind = \"questions\""
         ));
     }
-    let endpoint = endpoint(teacher, watch)?;
+    let (name, by) = (teacher.key_env.as_deref(), "data.questions.teacher.key_env");
+    let endpoint = Endpoint::with_key_of(&teacher.url, &teacher.model, name, by, |v| watch.variable(v))?;
     let documents = passages(sources, options, PASSAGE)?;
     // (source, document, passage), thinned out evenly where there are more than asked for
     let mut all: Vec<(usize, &str, &str)> = Vec::new();
@@ -77,7 +77,7 @@ pub(super) fn ask(
     let hash = |passage: &str| {
         sha256(format!("{:?}", (endpoint.model(), SYSTEM, user(passage), teacher.max_tokens)).as_bytes())
     };
-    let (mut journal, mut known) = Journal::open(&r.run_dir())?;
+    let (mut journal, mut known) = journal(&r.run_dir())?;
     let mut todo: Vec<(String, &str)> = Vec::new();
     for (_, _, passage) in &all {
         let key = hash(passage);
@@ -105,7 +105,7 @@ pub(super) fn ask(
                 Ok(reply) => {
                     let end = reply.floor_char_boundary(MOST);
                     let line = Reply { asked: key.clone(), reply: reply[..end].to_string() };
-                    journal.write(&line)?;
+                    journal.append(&[&line]).context(JOURNAL)?;
                     known.insert(line.asked, line.reply);
                 }
                 Err(e) => failed = failed.or(Some(e)),
@@ -135,20 +135,6 @@ pub(super) fn ask(
     Ok(())
 }
 
-fn endpoint(teacher: &Teacher, watch: &dyn Watch) -> Result<Endpoint> {
-    let key = match &teacher.key_env {
-        None => None,
-        Some(name) => match watch.variable(name) {
-            Some(key) => Some(key),
-            None => bail!(said!(
-                "the environment variable {name} (data.questions.teacher.key_env) is not set",
-                "没有设置环境变量 {name}（data.questions.teacher.key_env）"
-            )),
-        },
-    };
-    Endpoint::new(&teacher.url, &teacher.model, key)
-}
-
 /// The pairs of a reply: lines `Q: …` each with the next line `A: …`, numbered or marked up as models like to; in Chinese
 /// `问：`, `答：`. Anything else is passed over.
 fn pairs(reply: &str) -> Vec<(String, String)> {
@@ -175,42 +161,11 @@ fn pairs(reply: &str) -> Vec<(String, String)> {
     out
 }
 
-/// Replies on the disk, one process at a time.
-struct Journal {
-    file: File,
-}
-
-impl Journal {
-    /// Opens the journal with what stands in it. A line that a kill cut off, and everything behind it, goes.
-    fn open(dir: &Path) -> Result<(Journal, HashMap<String, String>)> {
-        std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
-        let path = dir.join(JOURNAL);
-        let open = || -> std::io::Result<(File, Vec<u8>)> {
-            let mut file =
-                OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path)?;
-            file.lock()?;
-            let mut old = Vec::new();
-            file.read_to_end(&mut old)?;
-            Ok((file, old))
-        };
-        let (mut file, old) = open().with_context(|| path.display().to_string())?;
-        let (mut known, mut whole) = (HashMap::new(), 0);
-        for line in old.split_inclusive(|&b| b == b'\n').filter(|line| line.ends_with(b"\n")) {
-            let Ok(Reply { asked, reply }) = serde_json::from_slice(line) else { break };
-            known.insert(asked, reply);
-            whole += line.len();
-        }
-        file.set_len(whole as u64)
-            .and_then(|()| file.seek(SeekFrom::End(0)))
-            .with_context(|| path.display().to_string())?;
-        Ok((Journal { file }, known))
-    }
-
-    fn write(&mut self, reply: &Reply) -> Result<()> {
-        let mut line = serde_json::to_vec(reply)?;
-        line.push(b'\n');
-        self.file.write_all(&line).and_then(|()| self.file.sync_data()).context(JOURNAL)
-    }
+/// Opens the journal with the replies that stand in it.
+fn journal(dir: &Path) -> Result<(JsonLines, HashMap<String, String>)> {
+    std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+    let (journal, known) = JsonLines::open::<Reply>(&dir.join(JOURNAL))?;
+    Ok((journal, known.into_iter().map(|r| (r.asked, r.reply)).collect()))
 }
 
 #[cfg(test)]
@@ -237,26 +192,5 @@ mod tests {
         }
         // a question asked again before an answer came: the later one counts
         check("Q: a\nQ: b\nA: c\nA: d", &[("b", "c")]);
-    }
-
-    #[test]
-    fn a_cut_line_goes_and_the_others_stay() {
-        let home = tempfile::tempdir().unwrap();
-        let reply = |n: usize| Reply { asked: format!("k{n}"), reply: format!("Q: 问{n}\nA: 答") };
-        let (mut journal, known) = Journal::open(home.path()).unwrap();
-        assert!(known.is_empty());
-        journal.write(&reply(1)).unwrap();
-        journal.write(&reply(2)).unwrap();
-        drop(journal);
-        let path = home.path().join(JOURNAL);
-        let whole = std::fs::read(&path).unwrap();
-        for cut in 1..20 {
-            std::fs::write(&path, &whole[..whole.len() - cut]).unwrap();
-            let (mut journal, known) = Journal::open(home.path()).unwrap();
-            assert_eq!(known.len(), 1, "{cut}");
-            journal.write(&reply(2)).unwrap();
-            drop(journal);
-            assert_eq!(std::fs::read(&path).unwrap(), whole);
-        }
     }
 }

@@ -293,7 +293,7 @@ impl Recipe {
         let Some(how) = &self.model.seq2seq else { return Ok(()) };
         let train = &self.train;
         let method = format!("train.method = \"{}\"", train.method.word());
-        let given: [(&str, bool); 11] = [
+        let given: [(&str, bool); 15] = [
             ("then", !self.then.is_empty()),
             ("model.base", self.model.base.is_some()),
             ("model.new", self.model.new.is_some()),
@@ -304,7 +304,11 @@ impl Recipe {
             ("train.freeze", !train.freeze.is_empty()),
             ("train.neftune", train.neftune > 0.0),
             ("train.recompute", train.recompute),
+            ("train.samples.prompts", !train.samples.prompts.is_empty()),
             ("eval.judge", self.eval.judge.is_some()),
+            ("eval.breadth", ![Vec::new(), Eval::default().breadth].contains(&self.eval.breadth)),
+            ("eval.breadth_exams", !self.eval.breadth_exams.is_empty()),
+            ("eval.seeds", self.eval.seeds > 1),
         ];
         if let Some((key, _)) = given.iter().find(|(_, on)| *on) {
             let why = said!(
@@ -312,6 +316,27 @@ impl Recipe {
                 "从出生养起的编码器–解码器只学成对数据：请去掉它"
             );
             return Err(apart(place, key, "model.seq2seq", why));
+        }
+        let plain = Exam::default();
+        for (at, exam, _) in &self.exams() {
+            let kind = exam.kind.is_none_or(|k| [ExamKind::Free, ExamKind::Label].contains(&k));
+            let given: [(&str, bool); 8] = [
+                ("kind", !kind),
+                ("score", exam.score != plain.score),
+                ("max_tokens", exam.max_tokens != plain.max_tokens),
+                ("system", exam.system.is_some()),
+                ("ask", exam.ask != plain.ask),
+                ("options_as", exam.options_as != plain.options_as),
+                ("pick", exam.pick != plain.pick),
+                ("shots", exam.shots > 0),
+            ];
+            if let Some((key, _)) = given.iter().find(|(_, on)| *on) {
+                let why = said!(
+                    "an encoder-decoder writes a target for each source, as long as model.seq2seq.max_tokens says, and right is what equals an answer: leave it out",
+                    "编码器–解码器为每条源文写出译文，长度由 model.seq2seq.max_tokens 决定，与答案相同才算对：请去掉它"
+                );
+                return Err(apart(place, &format!("{at}.{key}"), "model.seq2seq", why));
+            }
         }
         if !how.shared && how.form == Seq2SeqForm::T5 {
             let why = said!(

@@ -288,6 +288,39 @@ fn overrides_win_and_are_recorded() {
 }
 
 #[test]
+fn pairs_refuse_what_their_exam_would_pass_over() {
+    let with =
+        |rest: &str| format!("[model]\nseq2seq = {{ depth = 1 }}\n[data]\ntrain = ['a.jsonl']\n{rest}");
+    let check = |rest: &str, key: &str| {
+        let error = refusal(&with(rest), &[]);
+        assert!(error.contains(key) && error.contains("model.seq2seq"), "{rest}: {error}");
+    };
+    for (more, key) in [
+        ("score = 'contains'", "score"),
+        ("max_tokens = 9", "max_tokens"),
+        ("kind = 'choice'", "kind"),
+        ("kind = 'perplexity'", "kind"),
+        ("system = 's'", "system"),
+        ("ask = 'plain'", "ask"),
+        ("pick = 'likelihood'", "pick"),
+        ("shots = 2, shots_from = 'b.jsonl'", "shots"),
+    ] {
+        check(
+            &format!("[eval]\ndepth = [{{ path = 'exam.jsonl', {more} }}]"),
+            &format!("eval.depth[0].{key}"),
+        );
+    }
+    check("hold_out = { score = 'token_f1' }", "data.hold_out.score");
+    check("[eval]\nseeds = 2", "eval.seeds");
+    check("[eval]\nbreadth = ['general-prompts']", "eval.breadth");
+    check("[eval]\nbreadth_exams = ['b.jsonl']", "eval.breadth_exams");
+    check("[train.samples]\nprompts = ['ka lo']", "train.samples.prompts");
+    let fine =
+        "[eval]\nbreadth = []\ndepth = [{ path = 'e.jsonl', kind = 'free', items = 9, stratified = false }]";
+    assert_eq!(good(&with(fine), &[]).eval.depth[0].items, Some(9));
+}
+
+#[test]
 fn exams_get_names_of_their_own() {
     let text =
         format!("{SMALL}[eval]\ndepth = ['a/exam.csv', 'b/exam.csv', {{ path = 'c', name = 'exam' }}]");

@@ -231,7 +231,7 @@ fn answers(dir: &Path) -> Vec<Answered> {
     if fs::metadata(&path).is_ok_and(|m| m.len() > MOST) {
         return Vec::new();
     }
-    let all = read_samples(&path);
+    let all = read_samples(&path).unwrap_or_default();
     let mut steps: Vec<u64> = all.iter().map(|s| s.step).collect();
     steps.dedup();
     let first = steps[steps.len().saturating_sub(ROUNDS)..].first().copied().unwrap_or(0);

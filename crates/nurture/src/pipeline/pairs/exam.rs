@@ -1,11 +1,12 @@
 //! The exam of an encoder-decoder: each source once, the greedy target and the best of several beams against what is right.
 
-use super::super::exams::Names;
-use super::super::{Event, Mark, Stopped, Textbooks, Watch, prepare};
+use super::super::exams::{Exam, Names};
+use super::super::{Event, ExamPaper, Mark, Stopped, Watch, prepare};
 use crate::pairs::{Vocabularies, write_all};
 use crate::recipe::Recipe;
 use crate::said;
 use anyhow::{Context as _, Result, bail};
+use nurture_data::{Answer, Example, Loaded};
 use nurture_eval::score::chrf::corpus_chrf;
 use nurture_eval::stats::wilson;
 use nurture_formats::write_atomic;
@@ -13,21 +14,8 @@ use nurture_infer::Beams;
 use nurture_model::Cpu;
 use nurture_model::seq2seq::Seq2Seq;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-
-/// A source with all targets that are right.
-pub(super) struct PairItem {
-    id: String,
-    question: String,
-    gold: Vec<String>,
-}
-
-/// An exam: each source once.
-pub(super) struct PairPaper {
-    pub(super) name: String,
-    pub(super) items: Vec<PairItem>,
-}
 
 /// What an exam showed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,25 +60,41 @@ struct Line<'a> {
     correct: bool,
 }
 
-/// The exams of the recipe: rows held out, and files with free answers.
-pub(super) fn papers(r: &Recipe, books: &Textbooks, watch: &mut dyn Watch) -> Result<Vec<PairPaper>> {
-    let papers = prepare::exams(r, &books.loaded, &books.held, &mut Names::default(), watch)?;
-    let mut out = Vec::new();
-    for paper in papers {
+/// Each target that is right.
+fn right(e: &Example) -> Vec<String> {
+    match &e.answer {
+        Answer::Free(all) => all.clone(),
+        _ => e.expected().map(String::from).into_iter().collect(),
+    }
+}
+
+/// The exams of the recipe, rows held out and files with free answers: each source once, with all targets that are right.
+pub(super) fn papers(
+    r: &Recipe,
+    books: &Loaded,
+    held: &[Example],
+    watch: &mut dyn Watch,
+) -> Result<Vec<ExamPaper>> {
+    let mut papers = prepare::exams(r, books, held, &mut Names::default(), watch)?;
+    for paper in &mut papers {
         // what is asked alike has all its answers right
         let mut places: BTreeMap<String, usize> = BTreeMap::new();
-        let mut items: Vec<PairItem> = Vec::new();
-        for e in &paper.loaded.examples {
-            let pair = super::pair(e)?;
-            match places.get(&pair.from) {
-                Some(&at) => {
-                    if !items[at].gold.contains(&pair.to) {
-                        items[at].gold.push(pair.to);
+        let mut items: Vec<Example> = Vec::new();
+        for e in std::mem::take(&mut paper.loaded.examples) {
+            let from = super::pair(&e)?.from;
+            match places.get(&from).and_then(|at| items.get_mut(*at)) {
+                Some(item) => {
+                    let mut gold = right(item);
+                    gold.extend(right(&e));
+                    let mut seen = BTreeSet::new();
+                    gold.retain(|g| seen.insert(g.clone()));
+                    if gold.len() > 1 {
+                        (item.messages, item.answer) = (item.prompt().to_vec(), Answer::Free(gold));
                     }
                 }
                 None => {
-                    places.insert(pair.from.clone(), items.len());
-                    items.push(PairItem { id: pair.id, question: pair.from, gold: vec![pair.to] });
+                    places.insert(from, items.len());
+                    items.push(e);
                 }
             }
         }
@@ -98,16 +102,16 @@ pub(super) fn papers(r: &Recipe, books: &Textbooks, watch: &mut dyn Watch) -> Re
             let name = &paper.name;
             bail!(said!("exam {name}: no item", "考试 {name}：没有题目"));
         }
-        out.push(PairPaper { name: paper.name, items });
+        paper.loaded.examples = items;
     }
-    Ok(out)
+    Ok(papers)
 }
 
 /// Sits an exam, and leaves each answer in `eval/`.
 #[allow(clippy::too_many_arguments)]
 pub(super) fn sit(
     dir: &Path,
-    paper: &PairPaper,
+    exam: &Exam,
     cpu: &Cpu,
     network: &Seq2Seq,
     words: &Vocabularies,
@@ -116,7 +120,7 @@ pub(super) fn sit(
     watch: &mut dyn Watch,
 ) -> Result<PairResult> {
     let began = std::time::Instant::now();
-    let texts: Vec<&str> = paper.items.iter().map(|i| i.question.as_str()).collect();
+    let texts: Vec<&str> = exam.items.iter().map(|i| i.question.as_str()).collect();
     let longest = longest.min(network.config().context);
     let (what, all) = (said!("answers", "作答"), 2 * texts.len());
     let mut ask = |how: &Beams, before: usize| -> Result<Vec<Vec<crate::pairs::Answer>>> {
@@ -131,8 +135,8 @@ pub(super) fn sit(
     let greedy = ask(&Beams { count: 1, ..*beams }, 0)?;
     let best = ask(beams, texts.len())?;
     let mut result = PairResult {
-        name: paper.name.clone(),
-        items: paper.items.len() as u64,
+        name: exam.info.name.clone(),
+        items: exam.items.len() as u64,
         greedy: 0,
         best: 0,
         among: 0,
@@ -144,7 +148,7 @@ pub(super) fn sit(
         shown: Vec::new(),
     };
     let (mut lines, mut compared) = (Vec::new(), Vec::new());
-    for ((item, greedy), best) in paper.items.iter().zip(&greedy).zip(&best) {
+    for ((item, greedy), best) in exam.items.iter().zip(&greedy).zip(&best) {
         let right = |text: &str| item.gold.iter().any(|g| g == text);
         let first = |all: &'_ [crate::pairs::Answer]| all.first().map(|a| a.text.clone()).unwrap_or_default();
         let (plain, top) = (first(greedy), first(best));
@@ -166,14 +170,14 @@ pub(super) fn sit(
         lines.push(b'\n');
         compared.push((top, &item.gold[..]));
     }
-    let interval = wilson(result.best as usize, paper.items.len());
+    let interval = wilson(result.best as usize, exam.items.len());
     result.interval = [interval.low, interval.high];
     result.chrf = corpus_chrf(compared.iter().map(|(answer, gold)| (answer.as_str(), *gold)));
     result.seconds = began.elapsed().as_secs_f64();
     let folder = dir.join("eval");
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    write_atomic(folder.join(format!("{}.tuned.jsonl", paper.name)), &lines)?;
-    super::super::write_json(&folder.join(format!("{}.tuned.json", paper.name)), &result)?;
-    watch.event(Event::Marked(&paper.name, Mark::Right(result.best as usize, paper.items.len())));
+    write_atomic(folder.join(format!("{}.tuned.jsonl", exam.info.name)), &lines)?;
+    super::super::write_json(&folder.join(format!("{}.tuned.json", exam.info.name)), &result)?;
+    watch.event(Event::Marked(&exam.info.name, Mark::Right(result.best as usize, exam.items.len())));
     Ok(result)
 }

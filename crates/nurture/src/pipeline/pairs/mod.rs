@@ -4,9 +4,9 @@
 //! rows ─ ledger, hold out ─> vocabulary ─> random network ─ forecast, train ─> model/ ─ exam ─> report
 //! ```
 //!
-//! Reading, cleaning, holding out, the dial, lock file, ledger, forecast, metrics, checkpoints and the lock on the folder are those
-//! of every run; so it is taken up where it was killed and ends with the same bytes. Vocabulary and first weights are
-//! made anew each time: they are a function of rows and seed, and quick.
+//! Reading, cleaning, holding out, weights, the dial, the drawing of exams, lock file, ledger, forecast, metrics, checkpoints and the
+//! lock on the folder are those of every run; so it is taken up where it was killed and ends with the same bytes. Vocabulary and
+//! first weights are made anew each time: they are a function of rows and seed, and quick.
 //!
 //! Left out on purpose: an exam of the base (there is none: the exam says what came of nothing), so no gain, no breadth and no
 //! verdict; the report is short (`report.md`, `report.json`, without a page); a killed exam begins again.
@@ -18,14 +18,16 @@ pub use report::PairReport;
 pub(crate) use report::markdown;
 
 use super::stage::SLACK;
-use super::{Context, Done, Event, OUTCOME, Stopped, Watch, facts, folder, prepare, read_json};
+use super::{
+    Context, Done, Event, OUTCOME, Stopped, Textbooks, Watch, exams, facts, folder, prepare, read_json,
+};
 use crate::lang::Said;
 use crate::pairs::{Vocabularies, save};
 use crate::recipe::{self, BaseFacts, DataFacts, Notes, Recipe, Seq2SeqForm};
 use crate::report::data::ReportKind;
 use crate::{messages, said};
 use anyhow::{Context as _, Result, bail};
-use nurture_data::{Example, Fate, Ledger, TOO_LONG, TokenExample};
+use nurture_data::{Example, Fate, Ledger, TOO_LONG, TokenExample, repeat_by_weight};
 use nurture_formats::write_atomic;
 use nurture_hub::Pulled;
 use nurture_infer::Beams;
@@ -222,12 +224,12 @@ pub(super) fn run(
     let taken = if dir.exists() { Some(folder::take(&dir)?) } else { None };
 
     watch.event(Event::Stage(said!("Pairs", "成对数据")));
-    let books = prepare::textbooks(r, watch)?;
-    let pairs: Vec<Pair> = books.loaded.examples.iter().map(pair).collect::<Result<_>>()?;
+    let Textbooks { loaded: mut books, held } = prepare::textbooks(r, watch)?;
+    let pairs: Vec<Pair> = books.examples.iter().map(pair).collect::<Result<_>>()?;
     if pairs.is_empty() {
         bail!(said!("data.train: no pair is left to learn from", "data.train：没有可学的成对数据"));
     }
-    let papers = exam::papers(r, &books, watch)?;
+    let papers = exam::papers(r, &books, &held, watch)?;
 
     watch.event(Event::Stage(said!("The vocabulary", "词表")));
     let (from, to) = (|| pairs.iter().map(|p| p.from.as_str()), || pairs.iter().map(|p| p.to.as_str()));
@@ -249,8 +251,9 @@ pub(super) fn run(
         let (from, to) = (words.source(&p.from, EOS)?, words.target(&p.to, EOS)?);
         Ok(pair_example(p.id.clone(), p.file, &from, &to))
     };
-    let mut ledger = books.loaded.ledger.clone();
-    let examples = within(r, config.context, pairs.iter().map(tokens).collect::<Result<_>>()?, &mut ledger)?;
+    let examples = pairs.iter().map(tokens).collect::<Result<_>>()?;
+    let examples = within(r, config.context, examples, &mut books.ledger)?;
+    let examples = repeat_by_weight(examples, 1, &mut books, &prepare::weights(r), r.train.seed);
     let (filled, open) = filled(r, examples.len(), config.width);
     let lengths = || examples.iter().map(|e| e.tokens.len());
     let facts = DataFacts {
@@ -260,7 +263,7 @@ pub(super) fn run(
         longest_tokens: lengths().max().unwrap_or(0),
         widest_tokens: 0,
         labels: 0,
-        exam_items: papers.iter().map(|p| p.items.len()).collect(),
+        exam_items: papers.iter().map(|p| p.loaded.examples.len()).collect(),
     };
     let base = BaseFacts { params: network.size(), context: config.context };
     let mut resolved = recipe::derive(&filled, &facts, &base);
@@ -271,12 +274,13 @@ pub(super) fn run(
         }
     }
     resolved.recall(loaded);
+    let depth = exams::draw(r, papers, &resolved.exams, &books.examples, &super::clean::redacted(r), watch)?;
     watch.event(Event::Values(&notes.0));
     watch.event(Event::Values(&resolved.values));
 
     let mut inputs = Vec::new();
-    let depth = r.eval.depth.iter().map(|e| ("depth", &e.path));
-    for (role, path) in r.data.train.iter().map(|s| ("train", &s.path)).chain(depth) {
+    let exams = r.eval.depth.iter().map(|e| ("depth", &e.path));
+    for (role, path) in r.data.train.iter().map(|s| ("train", &s.path)).chain(exams) {
         let (sha256, bytes) = super::inputs::input_hash(path)?;
         let path = path.display().to_string();
         inputs.push(recipe::InputHash { role: role.to_string(), path, sha256, bytes });
@@ -296,7 +300,8 @@ pub(super) fn run(
         None => folder::take(&dir)?,
     };
     folder::settle(&dir, loaded, &resolved, &pulled, &inputs, ctx, watch)?;
-    super::write_json(&dir.join("ledger.json"), &ledger)?;
+    super::write_json(&dir.join("ledger.json"), &books.ledger)?;
+    depth.write_overlap(&dir)?;
 
     let threads = r.train.threads.filter(|n| *n > 0);
     let cpu =
@@ -340,10 +345,10 @@ pub(super) fn run(
     let network = Seq2Seq::open(&model_dir, cpu.pool())?;
     let beams = Beams { count: how.beams, length_penalty: how.length_penalty };
     let mut results = Vec::new();
-    for paper in &papers {
-        let name = &paper.name;
+    for exam in &depth.exams {
+        let name = &exam.info.name;
         watch.event(Event::Stage(said!("Exam: {name}", "考试：{name}")));
-        results.push(exam::sit(&dir, paper, &cpu, &network, &words, &beams, how.max_tokens, watch)?);
+        results.push(exam::sit(&dir, exam, &cpu, &network, &words, &beams, how.max_tokens, watch)?);
     }
     watch.event(Event::Stage(said!("Report", "报告")));
     let data = PairReport {
