@@ -85,9 +85,7 @@ impl Ruled {
                     return Ok(Picked::End);
                 }
                 must = vec![chosen.token];
-                if !rule.fits(chosen.token, room.saturating_sub(1))
-                    && let Some(way) = rule.ending(room)
-                {
+                if let Some(way) = self.deadline.instead(&mut **rule, chosen.token, room) {
                     (must, last) = (way, true);
                 }
             }
