@@ -2,7 +2,7 @@
 
 use crate::mask::TokenMask;
 use crate::row::Row;
-use crate::sampling::{Pick, Sampling};
+use crate::sampling::{COLDEST, Pick, Sampling};
 use nurture_kernels::Rng;
 
 /// A sampler with its stream of random numbers: the same seed gives the same text, whatever else is in a batch. A choice at a
@@ -124,7 +124,7 @@ impl Sampler {
         let Sampler { how: s, rng, row, .. } = self;
         let top = row.look(logits)?;
         let t = s.temperature;
-        if t <= 0.0 {
+        if t < COLDEST {
             return row.best(logits, top);
         }
         // always one number a choice, so that later choices do not depend on how many were left here
@@ -173,6 +173,16 @@ mod tests {
     fn greedy_takes_the_first_of_the_best() {
         assert_eq!(Sampler::new(Sampling::default()).pick(&mut [0.0, 3.0, 3.0, -1.0], &[]), Some(1));
         assert_eq!(Sampler::new(Sampling::default()).pick(&mut [0.0, f32::NAN], &[]), None);
+        for temperature in [9e-7, 1e-20, 2e-39, f32::from_bits(1)] {
+            for (top_k, top_p, min_p) in
+                [(0, 1.0, 0.0), (2, 1.0, 0.0), (0, 0.5, 0.0), (0, 1.0, 0.1), (2, 0.5, 0.1)]
+            {
+                let how = Sampling { temperature, top_k, top_p, min_p, ..Sampling::default() };
+                assert_eq!(Sampler::new(how).pick(&mut [0.0, 3.0, 3.0, -1.0], &[]), Some(1), "{temperature}");
+            }
+        }
+        let how = Sampling { temperature: COLDEST, ..Sampling::default() };
+        assert_eq!(Sampler::new(how).pick(&mut [0.0, 2.9, 3.0, -90.0], &[]), Some(2));
     }
 
     /// Probabilities of the tokens that the filters leave, by sorting everything, in f64. What lies within a rounding error of an
