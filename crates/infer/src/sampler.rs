@@ -60,10 +60,7 @@ impl Sampler {
         let mut pick = Pick::default();
         let mut log_sum = 0.0;
         if let Some(n) = self.how.logprobs {
-            let top = self.row.look(logits)?;
-            log_sum = top + self.row.log_sum(logits, top);
-            self.row.best_k(logits, n);
-            pick.top = self.row.order.iter().map(|&i| (i, logits[i as usize] - log_sum)).collect();
+            (log_sum, pick.top) = self.figures(logits, n)?;
         }
         // the model's own logits of changed tokens are needed once more
         let changed = mask.is_some() || !self.how.logit_bias.is_empty() || self.how.looks_back();
@@ -78,6 +75,22 @@ impl Sampler {
             pick.log_probability = Some(own[pick.token as usize] - log_sum);
         }
         Some(pick)
+    }
+
+    /// A token that was not chosen but had to come, with the figures that [`Sampler::sample`] would tell of it. Takes no random
+    /// number; `None` where a logit `[V]` is NaN.
+    pub fn tell(&mut self, logits: &[f32], token: u32) -> Option<Pick> {
+        let Some(n) = self.how.logprobs else { return Some(Pick::bare(token)) };
+        let (log_sum, top) = self.figures(logits, n)?;
+        Some(Pick { token, log_probability: Some(logits.get(token as usize)? - log_sum), top })
+    }
+
+    /// `ln Σ e^l` and the log-probabilities of the `n` likeliest tokens.
+    fn figures(&mut self, logits: &[f32], n: usize) -> Option<(f32, Vec<(u32, f32)>)> {
+        let top = self.row.look(logits)?;
+        let log_sum = top + self.row.log_sum(logits, top);
+        self.row.best_k(logits, n);
+        Some((log_sum, self.row.order.iter().map(|&i| (i, logits[i as usize] - log_sum)).collect()))
     }
 
     /// [`Sampler::sample`] among `tokens` (ascending) alone: `logits[i]` belongs to `tokens[i]`. The same choice as with a mask of
