@@ -126,7 +126,7 @@ impl Chooser<'_> {
     ) -> Result<Vec<Decision>, InferError> {
         let trees = Trees(tries);
         let mut out: Vec<Option<Decision>> = vec![None; prompts.len()];
-        self.in_groups(prompts, trees.tokens(), |this, cache, prefix, group| {
+        self.in_groups(prompts, trees.depth(), trees.tokens(), |this, cache, prefix, group| {
             let mut searches: Vec<Search> = group
                 .iter()
                 .map(|&(prompt, row)| {

@@ -71,7 +71,12 @@ impl<'t> Trees<'t> {
         &self.0[self.number(prompt)]
     }
 
-    /// Most tokens that a tree has.
+    /// Most tokens from a root to an answer: that many positions lie behind a prompt.
+    pub(crate) fn depth(&self) -> usize {
+        self.0.iter().map(Trie::depth).max().unwrap_or(0)
+    }
+
+    /// Most tokens that a tree has: that many rows of the cache they may take.
     pub(crate) fn tokens(&self) -> usize {
         self.0.iter().map(|t| t.nodes.len()).max().unwrap_or(0)
     }
@@ -108,9 +113,9 @@ impl<'m> Chooser<'m> {
     ) -> Result<Vec<Choice>, InferError> {
         let trees = Trees(tries);
         let trie = |i: usize| trees.at(i);
-        let depth = tries.iter().map(Trie::depth).max().unwrap_or(0);
+        let depth = trees.depth();
         let mut choices: Vec<Option<Choice>> = vec![None; prompts.len()];
-        self.in_groups(prompts, depth, |this, cache, prefix, group| {
+        self.in_groups(prompts, depth, depth, |this, cache, prefix, group| {
             let mut walkers: Vec<Walker> = group
                 .iter()
                 .map(|&(i, row)| {
@@ -207,9 +212,8 @@ impl<'m> Chooser<'m> {
     ) -> Result<Vec<Scores>, InferError> {
         let trees = Trees(tries);
         let trie = |i: usize| trees.at(i);
-        let nodes = trees.tokens();
         let mut out = vec![Scores { log_likelihoods: Vec::new() }; prompts.len()];
-        self.in_groups(prompts, nodes, |this, cache, prefix, group| {
+        self.in_groups(prompts, trees.depth(), trees.tokens(), |this, cache, prefix, group| {
             for &(i, row) in group {
                 out[i] = this.score_one(cache, prefix, row, &prompts[i], trie(i))?;
             }
@@ -281,10 +285,11 @@ impl<'m> Chooser<'m> {
     }
 
     /// Computes the common beginning of all prompts once, then hands out groups of prompts `(index, first row)` with
-    /// room for `extra` tokens each.
+    /// `extra` rows of the cache each, for tokens at up to `depth` positions behind the prompt.
     pub(crate) fn in_groups(
         &mut self,
         prompts: &[Vec<u32>],
+        depth: usize,
         extra: usize,
         mut work: impl FnMut(&mut Self, &mut KvCache, usize, &[(usize, usize)]) -> Result<(), InferError>,
     ) -> Result<(), InferError> {
@@ -293,8 +298,8 @@ impl<'m> Chooser<'m> {
             return Err(InferError::Empty);
         }
         let context = self.model.config().context;
-        if let Some(long) = prompts.iter().map(Vec::len).find(|n| n + extra > context) {
-            return Err(InferError::TooLong { tokens: long, room: context.saturating_sub(extra), context });
+        if let Some(long) = prompts.iter().map(Vec::len).find(|n| n + depth > context) {
+            return Err(InferError::TooLong { tokens: long, room: context.saturating_sub(depth), context });
         }
         let mut prefix = prompts
             .iter()

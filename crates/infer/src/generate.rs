@@ -267,7 +267,7 @@ impl<'m> Generator<'m> {
             let finish = loop {
                 let pick = self.choose(sampler, &mut text, kept, !draft.is_empty())?;
                 let token = pick.token;
-                if let Some(finish) = text.take_free(pick)? {
+                if let Some(finish) = text.take_free(pick, &mut deadline)? {
                     break Some(finish);
                 }
                 if draft.get(kept) != Some(&token) {
@@ -372,12 +372,11 @@ impl<E: FnMut(Pick) -> bool> Text<'_, '_, E> {
     }
 
     /// Takes a chosen token, or ends the text where after it the constraint could no longer be met.
-    fn take_free(&mut self, pick: Pick) -> Result<Option<Finish>, InferError> {
+    fn take_free(&mut self, pick: Pick, deadline: &mut Deadline) -> Result<Option<Finish>, InferError> {
         let room = self.room();
         if let Some(rule) = &mut self.constraint
             && !self.stop.ends(pick.token)
-            && !rule.fits(pick.token, room.saturating_sub(1))
-            && let Some(way) = rule.ending(room)
+            && let Some(way) = deadline.instead(&mut **rule, pick.token, room)
         {
             self.ends = true;
             return self.take_all(way);

@@ -201,6 +201,11 @@ fn forced(matcher: &mut Matcher) -> Vec<u32> {
     if matcher.is_stopped() { Vec::new() } else { matcher.compute_ff_tokens() }
 }
 
+/// Whether a token may come next.
+fn may(matcher: &mut Matcher, token: u32) -> bool {
+    matcher.validate_tokens(&[token]).is_ok_and(|valid| valid == 1)
+}
+
 impl Constraint for Grammar {
     fn forced(&mut self) -> Result<Vec<u32>, InferError> {
         Ok(forced(&mut self.matcher))
@@ -222,12 +227,20 @@ impl Constraint for Grammar {
     }
 
     fn fits(&mut self, token: u32, room: usize) -> bool {
-        let opens = |b: &u8| OPENERS.contains(b);
-        if room > ALWAYS_LOOK && !self.env.tok_trie().token(token).iter().any(opens) {
+        let bytes = self.env.tok_trie().token(token);
+        let scarce = room <= ALWAYS_LOOK;
+        if !scarce && !bytes.iter().any(|b| OPENERS.contains(b)) {
             return true;
         }
+        let quotes = bytes.contains(&b'"');
         let mut matcher = self.matcher.clone();
-        matcher.consume_token(token).is_ok() && self.way(matcher, room).is_some()
+        let within = |matcher: &mut Matcher| self.in_string.is_some_and(|t| may(matcher, t));
+        let was_within = within(&mut matcher);
+        if matcher.consume_token(token).is_err() {
+            return false;
+        }
+        // inside of a string nothing opens
+        (!scarce && !quotes && was_within && within(&mut matcher)) || self.way(matcher, room).is_some()
     }
 
     fn ending(&mut self, within: usize) -> Option<Vec<u32>> {
@@ -246,20 +259,24 @@ impl Grammar {
             }
             let mut next = forced(&mut matcher);
             if next.is_empty() {
-                let mask = TokenMask::from_words(matcher.compute_mask().ok()?.as_slice(), self.vocab);
-                if self.ends.iter().any(|&e| mask.allows(e)) {
+                if matcher.is_accepting().ok()? {
                     return Some(path);
                 }
-                let inside = usize::from(self.in_string.is_some_and(|t| mask.allows(t)));
-                let likely =
-                    || self.closers[inside].iter().chain(&self.bytes).copied().filter(|&t| mask.allows(t));
-                let token = likely()
-                    .find(|t| !taken.contains(t))
-                    .or_else(|| likely().next())
-                    .or_else(|| mask.tokens().next())?;
+                // a few tokens are asked about one by one: much cheaper than a mask of all
+                let inside = usize::from(self.in_string.is_some_and(|t| may(&mut matcher, t)));
+                let likely = || self.closers[inside].iter().chain(&self.bytes).copied();
+                let new = likely().find(|t| !taken.contains(t) && may(&mut matcher, *t));
+                let token = match new.or_else(|| likely().find(|&t| may(&mut matcher, t))) {
+                    Some(token) => token,
+                    None => {
+                        let mask = matcher.compute_mask().ok()?;
+                        TokenMask::from_words(mask.as_slice(), self.vocab).tokens().next()?
+                    }
+                };
                 match self.env.tok_trie().token(token) {
                     // another text begins
                     b"\"" => taken.clear(),
+                    _ if taken.contains(&token) => {}
                     _ => taken.push(token),
                 }
                 next.push(token);
@@ -268,5 +285,51 @@ impl Grammar {
             path.extend(next);
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every byte is a token, 256 ends a text.
+    fn rule(schema: &str) -> Grammar {
+        let tokens = (0..=255u8).map(|b| Some(vec![b])).chain([None]).collect();
+        let grammars = Grammars::new(tokens, &[256], |text| text.bytes().map(u32::from).collect()).unwrap();
+        grammars.rule(Rule::JsonSchema(schema)).unwrap()
+    }
+
+    fn read(rule: &mut Grammar, text: &str) {
+        text.bytes().for_each(|b| rule.accept(b.into()).unwrap());
+    }
+
+    #[test]
+    fn ways_are_short_and_lead_to_an_end() {
+        let schema = r#"{"type": "object", "required": ["name", "when", "list"], "additionalProperties": false, "properties": {
+            "name": {"type": "string", "minLength": 200}, "when": {"type": "string", "format": "date"},
+            "list": {"type": "array", "minItems": 2, "items": {"enum": ["red", "blue"]}}}}"#;
+        for (begun, longest) in [("", 270), ("{\"name\": \"a, b", 260), ("{\"name\": \"", 262)] {
+            let mut rule = rule(schema);
+            read(&mut rule, begun);
+            let way = rule.ending(longest).unwrap();
+            let text: Vec<u8> = way.iter().map(|&t| t as u8).collect();
+            let text = begun.to_string() + std::str::from_utf8(&text).unwrap();
+            let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(value["list"].as_array().unwrap().len(), 2, "{text}");
+            assert_eq!(rule.ending(way.len() - 1), None, "no more tokens than are given");
+            way.iter().for_each(|&t| rule.accept(t).unwrap());
+            assert!(rule.mask().unwrap().allows(256));
+        }
+    }
+
+    #[test]
+    fn only_what_opens_something_needs_a_look() {
+        let mut rule =
+            rule(r#"{"type": "array", "items": {"type": "string", "maxLength": 500, "minLength": 100}}"#);
+        read(&mut rule, "[\"a");
+        assert!(rule.fits(b','.into(), 60), "inside of a string a comma opens nothing");
+        read(&mut rule, &("b".repeat(120) + "\""));
+        assert!(!rule.fits(b','.into(), 60), "between strings another one follows");
+        assert!(rule.fits(b','.into(), 160));
     }
 }

@@ -40,7 +40,7 @@ pub use pairs::{Written, beam_search, write_targets};
 pub use rule_memory::RULE_BYTES;
 pub use ruled::Ruled;
 pub use sampler::Sampler;
-pub use sampling::{Pick, Sampling};
+pub use sampling::{COLDEST, Pick, Sampling};
 pub use stop::{Released, StopTexts};
 pub use trie::Trie;
 

@@ -19,6 +19,8 @@ pub struct Ruled {
     most: usize,
     rule: Option<Box<dyn Constraint + Send>>,
     deadline: Deadline,
+    /// what must come next, already accepted by the rule, where each token is told with its own figures
+    due: Forced,
     drafts: Option<Drafts>,
     /// the last guess, where it was made, and when
     guess: Vec<u32>,
@@ -43,8 +45,8 @@ impl Ruled {
         drafts: Option<Drafts>,
     ) -> Ruled {
         let (deadline, drafts) = (Deadline::new(), drafts.filter(|_| rule.is_none()));
-        let guess = Vec::new();
-        Ruled { sampler, stops, most, rule, deadline, drafts, guess, at: 0, began: None }
+        let (due, guess) = (Forced::default(), Vec::new());
+        Ruled { sampler, stops, most, rule, deadline, due, drafts, guess, at: 0, began: None }
     }
 
     /// Follows `must` and whatever the rule leaves no choice about after it: the tokens, and whether the text is complete.
@@ -69,27 +71,37 @@ impl Ruled {
         }
     }
 
+    /// Whether every token is told with its figures: then the network must look at those that have to come, too.
+    fn tells(&self) -> bool {
+        self.sampler.settings().logprobs.is_some()
+    }
+
     fn under_rule(&mut self, logits: &mut [f32], past: Past<'_>) -> Result<Picked, InferError> {
+        let tokens = past.prompt.len() + past.text.len();
+        let no_number = InferError::NotFinite { tokens };
+        if !self.due.tokens.is_empty() {
+            let pick = self.sampler.tell(logits, self.due.tokens.remove(0)).ok_or(no_number)?;
+            let last = self.due.last && self.due.tokens.is_empty();
+            return Ok(Picked::Token(pick, Forced { tokens: Vec::new(), last }));
+        }
         let room = self.most.saturating_sub(past.text.len());
-        let mut chosen = Pick::default();
+        let own = self.tells().then(|| logits.to_vec());
+        let mut chosen = None;
         let (mut must, mut last) = (Vec::new(), false);
         if let Some(rule) = &mut self.rule {
             if let Some(way) = self.deadline.due(&mut **rule, room) {
                 (must, last) = (way, true);
             } else {
-                let tokens = past.prompt.len() + past.text.len();
-                let mask = Some(rule.mask()?);
-                let pick = self.sampler.sample(logits, past.text, mask);
-                chosen = pick.ok_or(InferError::NotFinite { tokens })?;
-                if self.stops.contains(&chosen.token) {
+                let pick = self.sampler.sample(logits, past.text, Some(rule.mask()?));
+                let pick = pick.ok_or(InferError::NotFinite { tokens })?;
+                if self.stops.contains(&pick.token) {
                     return Ok(Picked::End);
                 }
-                must = vec![chosen.token];
-                if !rule.fits(chosen.token, room.saturating_sub(1))
-                    && let Some(way) = rule.ending(room)
-                {
+                must = vec![pick.token];
+                if let Some(way) = self.deadline.instead(&mut **rule, pick.token, room) {
                     (must, last) = (way, true);
                 }
+                chosen = Some(pick);
             }
         }
         let mut forced = self.follow(must, last)?;
@@ -97,14 +109,26 @@ impl Ruled {
             return Ok(Picked::End); // the text may end right here
         }
         let token = forced.tokens.remove(0);
-        let pick = if token == chosen.token { chosen } else { Pick::bare(token) };
+        let pick = match (chosen.filter(|c| c.token == token), own) {
+            (Some(pick), _) => pick,
+            (None, Some(own)) => self.sampler.tell(&own, token).ok_or(no_number)?,
+            (None, None) => Pick::bare(token),
+        };
+        if self.tells() && !forced.tokens.is_empty() {
+            self.due = std::mem::take(&mut forced);
+        }
         Ok(Picked::Token(pick, forced))
     }
 }
 
 impl Picker for Ruled {
     fn begin(&mut self) -> Result<Forced, InferError> {
-        self.follow(Vec::new(), false)
+        let forced = self.follow(Vec::new(), false)?;
+        if self.tells() && !forced.tokens.is_empty() {
+            self.due = forced;
+            return Ok(Forced::default());
+        }
+        Ok(forced)
     }
 
     fn pick(&mut self, logits: &mut [f32], past: Past<'_>) -> Result<Picked, InferError> {
@@ -120,7 +144,7 @@ impl Picker for Ruled {
     }
 
     fn few(&mut self, _: usize) -> Option<Vec<u32>> {
-        let plain = self.sampler.settings().logprobs.is_none();
+        let plain = !self.tells();
         // what is wrong with a rule shows when it is asked again
         let mask = self.rule.as_mut().filter(|_| plain)?.mask().ok()?;
         (mask.count() <= FEW).then(|| mask.tokens().collect())

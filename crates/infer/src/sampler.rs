@@ -2,7 +2,7 @@
 
 use crate::mask::TokenMask;
 use crate::row::Row;
-use crate::sampling::{Pick, Sampling};
+use crate::sampling::{COLDEST, Pick, Sampling};
 use nurture_kernels::Rng;
 
 /// A sampler with its stream of random numbers: the same seed gives the same text, whatever else is in a batch. A choice at a
@@ -60,10 +60,7 @@ impl Sampler {
         let mut pick = Pick::default();
         let mut log_sum = 0.0;
         if let Some(n) = self.how.logprobs {
-            let top = self.row.look(logits)?;
-            log_sum = top + self.row.log_sum(logits, top);
-            self.row.best_k(logits, n);
-            pick.top = self.row.order.iter().map(|&i| (i, logits[i as usize] - log_sum)).collect();
+            (log_sum, pick.top) = self.figures(logits, n)?;
         }
         // the model's own logits of changed tokens are needed once more
         let changed = mask.is_some() || !self.how.logit_bias.is_empty() || self.how.looks_back();
@@ -78,6 +75,22 @@ impl Sampler {
             pick.log_probability = Some(own[pick.token as usize] - log_sum);
         }
         Some(pick)
+    }
+
+    /// A token that was not chosen but had to come, with the figures that [`Sampler::sample`] would tell of it. Takes no random
+    /// number; `None` where a logit `[V]` is NaN.
+    pub fn tell(&mut self, logits: &[f32], token: u32) -> Option<Pick> {
+        let Some(n) = self.how.logprobs else { return Some(Pick::bare(token)) };
+        let (log_sum, top) = self.figures(logits, n)?;
+        Some(Pick { token, log_probability: Some(logits.get(token as usize)? - log_sum), top })
+    }
+
+    /// `ln Σ e^l` and the log-probabilities of the `n` likeliest tokens.
+    fn figures(&mut self, logits: &[f32], n: usize) -> Option<(f32, Vec<(u32, f32)>)> {
+        let top = self.row.look(logits)?;
+        let log_sum = top + self.row.log_sum(logits, top);
+        self.row.best_k(logits, n);
+        Some((log_sum, self.row.order.iter().map(|&i| (i, logits[i as usize] - log_sum)).collect()))
     }
 
     /// [`Sampler::sample`] among `tokens` (ascending) alone: `logits[i]` belongs to `tokens[i]`. The same choice as with a mask of
@@ -124,7 +137,7 @@ impl Sampler {
         let Sampler { how: s, rng, row, .. } = self;
         let top = row.look(logits)?;
         let t = s.temperature;
-        if t <= 0.0 {
+        if t < COLDEST {
             return row.best(logits, top);
         }
         // always one number a choice, so that later choices do not depend on how many were left here
@@ -173,6 +186,16 @@ mod tests {
     fn greedy_takes_the_first_of_the_best() {
         assert_eq!(Sampler::new(Sampling::default()).pick(&mut [0.0, 3.0, 3.0, -1.0], &[]), Some(1));
         assert_eq!(Sampler::new(Sampling::default()).pick(&mut [0.0, f32::NAN], &[]), None);
+        for temperature in [9e-7, 1e-20, 2e-39, f32::from_bits(1)] {
+            for (top_k, top_p, min_p) in
+                [(0, 1.0, 0.0), (2, 1.0, 0.0), (0, 0.5, 0.0), (0, 1.0, 0.1), (2, 0.5, 0.1)]
+            {
+                let how = Sampling { temperature, top_k, top_p, min_p, ..Sampling::default() };
+                assert_eq!(Sampler::new(how).pick(&mut [0.0, 3.0, 3.0, -1.0], &[]), Some(1), "{temperature}");
+            }
+        }
+        let how = Sampling { temperature: COLDEST, ..Sampling::default() };
+        assert_eq!(Sampler::new(how).pick(&mut [0.0, 2.9, 3.0, -90.0], &[]), Some(2));
     }
 
     /// Probabilities of the tokens that the filters leave, by sorting everything, in f64. What lies within a rounding error of an

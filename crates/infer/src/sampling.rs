@@ -1,5 +1,8 @@
 //! How tokens are chosen: the settings of a request.
 
+/// Lowest temperature at which anything but the best token is drawn; what logits are divided by must not leave float32.
+pub const COLDEST: f32 = 1e-6;
+
 /// How to choose a token. The steps, in this order, on one row of logits:
 ///
 /// 1. tokens that a constraint forbids are taken out;
@@ -13,7 +16,7 @@
 /// 7. one draw from what is left.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sampling {
-    /// 0: always the best token; else logits are divided by it
+    /// 0 (or below [`COLDEST`]): always the best token; else logits are divided by it
     pub temperature: f32,
     /// only the best so many tokens (0: all)
     pub top_k: usize,

@@ -149,6 +149,32 @@ fn the_best_answer_is_the_best_of_all() {
     assert!(other > 0, "greedy decoding is not always the best answer");
 }
 
+/// The context bounds how deep a tree stands behind a prompt, not how many tokens it has.
+#[test]
+fn many_answers_fit_where_each_fits() {
+    let cpu = Cpu::new(2);
+    let model = model(&cpu);
+    let answers: Vec<Vec<u32>> = (0..400).map(|i| vec![20 + i / 20, 60 + i % 20, 3]).collect();
+    let tries = [Trie::new(&answers).unwrap()];
+    let context = model.config().context;
+    assert!(answers.len() > context);
+    let prompt: Vec<u32> = (0..context as u32 - 3).map(|i| i % 160).collect();
+    let prompts = [prompt];
+    let mut chooser = Chooser::new(&model, None, &cpu, Mode::Exact);
+    let scores = chooser.score(&prompts, &tries, |_| ()).unwrap();
+    let best = chooser.best(&prompts, &tries, 1.1, |_| ()).unwrap();
+    assert_eq!((scores[0].log_likelihoods.len(), best[0].ranking.len()), (400, 400));
+    let want = plain(&cpu, &model, &[&prompts[0][..], &answers[399]].concat());
+    let want: f64 = (0..3).map(|i| want[context - 4 + i][answers[399][i] as usize]).sum();
+    assert!(
+        (scores[0].log_likelihoods[399] - want).abs() < 1e-3,
+        "{} {want}",
+        scores[0].log_likelihoods[399]
+    );
+    let longer = [[&prompts[0][..], &[1]].concat()];
+    assert!(matches!(chooser.best(&longer, &tries, 0.0, |_| ()), Err(InferError::TooLong { .. })));
+}
+
 #[test]
 fn scores_are_the_likelihoods_of_the_separate_sequences() {
     let cpu = Cpu::new(2);

@@ -65,6 +65,10 @@ impl Constraint for Blocks {
 }
 
 fn said(model: &Arc<Decoder>, cpu: &Arc<Cpu>, prompt: &[u32], most: usize, picker: Ruled) -> Vec<u32> {
+    told(model, cpu, prompt, most, picker).into_iter().map(|pick| pick.token).collect()
+}
+
+fn told(model: &Arc<Decoder>, cpu: &Arc<Cpu>, prompt: &[u32], most: usize, picker: Ruled) -> Vec<Pick> {
     let mut engine = Engine::new(
         model.clone(),
         cpu.clone(),
@@ -77,7 +81,7 @@ fn said(model: &Arc<Decoder>, cpu: &Arc<Cpu>, prompt: &[u32], most: usize, picke
     engine
         .submit(request, move |event: Event| {
             if let Event::Token(pick) = event {
-                told.lock().unwrap().push(pick.token);
+                told.lock().unwrap().push(pick);
             }
             true
         })
@@ -116,5 +120,36 @@ fn generator_and_engine_agree() {
         let free = write(None).tokens;
         let corpus = Arc::new(Ngrams::new([&[&prompt[..], &free].concat()[..]]));
         assert_eq!(said(&model, &cpu, &prompt, most, ruled(None, Some(Drafts::new(Some(corpus))))), free);
+    }
+}
+
+/// With figures asked for the text is the same, and tokens that had to come are told as likely as the model finds them.
+#[test]
+fn forced_tokens_have_figures_of_their_own() {
+    let cpu = Arc::new(Cpu::new(2));
+    let dir = nurture_testing::repository("crates/model/tests/goldens/qwen3");
+    let model = Arc::new(Decoder::load(&ModelFile::open(dir).unwrap(), cpu.pool()).unwrap());
+    for (round, most) in [20, 33, 90].into_iter().enumerate() {
+        let prompt: Vec<u32> = (1..=10 + round as u32).collect();
+        let picker = |logprobs| {
+            let how = Sampling { temperature: 1.0, seed: round as u64, logprobs, ..Sampling::default() };
+            let rule: Box<dyn Constraint + Send> = Box::new(Blocks::new());
+            Ruled::new(Sampler::new(how), vec![STOP], most, Some(rule), None)
+        };
+        let plain = said(&model, &cpu, &prompt, most, picker(None));
+        let picks = told(&model, &cpu, &prompt, most, picker(Some(2)));
+        assert_eq!(picks.iter().map(|p| p.token).collect::<Vec<_>>(), plain);
+        assert!(plain.contains(&7), "{plain:?}");
+        let mut generator = Generator::new(&model, None, &cpu, Mode::Exact, 200);
+        let mut text = prompt.clone();
+        for pick in picks {
+            let (logits, _) = generator.read(&text).unwrap();
+            let sum = logits.iter().map(|&l| f64::from(l).exp()).sum::<f64>().ln();
+            let want = f64::from(logits[pick.token as usize]) - sum;
+            let got = f64::from(pick.log_probability.unwrap());
+            assert!((got - want).abs() < 1e-4, "{}: {got} instead of {want}", pick.token);
+            assert_eq!(pick.top.len(), 2);
+            text.push(pick.token);
+        }
     }
 }

@@ -114,7 +114,9 @@ fn recipes_from_the_form_are_checked_before_anything_begins() {
 fn a_key_becomes_a_session_and_a_session_ends() {
     let keys = [("NURTURE_API_KEY", "one\ntwo"), ("NURTURE_ADMIN_KEY", "boss")];
     let runs = tempfile::tempdir().unwrap();
-    let Some(server) = Server::start(&["--runs", runs.path().to_str().unwrap()], &keys) else { return };
+    let store = runs.path().join("s.sqlite");
+    let args = ["--runs", runs.path().to_str().unwrap(), "--store", store.to_str().unwrap()];
+    let Some(server) = Server::start(&args, &keys) else { return };
     let home = server.ask("GET", "/runs?x=1", HTML, "");
     assert_eq!((home.status, home.header("location")), (303, Some("/login?next=%2Fruns%3Fx%3D1")));
     assert_eq!(server.get("/page/history").status, 401);
@@ -161,6 +163,16 @@ fn a_key_becomes_a_session_and_a_session_ends() {
         assert_ne!(server.ask("POST", path, &boss, body).status, 403, "{path}");
     }
     assert_eq!(server.ask("GET", "/runs/new", &one, "").status, 403);
+    let adapter = runs.path().join("adapter");
+    http::adapter(&adapter, 1);
+    let load = json!({ "name": "x", "path": adapter.to_str().unwrap() }).to_string();
+    for (path, body) in [("/page/models", &load[..]), ("/page/models/x/unload", "{}")] {
+        let done = server.ask("POST", path, &boss, body);
+        assert_eq!(done.status, 200, "{path}: {}", done.body);
+    }
+    let audit = nurture::serve::store::Store::open(&store).unwrap().audit(2).unwrap();
+    let audit: Vec<_> = audit.iter().map(|e| (&e.actor[..], &e.action[..], &e.object[..])).collect();
+    assert_eq!(audit, [("admin", "adapter unloaded", "x"), ("admin", "adapter loaded", "x")]);
     assert_eq!(server.ask("POST", "/logout", &one, "").status, 303);
     assert_eq!(server.ask("GET", "/page/history", &one, "").status, 401);
     assert_eq!(server.ask("GET", "/page/history", &two, "").status, 200);

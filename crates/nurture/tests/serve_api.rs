@@ -242,7 +242,7 @@ fn keys_come_go_and_have_limits_while_it_runs() {
     assert_eq!(server.get("/v1/models").status, 200);
     let made = server.ok_status(
         "/admin/keys",
-        &json!({ "name": "team", "requests_per_minute": 3, "parallel": 1 }),
+        &json!({ "name": "team", "requests_per_minute": 4, "parallel": 1 }),
         201,
     );
     server.key = Some(made["key"].as_str().unwrap().to_string().leak());
@@ -252,6 +252,11 @@ fn keys_come_go_and_have_limits_while_it_runs() {
     two["n"] = json!(2);
     let refused = server.post("/v1/chat/completions", &two);
     assert_eq!((refused.status, refused.json()["error"]["code"].clone()), (429, json!("too_many_at_once")));
+    // labels part at many places, which are asked one after another
+    let labels: Vec<String> = (0..40).map(|i| format!("{} of {}", i % 8, i / 8)).collect();
+    let classified =
+        server.ok("/v1/classify", &json!({ "model": "base", "input": "Which?", "labels": labels }));
+    assert_eq!(classified["data"][0]["probabilities"].as_array().unwrap().len(), 40);
     server.ok("/tokenize", &json!({ "model": "base", "prompt": "x" }));
     let refused = server.post("/tokenize", &json!({ "model": "base", "prompt": "x" }));
     assert_eq!(

@@ -191,6 +191,12 @@ impl Access {
         Ok(Running { access: self.clone(), tenant, answers })
     }
 
+    /// Answers that may begin now beside those that run, at least one; `None` where nothing bounds them.
+    pub(crate) fn free(&self, tenant: u64) -> Option<usize> {
+        let free = |m: &mut Meter| Some(m.limits.parallel?.saturating_sub(m.running).max(1) as usize);
+        self.metered(tenant, free).flatten()
+    }
+
     /// Adds what an answer took.
     pub(crate) fn charge(&self, tenant: u64, usage: &Usage) {
         self.metered(tenant, |m| {
@@ -314,7 +320,9 @@ mod tests {
         access.request(Caller::default()).unwrap();
         let running = access.begin(caller.tenant, 2).unwrap();
         assert_eq!(access.begin(caller.tenant, 2).unwrap_err().code, Some("too_many_at_once"));
+        assert_eq!((access.free(caller.tenant), access.free(0)), (Some(1), None));
         drop(running);
+        assert_eq!(access.free(caller.tenant), Some(3));
         drop(access.begin(caller.tenant, 3).unwrap());
         access.charge(caller.tenant, &Usage { prompt: 60, generated: 40, ..Usage::default() });
         assert_eq!(access.begin(caller.tenant, 1).unwrap_err().code, Some("insufficient_quota"));

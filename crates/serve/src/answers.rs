@@ -7,8 +7,44 @@ use crate::service::Service;
 use nurture_infer::engine::{Cancel, Event, Finish, Request, Usage};
 use nurture_infer::{Pick, StopTexts};
 use nurture_text::{StreamDecoder, Tokenizer};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+/// How the prompts of requests that are handed in together are charged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Charge {
+    /// so many requests behind each other have one prompt, which counts once
+    Choices(usize),
+    /// of each what had to be computed for it
+    Computed,
+}
+
+/// What is charged of a job's requests. A prompt that nobody began to read costs nothing.
+struct Bill {
+    charge: Charge,
+    /// prompts that were charged already
+    paid: Vec<AtomicBool>,
+}
+
+impl Bill {
+    fn new(charge: Charge, requests: usize) -> Bill {
+        Bill { charge, paid: (0..requests).map(|_| AtomicBool::new(false)).collect() }
+    }
+
+    /// Of the request in place `i`, which ended.
+    fn of(&self, i: usize, usage: &Usage) -> Usage {
+        let paid = |n: usize| self.paid.get(i / n.max(1)).is_some_and(|p| p.swap(true, Relaxed));
+        let prompt = match self.charge {
+            _ if !usage.began => 0,
+            Charge::Choices(n) if paid(n) => 0,
+            Charge::Choices(_) => usage.prompt,
+            Charge::Computed => usage.prompt.saturating_sub(usage.cached),
+        };
+        Usage { prompt, ..*usage }
+    }
+}
 
 /// Requests at work. Dropping it cancels them: so does a client that goes away.
 pub(crate) struct Job {
@@ -25,18 +61,24 @@ impl Drop for Job {
 
 impl Job {
     /// Hands in all requests, or none.
-    pub(crate) fn start(service: &Service, requests: Vec<Request>, param: &str) -> Result<Job, ApiError> {
+    pub(crate) fn start(
+        service: &Service,
+        requests: Vec<Request>,
+        charge: Charge,
+        param: &str,
+    ) -> Result<Job, ApiError> {
         let (sender, events) = unbounded_channel();
         let tenant = requests.first().map_or(0, |r| r.tenant);
         let access = service.access();
         let running = access.begin(tenant, requests.len())?;
+        let bill = Arc::new(Bill::new(charge, requests.len()));
         let mut job = Job { events, cancels: Vec::with_capacity(requests.len()), _running: running };
         for (i, request) in requests.into_iter().enumerate() {
-            let (sender, access) = (sender.clone(), access.clone());
+            let (sender, access, bill) = (sender.clone(), access.clone(), bill.clone());
             let sink = move |event| {
                 // also of those whose client has gone
                 if let Event::Done(_, usage) = &event {
-                    access.charge(tenant, usage);
+                    access.charge(tenant, &bill.of(i, usage));
                 }
                 sender.send((i, event)).is_ok()
             };
@@ -241,5 +283,25 @@ impl<'t> Answers<'t> {
         let first = || self.choices.iter().step_by(n.max(1));
         let generated = self.choices.iter().map(|c| c.tokens).sum();
         (first().map(|c| c.usage.prompt).sum(), first().map(|c| c.usage.cached).sum(), generated)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prompts_are_charged_once_and_only_if_read() {
+        let read = Usage { prompt: 100, began: true, cached: 64, generated: 7, ..Usage::default() };
+        let waited = Usage { began: false, cached: 0, generated: 0, ..read };
+        let charged = |charge, ends: &[(usize, &Usage)]| -> Vec<(usize, usize)> {
+            let bill = Bill::new(charge, ends.len());
+            ends.iter().map(|&(i, u)| bill.of(i, u)).map(|u| (u.prompt, u.generated)).collect()
+        };
+        // two choices of each of two prompts; the first one's first choice never ran
+        let ends = [(0, &waited), (1, &read), (3, &read), (2, &read)];
+        assert_eq!(charged(Charge::Choices(2), &ends), [(0, 0), (100, 7), (100, 7), (0, 7)]);
+        assert_eq!(charged(Charge::Choices(1), &ends[..2]), [(0, 0), (100, 7)]);
+        assert_eq!(charged(Charge::Computed, &ends[..2]), [(0, 0), (36, 7)]);
     }
 }

@@ -1,6 +1,6 @@
 //! What chat and completion requests have in common: how tokens are chosen, how many, how the answer comes.
 
-use crate::answers::Job;
+use crate::answers::{Charge, Job};
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::http::{Caller, aside};
@@ -157,7 +157,7 @@ impl Ask {
             (self, requests)
         })
         .await?;
-        let job = Job::start(service, requests?, param)?;
+        let job = Job::start(service, requests?, Charge::Choices(ask.choices), param)?;
         Ok((ask, job))
     }
 

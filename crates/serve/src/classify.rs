@@ -2,9 +2,9 @@
 //!
 //! Labels are rendered as the assistant's turn, their end token included, so they form a tree of tokens. At each place where
 //! labels part the tokens that may follow share the probability among themselves, as in decoding under a constraint; so the
-//! probabilities of all labels add up to 1. All places of one depth are asked together, and the prompt is computed once.
+//! probabilities of all labels add up to 1. Places of one depth are asked together, as many as may run, and the prompt is computed once.
 
-use crate::answers::Job;
+use crate::answers::{Charge, Job};
 use crate::ask::model;
 use crate::body::Json;
 use crate::chat::messages;
@@ -207,22 +207,32 @@ async fn walk(
             }
         }
         let (sender, shares) = channel();
-        let requests = asked.iter().enumerate().map(|(place, (node, parts))| Request {
-            picker: Box::new(Look { place, tokens: parts.keys().copied().collect(), sender: sender.clone() }),
-            adapter: model.adapter.clone(),
-            tenant: caller.tenant,
-            deadline: Some(deadline),
-            ..Request::new([prompt, &node.path].concat(), 1, &[])
-        });
-        let mut job = Job::start(service, requests.collect(), "input")?;
-        drop(sender);
-        while let Some((_, event)) = job.next().await {
-            match event {
-                Event::Done(Finish::Deadline, _) => return Err(ApiError::deadline()),
-                Event::Done(Finish::Cancelled, _) => return Err(ApiError::closing()),
-                Event::Done(Finish::Failed(why), _) => return Err(ApiError::internal(why)),
-                _ => {}
+        let mut begun = 0;
+        while begun < asked.len() {
+            // no more than there is room for, with half of the queue left to others
+            let free = service.access().free(caller.tenant).unwrap_or(usize::MAX);
+            let some = free.min(service.engine().queue() / 2).clamp(1, asked.len() - begun);
+            let requests = (begun..begun + some).map(|place| {
+                let (node, parts) = &asked[place];
+                let tokens = parts.keys().copied().collect();
+                Request {
+                    picker: Box::new(Look { place, tokens, sender: sender.clone() }),
+                    adapter: model.adapter.clone(),
+                    tenant: caller.tenant,
+                    deadline: Some(deadline),
+                    ..Request::new([prompt, &node.path].concat(), 1, &[])
+                }
+            });
+            let mut job = Job::start(service, requests.collect(), Charge::Computed, "input")?;
+            while let Some((_, event)) = job.next().await {
+                match event {
+                    Event::Done(Finish::Deadline, _) => return Err(ApiError::deadline()),
+                    Event::Done(Finish::Cancelled, _) => return Err(ApiError::closing()),
+                    Event::Done(Finish::Failed(why), _) => return Err(ApiError::internal(why)),
+                    _ => {}
+                }
             }
+            begun += some;
         }
         open = Vec::new();
         for (place, logs) in shares.try_iter() {

@@ -1,6 +1,6 @@
 //! `POST /v1/completions`: texts or token ids, many at once, with echo and figures as evaluation harnesses ask for them.
 
-use crate::answers::Job;
+use crate::answers::{Charge, Job};
 use crate::ask::{Ask, TOP};
 use crate::body::Json;
 use crate::error::ApiError;
@@ -68,7 +68,7 @@ pub(crate) async fn completions(
     let prompts = encode(&ask.model, prompts, "prompt").await?;
     let scores = logprobs.filter(|_| echo);
     let requests = ask.requests(&service, caller.tenant, &prompts, "prompt", scores)?;
-    let job = Job::start(&service, requests, "prompt")?;
+    let job = Job::start(&service, requests, Charge::Choices(ask.choices), "prompt")?;
     let reply = Reply::new(&service, Shape::Text, ask, logprobs.is_some(), echo.then_some(prompts));
     reply.send(service, job).await
 }

@@ -1,6 +1,6 @@
 //! `POST /v1/embeddings`: the mean of a text's hidden states after the last norm (or that of its last token), of length 1.
 
-use crate::answers::Job;
+use crate::answers::{Charge, Job};
 use crate::ask::model;
 use crate::body::Json;
 use crate::completions::{encode, texts_or_tokens};
@@ -54,7 +54,7 @@ pub(crate) async fn embeddings(
         hidden: Some(pooling),
         ..Request::new(prompt, 0, &[])
     });
-    let mut job = Job::start(&service, requests.collect(), "input")?;
+    let mut job = Job::start(&service, requests.collect(), Charge::Choices(1), "input")?;
     let mut vectors: Vec<Option<Vec<f32>>> = vec![None; count];
     while let Some((i, event)) = job.next().await {
         match event {

@@ -1,6 +1,7 @@
 //! Keys: kept as hashes, compared in constant time.
 
 use sha2::{Digest, Sha256};
+use std::collections::HashSet;
 
 /// The keys that open the door. Without any key the door is open.
 #[derive(Clone, Default)]
@@ -13,10 +14,12 @@ impl std::fmt::Debug for Keys {
 }
 
 impl Keys {
-    /// From the text of a key file: a key a line; empty lines and those that begin with `#` are left out.
+    /// From the text of a key file: a key a line; empty lines and those that begin with `#` are left out, and so is a key that
+    /// stood there already.
     pub fn parse(text: &str) -> Keys {
         let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
-        Keys(lines.map(|key| Sha256::digest(key).into()).collect())
+        let mut seen = HashSet::new();
+        Keys(lines.map(|key| Sha256::digest(key).into()).filter(|hash| seen.insert(*hash)).collect())
     }
 
     /// Whether there is no key.
@@ -32,7 +35,8 @@ impl Keys {
     pub(crate) fn find_hash(&self, given: &[u8; 32]) -> Option<u64> {
         let mut found = 0u64;
         for (i, known) in self.0.iter().enumerate() {
-            found |= u64::from(same(known, given)) * (i as u64 + 1);
+            // the first place counts
+            found += u64::from(found == 0) * u64::from(same(known, given)) * (i as u64 + 1);
         }
         (found > 0).then_some(found)
     }
@@ -60,6 +64,11 @@ mod tests {
         for wrong in ["", "alph", "alphaa", "# team", "Alpha"] {
             assert_eq!(keys.find(wrong), None);
         }
+        let twice = Keys::parse("alpha\nbeta\nalpha\nbeta\ngamma\n");
+        assert_eq!(["alpha", "beta", "gamma"].map(|k| twice.find(k)), [Some(1), Some(2), Some(3)]);
+        assert_eq!(twice.hash(3), Keys::parse("gamma").hash(1));
+        let doubled = Keys([&twice.0[..], &twice.0].concat());
+        assert_eq!(["alpha", "beta", "gamma"].map(|k| doubled.find(k)), [Some(1), Some(2), Some(3)]);
         assert!(Keys::parse("\n#\n").is_empty() && !format!("{keys:?}").contains("alpha"));
     }
 }

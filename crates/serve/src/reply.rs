@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Response, header};
 use bytes::Bytes;
 use nurture_infer::Pick;
-use nurture_text::Tokenizer;
+use nurture_text::{StreamDecoder, Tokenizer};
 use serde_json::{Map, Value, json};
 use std::convert::Infallible;
 use std::time::Duration;
@@ -302,27 +302,30 @@ impl Reply {
         }
         let mut lists = Lists::default();
         let prompt = self.prompt_of(choice).unwrap_or_default();
+        let (offsets, shift) = offsets(self.tokenizer(), prompt);
         if begin && let Some((&first, _)) = prompt.split_first() {
             lists.put(self.tokenizer(), first, None, &[], 0);
-            let mut offset = self.characters(first);
-            for score in part.scores.as_deref().unwrap_or_default() {
+            for (score, &offset) in part.scores.iter().flatten().zip(&offsets[1..]) {
                 lists.put(self.tokenizer(), score.token, score.log_probability, &score.top, offset);
-                offset += self.characters(score.token);
             }
         }
-        let shift: usize = match self.echo {
-            Some(_) => prompt.iter().map(|&t| self.characters(t)).sum(),
-            None => 0,
-        };
         for t in &part.tokens {
             lists.put(self.tokenizer(), t.id, t.log_probability, &t.top, shift + t.offset);
         }
         lists.value()
     }
+}
 
-    fn characters(&self, token: u32) -> usize {
-        self.tokenizer().decode_plain(&[token]).chars().count()
+/// Of each token the characters of the text before it, and those of the whole text. A character that is split over tokens stands
+/// with the last of them.
+fn offsets(tokenizer: &Tokenizer, ids: &[u32]) -> (Vec<usize>, usize) {
+    let mut decoder = StreamDecoder::plain(tokenizer);
+    let (mut offsets, mut characters) = (Vec::with_capacity(ids.len()), 0);
+    for &id in ids {
+        offsets.push(characters);
+        characters += decoder.push(id).chars().count();
     }
+    (offsets, characters + decoder.finish().chars().count())
 }
 
 /// What was said, calls told apart.
@@ -442,4 +445,26 @@ fn event(out: &mut String, value: &Value) {
     out.push_str("data: ");
     out.push_str(&value.to_string());
     out.push_str("\n\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nurture_text::HfTokenizerFiles;
+
+    #[test]
+    fn offsets_count_whole_characters() {
+        // é¦ĸ are the bytes of 首
+        let tokenizer = r#"{
+            "added_tokens": [{"id": 5, "content": "<end>", "special": true}], "normalizer": null, "post_processor": null,
+            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+            "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+            "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "é": 2, "¦": 3, "ĸ": 4}, "merges": []}}"#;
+        let files = HfTokenizerFiles { tokenizer, config: None, chat_template: None, generation: None };
+        let tokenizer = Tokenizer::from_hf(files).unwrap();
+        let ids = [5, 0, 2, 3, 4, 1, 2];
+        assert_eq!(tokenizer.decode_plain(&ids), "a首b\u{fffd}");
+        assert_eq!(offsets(&tokenizer, &ids), (vec![0, 0, 1, 1, 1, 2, 3], 4));
+        assert_eq!(offsets(&tokenizer, &[]), (vec![], 0));
+    }
 }

@@ -101,7 +101,7 @@ pub(crate) async fn create(
         let owner = owner.clone();
         let chain = service.with_store(move |s| s.chain(&owner, &id)).await.map_err(missing)?;
         for kept in chain {
-            turns.extend(input::kept(&kept.messages)?);
+            turns.extend(input::kept(&kept)?);
         }
     }
     turns.extend(input.iter().cloned());

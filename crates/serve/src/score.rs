@@ -1,7 +1,7 @@
 //! `POST /v1/score`: how likely are these answers? Each is read as the assistant's turn, its end among them, over the whole
 //! vocabulary.
 
-use crate::answers::Job;
+use crate::answers::{Charge, Job};
 use crate::ask::model;
 use crate::body::Json;
 use crate::chat::messages;
@@ -59,7 +59,7 @@ pub(crate) async fn score(
             ..Request::new([&prompt[..], answer].concat(), 0, &[])
         });
     }
-    let mut job = Job::start(&service, requests, "answers")?;
+    let mut job = Job::start(&service, requests, Charge::Choices(1), "answers")?;
     let mut logs: Vec<Option<Vec<f64>>> = vec![None; tokens.len()];
     while let Some((i, event)) = job.next().await {
         match event {

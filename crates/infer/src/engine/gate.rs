@@ -25,6 +25,10 @@ impl Gate {
         }
     }
 
+    pub(crate) fn most_waiting(&self) -> usize {
+        self.most_waiting
+    }
+
     /// Checks a request and counts it among those that wait.
     pub(crate) fn enter(&self, request: &Request, model: &Config) -> Result<(), Refused> {
         if self.closing.load(SeqCst) {

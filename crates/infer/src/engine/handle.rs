@@ -98,6 +98,11 @@ impl EngineHandle {
         self.0.stats.lock().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
+    /// Most requests that may wait.
+    pub fn queue(&self) -> usize {
+        self.0.gate.most_waiting()
+    }
+
     /// The network.
     pub fn model(&self) -> &Arc<Decoder> {
         &self.0.model

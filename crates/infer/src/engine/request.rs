@@ -126,6 +126,8 @@ impl Finish {
 pub struct Usage {
     /// tokens of the prompt
     pub prompt: usize,
+    /// whether it ever ran: of a request that only waited nothing was computed
+    pub began: bool,
     /// of these, tokens whose keys were kept from earlier requests
     pub cached: usize,
     /// tokens generated, without one that ended the text

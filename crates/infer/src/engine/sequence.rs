@@ -151,6 +151,7 @@ impl Sequence {
     pub(crate) fn end(mut self, pages: &mut Pages, finish: Finish) {
         self.release(pages);
         self.usage.generated = self.told;
+        self.usage.began = self.started;
         self.usage.total = self.arrived.elapsed();
         let usage = self.usage;
         self.tell(Event::Done(finish, usage));

@@ -96,6 +96,7 @@ pub(crate) async fn load(
     let worker = service.clone();
     let loaded = tokio::task::spawn_blocking(move || worker.models().load(&name, &dir)).await;
     let model = loaded.map_err(|_| ApiError::internal("a fault of ours while reading the adapter"))??;
+    service.note(view.caller, "adapter loaded", &model.name).await?;
     service.log(&json!({ "event": "adapter loaded", "name": model.name, "generation": model.generation() }));
     Ok(json_response(&json!({ "name": model.name, "location": "/models" })))
 }
@@ -107,6 +108,7 @@ pub(crate) async fn unload(
 ) -> Result<Response<Body>> {
     must_manage(&view)?;
     service.models().unload(&name)?;
+    service.note(view.caller, "adapter unloaded", &name).await?;
     service.log(&json!({ "event": "adapter unloaded", "name": name }));
     Ok(json_response(&json!({ "name": name, "location": "/models" })))
 }

@@ -1,6 +1,6 @@
 //! Conversations: whose they are, what they are called, which branch is shown.
 
-use super::{MAX_TEXT, Result, Store, missing, new_id, now, short_enough};
+use super::{MAX_TEXT, Result, Store, delete_conversations, missing, new_id, now, short_enough};
 use rusqlite::{OptionalExtension as _, Row, params};
 
 /// Longest title in bytes.
@@ -171,11 +171,10 @@ impl Store {
     /// # Errors
     /// There is none of that id.
     pub fn delete_conversation(&self, owner: &str, id: &str) -> Result<()> {
-        let sql = "DELETE FROM conversation WHERE id = ?1 AND owner = ?2";
-        match self.lock().execute(sql, [id, owner])? {
+        self.change(|t| match delete_conversations(t, "id = ?1 AND owner = ?2", [id, owner])? {
             0 => Err(missing("conversation", id)),
             _ => Ok(()),
-        }
+        })
     }
 }
 

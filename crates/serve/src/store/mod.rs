@@ -191,9 +191,9 @@ impl Store {
             let number = |name: &str| t.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
             let page = number("page_size")?;
             while (number("page_count")? - number("freelist_count")?) * page > bytes / 4 * 3 {
-                let sql = "DELETE FROM conversation WHERE id =
-                           (SELECT id FROM conversation WHERE id != ?1 ORDER BY updated, leaf IS NULL, leaf LIMIT 1)";
-                let gone = t.execute(sql, [at_work])?;
+                let oldest = "id = (SELECT id FROM conversation WHERE id != ?1
+                              ORDER BY updated, leaf IS NULL, leaf LIMIT 1)";
+                let gone = delete_conversations(t, oldest, [at_work])?;
                 // nobody will read feedback of a store in memory but beside its message
                 let loose = t.execute("DELETE FROM feedback WHERE message IS NULL", [])?;
                 if gone + loose == 0 {
@@ -212,6 +212,27 @@ impl Store {
         transaction.commit()?;
         Ok(out)
     }
+}
+
+/// Deletes the conversations for which the condition `which` holds, with their messages; how many conversations there were.
+///
+/// Messages go one by one, children before their parents (whose numbers are smaller): a parent takes its children with it, one
+/// deletion inside the other, and SQLite bears only a thousand of those.
+fn delete_conversations(
+    t: &rusqlite::Transaction<'_>,
+    which: &str,
+    values: impl rusqlite::Params + Copy,
+) -> Result<usize> {
+    let sql = format!(
+        "SELECT id FROM message WHERE conversation IN (SELECT id FROM conversation WHERE {which}) ORDER BY id DESC"
+    );
+    let messages: Vec<i64> =
+        t.prepare(&sql)?.query_map(values, |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    let mut delete = t.prepare("DELETE FROM message WHERE id = ?1")?;
+    for message in messages {
+        delete.execute([message])?;
+    }
+    Ok(t.execute(&format!("DELETE FROM conversation WHERE {which}"), values)?)
 }
 
 /// Seconds since 1970.
@@ -305,6 +326,51 @@ mod tests {
         let next = store.new_conversation("me", &NewConversation::default()).unwrap().id;
         store.add_message("me", &next, &NewMessage::of("user", text.as_str())).unwrap();
         assert_eq!(store.conversations("me", None, None, 9).unwrap().len(), 1);
+    }
+
+    /// A conversation of 5,000 messages, one behind the other.
+    fn long_conversation(store: &Store) -> String {
+        let id = store.new_conversation("me", &NewConversation::default()).unwrap().id;
+        let add = |t: &rusqlite::Transaction<'_>| {
+            let sql = "INSERT INTO message (conversation, parent, role, content, model, generation, finish, prompt_tokens,
+                       tokens, seconds, created) VALUES (?1, ?2, 'user', 'text', '', 0, '', 0, 0, 0, 0)";
+            let mut parent = None;
+            for _ in 0..5000 {
+                t.execute(sql, rusqlite::params![id, parent])?;
+                parent = Some(t.last_insert_rowid());
+            }
+            Ok(())
+        };
+        store.change(add).unwrap();
+        id
+    }
+
+    #[test]
+    fn long_conversations_go_like_short_ones() {
+        let store = Store::in_memory().unwrap();
+        let messages = |store: &Store| -> i64 {
+            store.lock().query_row("SELECT count(*) FROM message", [], |row| row.get(0)).unwrap()
+        };
+        let id = long_conversation(&store);
+        assert_eq!(messages(&store), 5000);
+        store.delete_conversation("me", &id).unwrap();
+        assert_eq!(messages(&store), 0);
+        for scope in [Scope::Owner("me"), Scope::All] {
+            long_conversation(&store);
+            assert_eq!(store.erase("test", scope).unwrap().conversations, 1);
+            assert_eq!(messages(&store), 0);
+        }
+        store.set_retention("test", Some(30)).unwrap();
+        long_conversation(&store);
+        store.lock().execute("UPDATE conversation SET updated = 0", []).unwrap();
+        assert_eq!((store.retain().unwrap().conversations, messages(&store)), (1, 0));
+
+        let small = Store::in_memory_of(1 << 20).unwrap();
+        long_conversation(&small);
+        let next = small.new_conversation("me", &NewConversation::default()).unwrap().id;
+        small.add_message("me", &next, &NewMessage::of("user", "x".repeat(400_000))).unwrap();
+        small.make_room(&next).unwrap();
+        assert_eq!(messages(&small), 1);
     }
 
     #[cfg(unix)]

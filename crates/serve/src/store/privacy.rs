@@ -1,6 +1,6 @@
 //! Forgetting, and copies that are whole.
 
-use super::{Result, Store, StoreError, audit, now};
+use super::{Result, Store, StoreError, audit, delete_conversations, now};
 use rusqlite::{OptionalExtension as _, params};
 use std::path::Path;
 
@@ -39,8 +39,7 @@ impl Store {
         };
         let erased = self.change(|t| {
             let erased = Erased {
-                conversations: t
-                    .execute("DELETE FROM conversation WHERE ?1 IS NULL OR owner = ?1", params![owner])?,
+                conversations: delete_conversations(t, "?1 IS NULL OR owner = ?1", [owner])?,
                 feedback: t.execute("DELETE FROM feedback WHERE ?1 IS NULL OR owner = ?1", params![owner])?,
                 responses: t
                     .execute("DELETE FROM response WHERE ?1 IS NULL OR owner = ?1", params![owner])?,
@@ -89,7 +88,7 @@ impl Store {
         let before = now() - i64::from(days) * DAY;
         let erased = self.change(|t| {
             let erased = Erased {
-                conversations: t.execute("DELETE FROM conversation WHERE updated < ?1", [before])?,
+                conversations: delete_conversations(t, "updated < ?1", [before])?,
                 feedback: t.execute("DELETE FROM feedback WHERE created < ?1", [before])?,
                 responses: t.execute("DELETE FROM response WHERE created < ?1", [before])?,
             };

@@ -50,17 +50,21 @@ impl Store {
         self.lock().query_row(sql, [id, owner], one).optional()?.ok_or_else(|| missing("response", id))
     }
 
-    /// A response and all before it, the oldest first.
+    /// The messages of a response and of those before it, the oldest response first.
     ///
     /// # Errors
     /// One of them is not there any more.
-    pub fn chain(&self, owner: &str, id: &str) -> Result<Vec<StoredResponse>> {
-        let mut chain = vec![self.response(owner, id)?];
-        while let Some(previous) = chain.last().and_then(|r| r.previous.clone()) {
-            if chain.len() == CHAIN {
-                break;
-            }
-            chain.push(self.response(owner, &previous)?);
+    pub fn chain(&self, owner: &str, id: &str) -> Result<Vec<String>> {
+        let connection = self.lock();
+        let sql = "SELECT messages, previous FROM response WHERE id = ?1 AND owner = ?2";
+        let mut statement = connection.prepare_cached(sql)?;
+        let (mut chain, mut next) = (Vec::new(), Some(id.to_string()));
+        while let Some(id) = next.filter(|_| chain.len() < CHAIN) {
+            let one = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+            let found = statement.query_row([&id, owner], one).optional()?;
+            let (messages, previous) = found.ok_or_else(|| missing("response", &id))?;
+            chain.push(messages);
+            next = previous;
         }
         chain.reverse();
         Ok(chain)
@@ -96,8 +100,7 @@ mod tests {
             store.keep_response("me", &response).unwrap();
             previous = Some(id.to_string());
         }
-        let ids: Vec<String> = store.chain("me", "r3").unwrap().into_iter().map(|r| r.id).collect();
-        assert_eq!(ids, ["r1", "r2", "r3"]);
+        assert_eq!(store.chain("me", "r3").unwrap(), ["[\"r1\"]", "[\"r2\"]", "[\"r3\"]"]);
         assert!(store.chain("you", "r3").is_err());
         store.delete_response("me", "r1").unwrap();
         assert!(

@@ -194,14 +194,18 @@ impl Tools {
             Choice::Auto if otherwise.is_none() => return None,
             Choice::Auto | Choice::Required => self.list.iter().collect(),
         };
-        let one = |t: &&Tool| {
+        let several = allowed.len() > 1;
+        let one = |(i, t): (usize, &&Tool)| {
             let arguments = style.arguments();
+            let option = if several { format!("/anyOf/{i}") } else { String::new() };
+            let mut parameters = t.parameters.clone();
+            move_refs(&mut parameters, &format!("#{option}/properties/{arguments}"));
             json!({
                 "type": "object", "additionalProperties": false, "required": ["name", arguments],
-                "properties": { "name": { "const": t.name }, arguments: t.parameters },
+                "properties": { "name": { "const": t.name }, arguments: parameters },
             })
         };
-        let mut options: Vec<Value> = allowed.iter().map(one).collect();
+        let mut options: Vec<Value> = allowed.iter().enumerate().map(one).collect();
         let mut call = match options.len() {
             1 => options.remove(0),
             _ => json!({ "anyOf": options }),
@@ -232,6 +236,32 @@ impl Tools {
     }
 }
 
+/// Rewrites the references of a schema to parts of itself for a document in which it stands at the JSON pointer `place`.
+fn move_refs(schema: &mut Value, place: &str) {
+    let map = match schema {
+        Value::Array(list) => return list.iter_mut().for_each(|s| move_refs(s, place)),
+        Value::Object(map) => map,
+        _ => return,
+    };
+    for (keyword, value) in map {
+        match (keyword.as_str(), value) {
+            ("$ref", Value::String(to)) => match to.strip_prefix('#') {
+                Some("" | "/") => *to = place.to_string(),
+                Some(pointer) if pointer.starts_with('/') => *to = format!("{place}{pointer}"),
+                _ => {}
+            },
+            // names that somebody chose, with a schema behind each
+            (
+                "properties" | "patternProperties" | "dependentSchemas" | "$defs" | "definitions",
+                Value::Object(named),
+            ) => named.values_mut().for_each(|s| move_refs(s, place)),
+            // values that may look like schemas
+            ("const" | "enum" | "default" | "examples" | "example", _) => {}
+            (_, value) => move_refs(value, place),
+        }
+    }
+}
+
 fn entries(fields: &mut Fields, one: impl Fn(Fields) -> Result<Tool>) -> Result<Vec<Tool>> {
     let list = fields.list("tools", TOOLS)?.unwrap_or_default().into_iter().enumerate();
     list.map(|(i, value)| one(Fields::inner(value, &format!("tools[{i}]"))?)).collect()
@@ -253,6 +283,7 @@ fn function_only(entry: &mut Fields) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nurture_infer::Constraint as _;
 
     fn chat(text: &str) -> Result<Option<Tools>> {
         Tools::chat(&mut Fields::parse(text.as_bytes()).unwrap())
@@ -308,5 +339,54 @@ mod tests {
         assert!(!lark(single, ToolStyle::Tagged, None).contains("{0,"));
         let either = lark(of(""), ToolStyle::Bare, Some(r#"{"type": "object"}"#));
         assert!(either.contains("start: calls | words"), "{either}");
+    }
+
+    /// Whether an answer that is bound to these tools may be `text`.
+    fn takes(tools: &Tools, text: &str) -> bool {
+        let Some(Rule::Lark(lark)) = tools.rule(ToolStyle::Bare, None) else { panic!("no rule") };
+        let tokens = (0..=255u8).map(|b| Some(vec![b])).chain([None]).collect();
+        let grammars =
+            nurture_infer::Grammars::new(tokens, &[256], |t| t.bytes().map(u32::from).collect()).unwrap();
+        let mut rule = grammars.rule(nurture_infer::Rule::Lark(&lark)).unwrap();
+        text.bytes().all(|b| rule.accept(b.into()).is_ok()) && rule.mask().is_ok_and(|m| m.allows(256))
+    }
+
+    #[test]
+    fn schemas_may_refer_to_parts_of_themselves() {
+        // as Pydantic writes nested models; a property may have any name
+        let order = r##"{"type": "function", "function": {"name": "order", "parameters": {
+            "$defs": {
+                "Item": {"type": "object", "additionalProperties": false, "required": ["name", "$ref"],
+                         "properties": {"name": {"type": "string"}, "$ref": {"$ref": "#/$defs/Colour"}}},
+                "Colour": {"enum": ["red", "blue"]}},
+            "type": "object", "additionalProperties": false, "required": ["items"],
+            "properties": {"items": {"type": "array", "items": {"$ref": "#/$defs/Item"}}}}}}"##;
+        let tree = r##"{"type": "function", "function": {"name": "tree", "parameters": {
+            "type": "object", "additionalProperties": false, "required": ["value"],
+            "properties": {"value": {"const": 7}, "next": {"$ref": "#"}}}}}"##;
+        let items = r#"{"name": "order", "parameters": {"items": [{"name": "lamp", "$ref": "red"}]}}"#;
+        let nested =
+            r#"{"name": "tree", "parameters": {"value": 7, "next": {"value": 7, "next": {"value": 7}}}}"#;
+        for (list, good) in [
+            (order.to_string(), vec![items]),
+            (tree.to_string(), vec![nested]),
+            (format!("{order}, {tree}"), vec![items, nested]),
+        ] {
+            let tools =
+                chat(&format!(r#"{{"tools": [{list}], "tool_choice": "required"}}"#)).unwrap().unwrap();
+            for text in good {
+                assert!(takes(&tools, text), "{list}: {text}");
+                assert!(
+                    !takes(&tools, &text.replace("red", "green").replace("{\"value\": 7}", "{}")),
+                    "{text}"
+                );
+            }
+        }
+        let mut literal = json!({ "const": { "$ref": "#/x" }, "properties": { "const": { "$ref": "#/y" } } });
+        move_refs(&mut literal, "#/at");
+        assert_eq!(
+            literal,
+            json!({ "const": { "$ref": "#/x" }, "properties": { "const": { "$ref": "#/at/y" } } })
+        );
     }
 }

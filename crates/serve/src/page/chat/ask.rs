@@ -12,7 +12,7 @@
 use super::super::view::{View, safe};
 use super::answer::{Lane, run};
 use super::{Result, TEXT, TITLE, on_store, shortened, turns};
-use crate::answers::Job;
+use crate::answers::{Charge, Job};
 use crate::ask::Ask;
 use crate::body::Json;
 use crate::error::ApiError;
@@ -190,7 +190,7 @@ struct Begun {
 impl Prepared {
     fn start(self, service: &Service) -> Result<Begun> {
         let Prepared { ask, requests, begun, prompt, left_out } = self;
-        let job = Job::start(service, requests, "text")?;
+        let job = Job::start(service, requests, Charge::Choices(ask.choices), "text")?;
         Ok(Begun { ask, job, begun, prompt, left_out })
     }
 }
