@@ -63,6 +63,32 @@ impl Endpoint {
         })
     }
 
+    /// As [`Endpoint::new`], with the key that stands in the environment variable `name`, if one is named; `by` says by what.
+    ///
+    /// # Errors
+    /// An address that is none, a variable that is not set.
+    pub fn with_key_of(
+        url: &str,
+        model: &str,
+        name: Option<&str>,
+        by: &str,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Endpoint> {
+        let value = |name: &str| match variable(name).filter(|v| !v.is_empty()) {
+            Some(key) => Ok(key),
+            None => bail!(said!(
+                "the environment variable {name} ({by}) is not set",
+                "没有设置环境变量 {name}（{by}）"
+            )),
+        };
+        Endpoint::new(url, model, name.map(value).transpose()?)
+    }
+
+    /// The address that is asked.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Name of the model that answers.
     pub fn model(&self) -> &str {
         &self.model

@@ -8,6 +8,7 @@
 //! ```
 
 use crate::network::WEIGHTS;
+use crate::pipeline::{sha256, sha256_of};
 use crate::said;
 use anyhow::{Context as _, Result, bail};
 use nurture_formats::{adapter, save_folder, write_atomic};
@@ -16,7 +17,7 @@ use nurture_model::Cpu;
 use nurture_model::seq2seq::Seq2Seq;
 use nurture_text::{HfTokenizerFiles, Tokenizer};
 use serde_json::{Map, Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
@@ -78,6 +79,9 @@ pub struct PairModel {
     network: Seq2Seq,
     words: Vocabularies,
     notes: Value,
+    folder: PathBuf,
+    /// in place of the model's own
+    count: Option<usize>,
 }
 
 /// Whether a path is the folder of an encoder-decoder, or of a run that raised one.
@@ -150,7 +154,7 @@ impl PairModel {
                 "{dir}：分词器有 {has} 个词元，网络只有 {room} 个"
             ));
         }
-        Ok(PairModel { cpu, network, words, notes })
+        Ok(PairModel { cpu, network, words, notes, folder: dir.to_path_buf(), count: None })
     }
 
     /// The network.
@@ -163,10 +167,34 @@ impl PairModel {
         &self.cpu
     }
 
-    /// The beams that it was raised with.
+    /// With so many beams, at most [`MAX_BEAMS`], in place of its own.
+    #[must_use]
+    pub fn with_beams(self, count: usize) -> PairModel {
+        PairModel { count: Some(count.clamp(1, MAX_BEAMS)), ..self }
+    }
+
+    /// Hash of all that its texts depend on: the files of its folder, and the beams.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn sha256(&self) -> Result<String> {
+        let at = || self.folder.display().to_string();
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(&self.folder).with_context(at)? {
+            let path = entry.with_context(at)?.path();
+            if path.extension().is_some_and(|e| e == "json" || e == "safetensors") {
+                files.push((path.file_name().map(|n| n.to_string_lossy().into_owned()), sha256_of(&path)?));
+            }
+        }
+        files.sort();
+        Ok(sha256(json!([files, self.beams().count]).to_string().as_bytes()))
+    }
+
+    /// The beams that it was raised with, or [`PairModel::with_beams`] gave it.
     pub fn beams(&self) -> Beams {
         let of = |key: &str| self.notes["seq2seq"].get(key).and_then(Value::as_f64);
-        let count = of("beams").map_or(Beams::default().count, |n| (n as usize).clamp(1, MAX_BEAMS));
+        let own = of("beams").map_or(Beams::default().count, |n| (n as usize).clamp(1, MAX_BEAMS));
+        let count = self.count.unwrap_or(own);
         let length_penalty = of("length_penalty").filter(|p| p.is_finite()).unwrap_or(1.0);
         Beams { count, length_penalty }
     }

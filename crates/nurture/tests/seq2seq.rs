@@ -4,6 +4,7 @@
 mod common;
 
 use common::{Home, finish, spawn, until};
+use nurture::pairs::PairModel;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};
@@ -102,9 +103,21 @@ fn it_learns_is_examined_and_writes() {
 
     home.write("lines.txt", "ka lo mi\n\nsa pe nu\n");
     let said = home.nurture("translate lines.txt --model runs/small --lang en");
-    assert_eq!((said.code, said.out.lines().count()), (Some(0), 2), "{said:?}");
+    let lines: Vec<&str> = said.out.lines().collect();
+    assert!(said.code == Some(0) && lines.len() == 3 && lines[1].is_empty(), "{said:?}");
     let said = home.nurture("translate lines.txt --model runs/small --beams 3 --lang en");
-    assert!(said.out.lines().all(|l| l.split('\t').count() == 3), "{said:?}");
+    let beams: Vec<usize> = said.out.lines().map(|l| l.split('\t').count()).collect();
+    assert_eq!(beams, [3, 1, 3], "{said:?}");
+    // an answer is known by the weights and the beams, wherever they lie
+    let open = |run: &str| PairModel::open(&home.path(&format!("runs/{run}")), 1).unwrap();
+    let of = |model: PairModel| model.sha256().unwrap();
+    assert_eq!(of(open("small")), of(open("again")));
+    assert_ne!(of(open("small")), of(open("small").with_beams(2)));
+    let weights = home.path("runs/again/model/model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&weights, bytes).unwrap();
+    assert_ne!(of(open("small")), of(open("again")));
     home.nurture("generate runs/small --prompt ka --lang en").refused(&["nurture translate"]);
     // a decoder's commands say what they are for
     home.nurture("prepare small.toml --lang en").refused(&["model.seq2seq"]);
@@ -233,6 +246,57 @@ fn endpoint(asked: Arc<AtomicUsize>) -> String {
         }
     });
     url
+}
+
+#[test]
+fn answers_are_taken_up_by_text_and_translator() {
+    let home = Home::bare();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let url = endpoint(asked.clone());
+    let rows = |first: &str| {
+        let row = |text: &str| format!("{}\n", json!({ "text": text }));
+        [first, "It rains.", "The road is wet."].map(row).concat()
+    };
+    let more = |to: &str| {
+        let before = asked.load(Ordering::SeqCst);
+        let command =
+            format!("translate en.jsonl --out out.jsonl --field text --url {url} --name m --to {to}");
+        let said = home.nurture(&format!("{command} --lang en"));
+        (said, asked.load(Ordering::SeqCst) - before)
+    };
+    // broken off at a line that is no row, then the first row is corrected: it alone is asked again
+    home.write("en.jsonl", rows("It rans.") + "no row\n");
+    assert_eq!(more("Chinese").1, 3);
+    home.write("en.jsonl", rows("It ran.") + "no row\n");
+    assert_eq!(more("Chinese").1, 1);
+    // another language is another answer, and the first ones stay
+    assert_eq!(more("French").1, 3);
+    assert_eq!(more("Chinese").1, 0);
+    // torn inside of a character, it costs the last answer alone
+    let part = home.path("out.jsonl.part");
+    let bytes = fs::read(&part).unwrap();
+    let at = bytes.iter().rposition(|b| *b >= 0x80).unwrap();
+    fs::write(&part, &bytes[..at]).unwrap();
+    assert_eq!(more("French").1, 1);
+    // two at once do not write over each other
+    let file = fs::File::open(&part).unwrap();
+    file.lock().unwrap();
+    more("Chinese").0.refused(&["out.jsonl.part", "another process"]);
+    drop(file);
+    home.write("en.jsonl", rows("It ran."));
+    let (said, n) = more("Chinese");
+    assert_eq!((said.code, n), (Some(0), 0), "{said:?}");
+    assert_eq!(home.text("out.jsonl").lines().count(), 3);
+    assert!(!part.exists());
+    // lines: none is dropped in silence
+    home.write("lines.txt", "It rains.\n\nThe road is wet.");
+    let lines = format!("translate lines.txt --url {url} --name m --to Chinese --lang en");
+    assert_eq!(
+        home.nurture(&lines).out.lines().collect::<Vec<_>>(),
+        ["译：It rains.", "", "译：The road is wet."]
+    );
+    home.write("lines.txt", "\n".repeat((64 << 20) + 1));
+    home.nurture(&lines).refused(&["lines.txt", "64 MB"]);
 }
 
 #[test]

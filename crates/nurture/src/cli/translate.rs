@@ -5,7 +5,6 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use nurture::endpoint::Endpoint;
-use nurture::infer::{Beams, MAX_BEAMS};
 use nurture::lang::Text;
 use nurture::pairs::PairModel;
 use nurture::say;
@@ -29,7 +28,8 @@ pub(crate) const COMMAND: Command = Command {
          an OpenAI-compatible address (--url, --name, --to).\n\
          Of a .jsonl file the fields named by --field are translated (messages: each message) and the rows go to --out with a key `translated`.\n\
          With a way back (--back, or --from at an address) each text is translated back; rows whose chrF against the source is below --least\n\
-         are left out, and the ledger beside --out counts them. Of any other file each line is translated and printed; `-` reads stdin.\n\
+         are left out, and the ledger beside --out counts them. Of any other file each line is translated and printed, a blank one as a blank\n\
+         line; `-` reads stdin.\n\
          Examples:\n  nurture translate words.txt --model runs/pinyin --beams 8\n  \
          nurture translate en.jsonl --out zh.jsonl --field question --field answer --model runs/en-zh --back runs/zh-en\n  \
          nurture translate en.jsonl --out zh.jsonl --field messages --url http://localhost:8000 --name qwen --to Chinese --from English",
@@ -37,7 +37,7 @@ pub(crate) const COMMAND: Command = Command {
          也可以是 OpenAI 兼容地址上的模型（--url、--name、--to）。\n\
          .jsonl 文件翻译 --field 指定的字段（messages：每条消息），各行带着 `translated` 键写到 --out。\n\
          有回程时（--back，或在地址上用 --from）逐条回译；与原文的 chrF 低于 --least 的行被舍弃，--out 旁的账本记数。\n\
-         其他文件逐行翻译并打印；`-` 读标准输入。\n\
+         其他文件逐行翻译并打印，空行仍为空行；`-` 读标准输入。\n\
          例：\n  nurture translate words.txt --model runs/pinyin --beams 8\n  \
          nurture translate en.jsonl --out zh.jsonl --field question --field answer --model runs/en-zh --back runs/zh-en\n  \
          nurture translate en.jsonl --out zh.jsonl --field messages --url http://localhost:8000 --name qwen --to Chinese --from English",
@@ -110,10 +110,7 @@ fn wrong<T>(text: String) -> anyhow::Result<T> {
 fn translator(cli: &Cli, args: &Args<'_>) -> anyhow::Result<Translator> {
     let lang = cli.lang;
     match (args.text("model"), args.text("url")) {
-        (Some(dir), None) => {
-            let model = PairModel::open(Path::new(dir), args.count("threads").unwrap_or(0))?;
-            Ok(Translator::Model(model, called(dir)))
-        }
+        (Some(dir), None) => opened(args, dir),
         (None, Some(_)) => {
             let Some(to) = args.text("to") else {
                 return wrong(say!(
@@ -130,6 +127,16 @@ fn translator(cli: &Cli, args: &Args<'_>) -> anyhow::Result<Translator> {
             "请指定一个译者：--model 目录，或 --url 加 --name 和 --to"
         )),
     }
+}
+
+/// The translator in a folder, with the beams that were asked for.
+fn opened(args: &Args<'_>, dir: &str) -> anyhow::Result<Translator> {
+    let model = PairModel::open(Path::new(dir), args.count("threads").unwrap_or(0))?;
+    let model = match args.count("beams") {
+        Some(count) => model.with_beams(count),
+        None => model,
+    };
+    Ok(Translator::Model(model, called(dir)))
 }
 
 /// The name of a folder, without the way to it.
@@ -151,14 +158,7 @@ fn endpoint(cli: &Cli, args: &Args<'_>) -> anyhow::Result<Endpoint> {
             "--url 需要 --name：模型在那里的名字"
         ));
     };
-    let key = match args.text("key") {
-        None => None,
-        Some(variable) => match env(variable).filter(|v| !v.is_empty()) {
-            Some(key) => Some(key),
-            None => bail!(say!(lang, "--key: {variable} is not set", "--key：未设置 {variable}")),
-        },
-    };
-    Endpoint::new(args.text("url").unwrap_or_default(), name, key)
+    Endpoint::with_key_of(args.text("url").unwrap_or_default(), name, args.text("key"), "--key", env)
 }
 
 fn rows(cli: &Cli, args: &Args<'_>, file: &Path, out: &Path) -> anyhow::Result<Exit> {
@@ -181,10 +181,7 @@ fn rows(cli: &Cli, args: &Args<'_>, file: &Path, out: &Path) -> anyhow::Result<E
     }
     let there = translator(cli, args)?;
     let back = match (args.text("back"), args.text("from")) {
-        (Some(dir), None) => {
-            let model = PairModel::open(Path::new(dir), args.count("threads").unwrap_or(0))?;
-            Some(Translator::Model(model, called(dir)))
-        }
+        (Some(dir), None) => Some(opened(args, dir)?),
         (None, Some(from)) if args.text("url").is_some() => {
             Some(Translator::Endpoint(endpoint(cli, args)?, from.to_string()))
         }
@@ -256,31 +253,45 @@ fn lines(cli: &Cli, args: &Args<'_>, file: &str) -> anyhow::Result<Exit> {
         ));
     }
     let there = translator(cli, args)?;
-    let mut text = String::new();
     let reader: Box<dyn std::io::Read> = match file {
         "-" => Box::new(std::io::stdin()),
         path => Box::new(std::fs::File::open(path).with_context(|| path.to_string())?),
     };
-    reader.take(MOST).read_to_string(&mut text).with_context(|| file.to_string())?;
-    let all: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+    let mut bytes = Vec::new();
+    reader.take(MOST + 1).read_to_end(&mut bytes).with_context(|| file.to_string())?;
+    if bytes.len() as u64 > MOST {
+        let most = MOST >> 20;
+        bail!(say!(
+            lang,
+            "{file}: more than {most} MB of lines; split them into several files",
+            "{file}：超过 {most} MB；请拆成几个文件"
+        ));
+    }
+    let text = String::from_utf8(bytes).with_context(|| file.to_string())?;
+    let all: Vec<&str> = text.lines().map(str::trim).collect();
     let _working = cli.interrupt.working();
     for some in all.chunks(64) {
         if cli.interrupt.raised() {
             return Ok(Exit::Interrupted);
         }
+        let full: Vec<&str> = some.iter().copied().filter(|line| !line.is_empty()).collect();
         let done = match (&there, args.count("beams")) {
-            (Translator::Model(model, _), Some(count)) => {
-                let count = count.min(MAX_BEAMS);
-                let written = model.write(some, &Beams { count, ..model.beams() }, model.longest())?;
+            (Translator::Model(model, _), Some(_)) => {
+                let written = model.write(&full, &model.beams(), model.longest())?;
                 // all of them, best first, parted by tabs: whoever asks for beams wants to see them
                 let joined = |a: Vec<nurture::pairs::Answer>| {
-                    a.into_iter().map(|a| a.text.replace(['\n', '\t'], " ")).collect::<Vec<_>>().join("\t")
+                    a.into_iter().map(|a| a.text.replace('\t', " ")).collect::<Vec<_>>().join("\t")
                 };
                 written.into_iter().map(joined).collect()
             }
-            _ => there.translate(some)?,
+            _ => there.translate(&full)?,
         };
-        done.iter().for_each(|line| cli.out.line(line));
+        // a line for each line, so that both files can be laid side by side
+        let mut done = done.into_iter();
+        for line in some {
+            let text = if line.is_empty() { String::new() } else { done.next().unwrap_or_default() };
+            cli.out.line(&text.replace('\n', " "));
+        }
     }
     Ok(Exit::Done)
 }

@@ -26,17 +26,8 @@ pub(super) fn endpoint(r: &Recipe, variable: &dyn Fn(&str) -> Option<String>) ->
             "有考试写了 score = \"judge\"，但 eval.judge 没有给出端点"
         ))
     };
-    let key = match &j.key_env {
-        None => None,
-        Some(name) => match variable(name) {
-            Some(key) => Some(key),
-            None => bail!(said!(
-                "the environment variable {name} (eval.judge.key_env) is not set",
-                "没有设置环境变量 {name}（eval.judge.key_env）"
-            )),
-        },
-    };
-    Endpoint::new(&j.url, &j.model, key).map(Some)
+    let name = j.key_env.as_deref();
+    Endpoint::with_key_of(&j.url, &j.model, name, "eval.judge.key_env", variable).map(Some)
 }
 
 impl Depth {

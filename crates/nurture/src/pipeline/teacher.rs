@@ -8,7 +8,7 @@
 use super::{Event, Watch, sha256};
 use crate::endpoint::Endpoint;
 use crate::json_lines::JsonLines;
-use crate::recipe::{Recipe, Teacher};
+use crate::recipe::Recipe;
 use crate::said;
 use anyhow::{Context as _, Result, bail};
 use nurture_data::{LoadOptions, Proposed, SourceSpec, passages};
@@ -55,7 +55,8 @@ pub(super) fn ask(
             "data.questions.teacher 针对文档提问，但没有来源写了 kind = \"questions\""
         ));
     }
-    let endpoint = endpoint(teacher, watch)?;
+    let (name, by) = (teacher.key_env.as_deref(), "data.questions.teacher.key_env");
+    let endpoint = Endpoint::with_key_of(&teacher.url, &teacher.model, name, by, |v| watch.variable(v))?;
     let documents = passages(sources, options, PASSAGE)?;
     // (source, document, passage), thinned out evenly where there are more than asked for
     let mut all: Vec<(usize, &str, &str)> = Vec::new();
@@ -132,20 +133,6 @@ pub(super) fn ask(
         }
     }
     Ok(())
-}
-
-fn endpoint(teacher: &Teacher, watch: &dyn Watch) -> Result<Endpoint> {
-    let key = match &teacher.key_env {
-        None => None,
-        Some(name) => match watch.variable(name) {
-            Some(key) => Some(key),
-            None => bail!(said!(
-                "the environment variable {name} (data.questions.teacher.key_env) is not set",
-                "没有设置环境变量 {name}（data.questions.teacher.key_env）"
-            )),
-        },
-    };
-    Endpoint::new(&teacher.url, &teacher.model, key)
 }
 
 /// The pairs of a reply: lines `Q: …` each with the next line `A: …`, numbered or marked up as models like to; in Chinese
