@@ -14,7 +14,7 @@ use crate::linear::{Cpu, Forward, check_parts, linear_at, linear_forward, lora_h
 use crate::pool::Shares;
 use crate::quantise::Quantised;
 use crate::weight::{TILE_ROWS, Weight};
-use tile::{Lines, Lora, TOGETHER, Tile, tile_rows, with_room};
+use tile::{Lines, Lora, TOGETHER, Tile, tile_rows, together, with_room};
 
 /// Bytes of weights that a task reads at least.
 const TASK_BYTES: usize = 16 * 1024;
@@ -118,14 +118,15 @@ pub fn linear_fast(cpu: &Cpu, x: &[f32], q: &Quantised, t: usize, parts: &mut [F
     }
     let bytes: usize = list.iter().map(|p| p.weight.bytes()).sum();
     let cuts = cuts(tiles, (bytes / tiles.max(1)).max(1), t, cpu.pool().threads());
+    let together = together(t, q.runs());
     cpu.pool().run(cuts.len() - 1, |task| {
         let mut ends = Vec::new();
-        with_room(TOGETHER.min(cuts[task + 1] - cuts[task]), t, |room| {
+        with_room(together.min(cuts[task + 1] - cuts[task]), t, |room| {
             let (mut tile, end) = (cuts[task], cuts[task + 1]);
             while tile < end {
                 let p = &list[list.partition_point(|p| p.first_tile <= tile) - 1];
                 let (n, at) = (p.weight.rows(), tile - p.first_tile);
-                let count = TOGETHER.min(end - tile).min(p.weight.tiles() - at);
+                let count = together.min(end - tile).min(p.weight.tiles() - at);
                 let last = at + count == p.weight.tiles();
                 // of a last tile with fewer outputs than lanes: by way of whole vectors
                 let short = if last { n % LANES } else { 0 };

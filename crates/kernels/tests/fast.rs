@@ -199,6 +199,29 @@ fn a_row_does_not_depend_on_the_rows_beside_it() {
     }
 }
 
+/// So many rows and columns that several tiles, the last of them with fewer outputs than lanes, take each block of rows, over
+/// more than one panel.
+#[test]
+fn rows_that_several_tiles_take_together_are_those_alone() {
+    let _guard = hold();
+    let cpu = Cpu::new(1);
+    let mut rng = Rng::stream(9, 1);
+    for dtype in quantised() {
+        let (n, d, t) = (48 * 16 + 6, 13 * 256, 121);
+        let w = weight(dtype, n, d, &random_rows(&mut rng, dtype, n, d));
+        let lora = LoraPair::new(2, d, n, 0.7, floats(&mut rng, 2 * d, 0.1), floats(&mut rng, n * 2, 0.1));
+        let bias = floats(&mut rng, n, 1.0);
+        let linear = Linear { weight: &w, bias: Some(&bias), lora: Some(&lora) };
+        let x = activations(&mut rng, t, d);
+        let all = run(&cpu, linear, &x, t);
+        for (first, rows) in [(0, 4), (57, 13), (120, 1)] {
+            let some = run(&cpu, linear, &x[first * d..][..rows * d], rows);
+            let what = format!("{dtype}, {rows} rows from {first}");
+            same_bits(&some, &all[first * n..][..rows * n], &what);
+        }
+    }
+}
+
 #[test]
 fn the_largest_sums_do_not_overflow() {
     // every quant and every activation at its end, both signs: 16-bit sums saturate first

@@ -54,8 +54,17 @@ impl Tile<'_> {
     }
 }
 
-/// Tiles that take some rows of activations one after the other: many rows come from far, and so they come once for all of these.
+/// Most tiles that take some rows of activations one after the other.
 pub(super) const TOGETHER: usize = 4;
+
+/// Runs of all rows from which these do not stay beside all else in a second-level cache of a megabyte: half a megabyte.
+const FAR: usize = 12 * 1024;
+
+/// Tiles that are best taken together: where rows come from far, they come once for all of these. Fewer rows meet one tile at a
+/// time, whose panel stays in the first-level cache. Where there is no panel it does not matter.
+pub(super) fn together(rows: usize, runs: usize) -> usize {
+    if (LEAST_PANEL..FAR.div_ceil(runs.max(1))).contains(&rows) { 1 } else { TOGETHER }
+}
 
 /// Room that a task needs for itself.
 pub(super) struct Room<'a> {
