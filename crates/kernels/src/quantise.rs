@@ -10,42 +10,18 @@ use crate::lanes::{LANES, Lanes};
 use crate::pool::{Pool, Shares};
 use crate::weight::RUN;
 
-/// Constants of groups of 32 quants, `[rows / 4][runs][4]`, each kind by itself: a weight takes two of them, and many rows come
-/// from far.
-#[derive(Clone, Debug, Default)]
-struct Groups {
-    scales: Vec<f32>,
-    sums: Vec<i32>,
-    wholes: Vec<f32>,
-    half_sums: Vec<[i32; 2]>,
-    halves: Vec<[f32; 2]>,
-}
-
-impl Groups {
-    fn fit(&mut self, len: usize) {
-        if self.scales.len() < len {
-            self.scales.resize(len, 0.0);
-            self.sums.resize(len, 0);
-            self.wholes.resize(len, 0.0);
-            self.half_sums.resize(len, [0; 2]);
-            self.halves.resize(len, [0.0; 2]);
-        }
-    }
-}
-
-/// Where the constants of a row's first group lie; those of group `j` lie `SIDE · j` further.
-#[derive(Clone, Copy)]
-pub(crate) struct GroupsAt {
+/// Constants of a group of 32 quants.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C)]
+pub(crate) struct Group {
     /// value of one step
-    pub(crate) scale: *const f32,
-    /// the sum of all quants
-    pub(crate) sum: *const i32,
-    /// the sum of the values of all columns
-    pub(crate) whole: *const f32,
-    /// the sums of the first sixteen quants, and of the second
-    pub(crate) half_sums: *const [i32; 2],
-    /// the sums of the values of the first sixteen columns, and of the second
-    pub(crate) halves: *const [f32; 2],
+    pub(crate) scale: f32,
+    /// sums of the values of all columns, and of the first and of the second sixteen
+    pub(crate) whole: f32,
+    pub(crate) halves: [f32; 2],
+    /// the sums of all quants, and of the first and of the second sixteen
+    pub(crate) sum: i32,
+    pub(crate) half_sums: [i32; 2],
 }
 
 /// A value that stays out of the bytes.
@@ -64,7 +40,8 @@ pub struct Quantised {
     /// `[rows / 4][runs][4][32]`, columns beyond the last are 0: what a product takes of several rows at a time lies at fixed
     /// distances
     bytes: Vec<i8>,
-    groups: Groups,
+    /// `[rows / 4][runs][4]`
+    groups: Vec<Group>,
     /// each row's outliers as they are found, `[rows][most]`, and their number
     found: Vec<Outlier>,
     counts: Vec<u32>,
@@ -103,22 +80,13 @@ impl Quantised {
     }
 
     /// Bytes of row `row` in the first run; those of run `j` lie `SIDE · 32 · j` further.
-    pub(crate) fn bytes_from(&self, row: usize, run: usize) -> &[i8] {
-        &self.bytes[row / SIDE * self.block_bytes() + (run * SIDE + row % SIDE) * RUN..]
+    pub(crate) fn bytes_from(&self, row: usize) -> &[i8] {
+        &self.bytes[row / SIDE * self.block_bytes() + row % SIDE * RUN..]
     }
 
     /// Its constants in the first run; those of run `j` lie `SIDE · j` further.
-    #[inline(always)]
-    pub(crate) fn groups_from(&self, row: usize, run: usize) -> GroupsAt {
-        let at = (row / SIDE * self.runs() + run) * SIDE + row % SIDE;
-        let g = &self.groups;
-        GroupsAt {
-            scale: g.scales[at..].as_ptr(),
-            sum: g.sums[at..].as_ptr(),
-            whole: g.wholes[at..].as_ptr(),
-            half_sums: g.half_sums[at..].as_ptr(),
-            halves: g.halves[at..].as_ptr(),
-        }
+    pub(crate) fn groups_from(&self, row: usize) -> &[Group] {
+        &self.groups[row / SIDE * self.runs() * SIDE + row % SIDE..]
     }
 
     /// Columns that have outliers, ascending, each with these, rows ascending.
@@ -147,7 +115,9 @@ impl Quantised {
         if self.bytes.len() < bytes {
             self.bytes.resize(bytes, 0);
         }
-        self.groups.fit(groups);
+        if self.groups.len() < groups {
+            self.groups.resize(groups, Group::default());
+        }
         if self.found.len() < found {
             self.found.resize(found, Outlier::default());
         }
@@ -186,15 +156,7 @@ impl Quantised {
         self.fit(rows, cols);
         let made = Shares::new(floats);
         let (size, runs, most) = (self.block_bytes(), self.runs(), self.most_outliers());
-        let bytes = Shares::new(&mut self.bytes);
-        let g = &mut self.groups;
-        let groups = (
-            Shares::new(&mut g.scales),
-            Shares::new(&mut g.sums),
-            Shares::new(&mut g.wholes),
-            Shares::new(&mut g.half_sums),
-            Shares::new(&mut g.halves),
-        );
+        let (bytes, groups) = (Shares::new(&mut self.bytes), Shares::new(&mut self.groups));
         let (found, counts) = (Shares::new(&mut self.found), Shares::new(&mut self.counts));
         let step = if rows <= FEW { SIDE } else { 16 };
         pool.run(rows.div_ceil(step), |i| {
@@ -212,14 +174,7 @@ impl Quantised {
                         }
                     };
                     let bytes = &mut bytes.at(block * size, size)[side * RUN..];
-                    let (at, len) = (block * runs * SIDE + side, runs * SIDE - side);
-                    let groups = &mut RowGroups {
-                        scales: groups.0.at(at, len),
-                        sums: groups.1.at(at, len),
-                        wholes: groups.2.at(at, len),
-                        half_sums: groups.3.at(at, len),
-                        halves: groups.4.at(at, len),
-                    };
+                    let groups = &mut groups.at(block * runs * SIDE, runs * SIDE)[side..];
                     let (found, count) = (found.at(row * most, most), &mut counts.at(row, 1)[0]);
                     quantise(x, bytes, groups, found, count);
                 }
@@ -267,11 +222,10 @@ impl Quantised {
     pub fn values(&self) -> Vec<f32> {
         let mut out = Vec::with_capacity(self.rows * self.cols);
         for row in 0..self.rows {
-            let (bytes, groups) = (self.bytes_from(row, 0), self.groups_from(row, 0));
+            let (bytes, groups) = (self.bytes_from(row), self.groups_from(row));
             out.extend((0..self.cols).map(|c| {
                 let (run, c) = (c / RUN * SIDE, c % RUN);
-                // SAFETY: the row has this group.
-                unsafe { *groups.scale.add(run) * bytes[run * RUN + c] as f32 }
+                groups[run].scale * bytes[run * RUN + c] as f32
             }));
         }
         for (column, outliers) in self.outliers() {
@@ -313,20 +267,11 @@ unsafe fn quiet<L: Lanes>(v: L, limit: f32) -> L {
     unsafe { L::select_below(L::splat(limit), abs(v), L::splat(0.0), v) }
 }
 
-/// The groups of a row, from its first on; those of group `j` lie `SIDE · j` further.
-struct RowGroups<'a> {
-    scales: &'a mut [f32],
-    sums: &'a mut [i32],
-    wholes: &'a mut [f32],
-    half_sums: &'a mut [[i32; 2]],
-    halves: &'a mut [[f32; 2]],
-}
-
 #[inline(always)]
 unsafe fn quantise_row<D: Dot>(
     x: &[f32],
     bytes: &mut [i8],
-    groups: &mut RowGroups<'_>,
+    groups: &mut [Group],
     found: &mut [Outlier],
     count: &mut u32,
 ) {
@@ -374,11 +319,13 @@ unsafe fn quantise_row<D: Dot>(
             let second = both.wrapping_sub(first) >> 16;
             // a group whose values are no numbers has a scale that shows it
             let halves = [scale * first as f32, scale * second as f32];
-            groups.scales[j * SIDE] = scale;
-            groups.sums[j * SIDE] = first + second;
-            groups.wholes[j * SIDE] = halves[0] + halves[1];
-            groups.half_sums[j * SIDE] = [first, second];
-            groups.halves[j * SIDE] = halves;
+            groups[j * SIDE] = Group {
+                scale,
+                whole: halves[0] + halves[1],
+                halves,
+                sum: first + second,
+                half_sums: [first, second],
+            };
         }
         *count = outliers as u32;
     }
@@ -388,6 +335,6 @@ dot_fn! {
     /// # Safety
     /// The instruction set is there.
     unsafe fn quantise(
-        x: &[f32], bytes: &mut [i8], groups: &mut RowGroups<'_>, found: &mut [Outlier], count: &mut u32
+        x: &[f32], bytes: &mut [i8], groups: &mut [Group], found: &mut [Outlier], count: &mut u32
     ) = quantise_row
 }
