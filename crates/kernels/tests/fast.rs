@@ -199,10 +199,9 @@ fn a_row_does_not_depend_on_the_rows_beside_it() {
     }
 }
 
-/// So many rows and columns that several tiles, the last of them with fewer outputs than lanes, take each block of rows, over
-/// more than one panel.
+/// Several tiles a task, the last of them with fewer outputs than lanes, and more columns than a panel takes in.
 #[test]
-fn rows_that_several_tiles_take_together_are_those_alone() {
+fn many_rows_over_several_panels_are_those_alone() {
     let _guard = hold();
     let cpu = Cpu::new(1);
     let mut rng = Rng::stream(9, 1);
