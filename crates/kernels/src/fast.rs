@@ -315,10 +315,11 @@ unsafe fn tile_rows_of<D: Dot, const T: usize, const MANY: bool>(
         let early = t >= MANY_ROWS;
         let stored = &Stored { tile: bytes };
         let panels = MANY && t >= D::PANEL_FROM;
-        let blocks = const { DType::nth(T).has_blocks() && !DType::nth(T).has_min() };
+        // the panel has their scales, which are much of what a column costs
+        let columns = panels && const { DType::nth(T).has_blocks() && !DType::nth(T).has_min() };
         if early {
             biases::<D::L>(tile, floats);
-            if !(panels && blocks) {
+            if !columns {
                 add_outliers::<D, T, _>(tile, 0..runs, stored, floats);
             }
         }
@@ -328,8 +329,7 @@ unsafe fn tile_rows_of<D: Dot, const T: usize, const MANY: bool>(
             while first < runs {
                 let end = runs.min(first + DEEP);
                 panel.fill::<T>(first, end);
-                if early && blocks {
-                    // their scales are in the panel, which would be made anew for each column
+                if early && columns {
                     add_outliers::<D, T, _>(tile, first..end, &panel, floats);
                 }
                 let floats = (early && end == runs).then_some(&*floats);

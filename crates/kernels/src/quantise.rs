@@ -1,8 +1,9 @@
-//! Activations as bytes: groups of 32 columns of a row share a scale, or blocks of 256 where a weight has blocks of as many ([`Scales`]). A few columns of a Transformer are far louder than the
-//! others, and one of them in a group would leave the rest a handful of steps. So a value beyond [`Scales::loud`] times the mean of
-//! its row's magnitudes stays out of the bytes (its byte is 0) and is kept as it is, an outlier, by column: the product adds its float
-//! product with that column of the weight. A group keeps the sums of its quants too: weights whose type has an offset or a
-//! minimum need them. A row's bytes and outliers depend on that row alone.
+//! Activations as bytes: groups of 32 columns of a row share a scale, or blocks of 256 where a weight has blocks of as many
+//! ([`Scales`]). A few columns of a Transformer are far louder than the others, and one of them in a group would leave the rest a
+//! handful of steps. So a value beyond [`Scales::loud`] times the mean of its row's magnitudes stays out of the bytes (its byte is 0)
+//! and is kept as it is, an outlier, by column: the product adds its float product with that column of the weight. A group keeps
+//! the sum of its quants too: weights whose type has an offset or a minimum need it. A row's bytes and outliers depend on that row
+//! alone.
 
 use crate::dot8::{Dot, dot_fn};
 use crate::input::Input;
@@ -17,7 +18,7 @@ pub enum Scales {
     /// 32 columns
     #[default]
     Groups,
-    /// 256 columns: what K types need, whose products are whole numbers over a block then. Other types take it as well, less finely.
+    /// 256 columns: what K types need, whose blocks are of as many. Other types take it as well, less finely.
     Blocks,
 }
 
