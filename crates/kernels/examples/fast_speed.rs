@@ -65,7 +65,7 @@ fn seconds(cpu: &Cpu, weight: &Weight, t: usize, repeats: usize) -> f64 {
     let x: Vec<f32> = (0..t * weight.cols()).map(|_| value()).collect();
     let mut y = vec![0f32; t * weight.rows()];
     let mut q = Quantised::default();
-    q.set(cpu.pool(), &x, weight.cols());
+    q.set(cpu.pool(), &x, weight.cols(), Scales::of([weight]));
     let linear = Linear { weight, bias: None, lora: None };
     let mut times: Vec<f64> = (0..repeats)
         .map(|_| {

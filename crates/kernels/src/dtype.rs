@@ -66,6 +66,11 @@ impl DType {
         matches!(self, DType::Q6K | DType::Q2K | DType::Q3K)
     }
 
+    /// Whether blocks are of 256 columns, with small scales of runs or halves of runs (K types).
+    pub(crate) const fn has_blocks(self) -> bool {
+        matches!(self, DType::Q2K | DType::Q3K | DType::Q4K | DType::Q5K | DType::Q6K)
+    }
+
     fn row(self) -> &'static (DType, &'static str, u32, usize, usize) {
         &TABLE[self as usize]
     }

@@ -78,7 +78,7 @@ pub use loss::{cross_entropy, kl_divergence, log_softmax};
 pub use noise::add_uniform_noise;
 pub use norm::{rms_norm_backward, rms_norm_forward};
 pub use pool::Pool;
-pub use quantise::Quantised;
+pub use quantise::{Quantised, Scales};
 pub use rng::Rng;
 pub use soft_loss::{Softening, soft_cross_entropy};
 pub use vocabulary::{MAXIMA_BLOCK, SUMS_BLOCK, block_maxima, exp_sums, exp_weights};

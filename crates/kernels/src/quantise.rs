@@ -1,14 +1,58 @@
-//! Activations as bytes: groups of 32 columns of a row share a scale. A few columns of a Transformer are far louder than the
-//! others, and one of them in a group would leave the rest a handful of steps. So a value beyond [`LOUD`] times the mean of
-//! its row's magnitudes stays out of the bytes (its byte is 0) and is kept as it is, an outlier, by column: the product adds its float
-//! product with that column of the weight. A group keeps the sums of its quants too: weights whose type has an offset or a
-//! minimum need them. A row's bytes and outliers depend on that row alone.
+//! Activations as bytes: groups of 32 columns of a row share a scale, or blocks of 256 where a weight has blocks of as many
+//! ([`Scales`]). A few columns of a Transformer are far louder than the others, and one of them in a group would leave the rest a
+//! handful of steps. So a value beyond [`Scales::loud`] times the mean of its row's magnitudes stays out of the bytes (its byte is 0)
+//! and is kept as it is, an outlier, by column: the product adds its float product with that column of the weight. A group keeps
+//! the sum of its quants too: weights whose type has an offset or a minimum need it. A row's bytes and outliers depend on that row
+//! alone.
 
 use crate::dot8::{Dot, dot_fn};
 use crate::input::Input;
 use crate::lanes::{LANES, Lanes};
 use crate::pool::{Pool, Shares};
-use crate::weight::RUN;
+use crate::weight::{RUN, RUNS, Weight};
+use std::ops::Range;
+
+/// Columns of a row that share a scale.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scales {
+    /// 32 columns
+    #[default]
+    Groups,
+    /// 256 columns: what K types need, whose blocks are of as many. Other types take it as well, less finely.
+    Blocks,
+}
+
+impl Scales {
+    /// What the products of one input with `weights` need.
+    pub fn of<'a>(weights: impl IntoIterator<Item = &'a Weight>) -> Scales {
+        match weights.into_iter().any(|w| w.dtype().has_blocks()) {
+            true => Scales::Blocks,
+            false => Scales::Groups,
+        }
+    }
+
+    /// An outlier is more than so many times the mean of its row's magnitudes.
+    const fn loud(self) -> f32 {
+        match self {
+            Scales::Groups => 6.0,
+            Scales::Blocks => 5.0,
+        }
+    }
+}
+
+/// Constants of a block of 256 quants.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C)]
+pub(crate) struct Block {
+    /// value of one step
+    pub(crate) scale: f32,
+    /// the sum of all quants
+    pub(crate) sum: i32,
+    /// the sums of each run's first and second sixteen quants, as a pair of sixteen bits
+    pub(crate) halves: [i32; RUNS],
+    /// the sums of the quants of each two runs, as a pair of sixteen bits
+    pub(crate) runs: [i32; RUNS / 2],
+}
 
 /// Constants of a group of 32 quants.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -16,12 +60,10 @@ use crate::weight::RUN;
 pub(crate) struct Group {
     /// value of one step
     pub(crate) scale: f32,
-    /// sums of the values of all columns, and of the first and of the second sixteen
+    /// the sum of the values
     pub(crate) whole: f32,
-    pub(crate) halves: [f32; 2],
-    /// the sums of all quants, and of the first and of the second sixteen
+    /// the sum of the quants
     pub(crate) sum: i32,
-    pub(crate) half_sums: [i32; 2],
 }
 
 /// A value that stays out of the bytes.
@@ -37,11 +79,14 @@ pub(crate) struct Outlier {
 pub struct Quantised {
     rows: usize,
     cols: usize,
+    scales: Scales,
     /// `[rows / 4][runs][4][32]`, columns beyond the last are 0: what a product takes of several rows at a time lies at fixed
     /// distances
     bytes: Vec<i8>,
     /// `[rows / 4][runs][4]`
     groups: Vec<Group>,
+    /// `[rows / 4][blocks][4]` with [`Scales::Blocks`]
+    blocks: Vec<Block>,
     /// each row's outliers as they are found, `[rows][most]`, and their number
     found: Vec<Outlier>,
     counts: Vec<u32>,
@@ -70,8 +115,18 @@ impl Quantised {
         self.cols
     }
 
+    /// The columns that share a scale.
+    pub fn scales(&self) -> Scales {
+        self.scales
+    }
+
     pub(crate) fn runs(&self) -> usize {
         self.cols.div_ceil(RUN)
+    }
+
+    /// Blocks of 256 columns of a row, where there are any.
+    fn blocks(&self) -> usize {
+        if self.scales == Scales::Blocks { self.runs().div_ceil(RUNS) } else { 0 }
     }
 
     /// Bytes of a block of [`SIDE`] rows.
@@ -89,24 +144,31 @@ impl Quantised {
         &self.groups[row / SIDE * self.runs() * SIDE + row % SIDE..]
     }
 
-    /// Columns that have outliers, ascending, each with these, rows ascending.
-    pub(crate) fn outliers(&self) -> impl Iterator<Item = (usize, &[Outlier])> {
-        let mut begin = 0;
-        self.columns.iter().map(move |&(column, end)| {
+    /// Its constants of the first block; those of block `j` lie `SIDE · j` further.
+    pub(crate) fn blocks_from(&self, row: usize) -> &[Block] {
+        &self.blocks[row / SIDE * self.blocks() * SIDE + row % SIDE..]
+    }
+
+    /// Those of some columns that have outliers, ascending, each with these, rows ascending.
+    pub(crate) fn outliers(&self, of: Range<usize>) -> impl Iterator<Item = (usize, &[Outlier])> {
+        let place = |c: usize| self.columns.partition_point(|&(column, _)| (column as usize) < c);
+        let (first, last) = (place(of.start), place(of.end));
+        let mut begin = if first > 0 { self.columns[first - 1].1 as usize } else { 0 };
+        self.columns[first..last].iter().map(move |&(column, end)| {
             let of = &self.outliers[begin..end as usize];
             begin = end as usize;
             (column as usize, of)
         })
     }
 
-    /// Most outliers of a row: fewer than `D / LOUD` values can exceed `LOUD` times the mean. (Should rounding bring one more,
+    /// Most outliers of a row: of `D` values fewer than one in [`Scales::loud`] can exceed as many times the mean. (Should rounding bring one more,
     /// its group stays in the bytes.)
     fn most_outliers(&self) -> usize {
-        self.cols / LOUD as usize
+        self.cols / self.scales.loud() as usize
     }
 
-    fn fit(&mut self, rows: usize, cols: usize) {
-        (self.rows, self.cols) = (rows, cols);
+    fn fit(&mut self, rows: usize, cols: usize, scales: Scales) {
+        (self.rows, self.cols, self.scales) = (rows, cols, scales);
         self.columns.clear();
         self.outliers.clear();
         let blocks = rows.div_ceil(SIDE);
@@ -117,6 +179,10 @@ impl Quantised {
         }
         if self.groups.len() < groups {
             self.groups.resize(groups, Group::default());
+        }
+        let per_row = self.blocks();
+        if self.blocks.len() < blocks * per_row * SIDE {
+            self.blocks.resize(blocks * per_row * SIDE, Block::default());
         }
         if self.found.len() < found {
             self.found.resize(found, Outlier::default());
@@ -131,8 +197,8 @@ impl Quantised {
     ///
     /// # Panics
     /// If `x` is not whole rows.
-    pub fn set(&mut self, pool: &Pool, x: &[f32], cols: usize) {
-        self.set_from(pool, Input::Rows(x), cols, &mut [], false);
+    pub fn set(&mut self, pool: &Pool, x: &[f32], cols: usize, scales: Scales) {
+        self.set_from(pool, Input::Rows(x), cols, scales, &mut [], false);
     }
 
     /// Quantises the rows of `input` as they are made: the bits of [`Quantised::set`] after [`Input::forward`]. Rows that are
@@ -146,6 +212,7 @@ impl Quantised {
         pool: &Pool,
         input: Input<'a>,
         cols: usize,
+        scales: Scales,
         floats: &'a mut [f32],
         keep: bool,
     ) -> &'a [f32] {
@@ -153,10 +220,12 @@ impl Quantised {
         let there = if let Input::Rows(x) = input { Some(x) } else { None };
         assert!(there.is_some() || floats.len() == input.len(), "rows of activations");
         let rows = input.len() / cols;
-        self.fit(rows, cols);
+        self.fit(rows, cols, scales);
         let made = Shares::new(floats);
         let (size, runs, most) = (self.block_bytes(), self.runs(), self.most_outliers());
+        let per_row = self.blocks();
         let (bytes, groups) = (Shares::new(&mut self.bytes), Shares::new(&mut self.groups));
+        let blocks = Shares::new(&mut self.blocks);
         let (found, counts) = (Shares::new(&mut self.found), Shares::new(&mut self.counts));
         let step = if rows <= FEW { SIDE } else { 16 };
         pool.run(rows.div_ceil(step), |i| {
@@ -176,7 +245,13 @@ impl Quantised {
                     let bytes = &mut bytes.at(block * size, size)[side * RUN..];
                     let groups = &mut groups.at(block * runs * SIDE, runs * SIDE)[side..];
                     let (found, count) = (found.at(row * most, most), &mut counts.at(row, 1)[0]);
-                    quantise(x, bytes, groups, found, count);
+                    match scales {
+                        Scales::Groups => quantise_groups(x, bytes, groups, &mut [], found, count),
+                        Scales::Blocks => {
+                            let blocks = &mut blocks.at(block * per_row * SIDE, per_row * SIDE)[side..];
+                            quantise_blocks(x, bytes, groups, blocks, found, count);
+                        }
+                    }
                 }
             }
         });
@@ -228,7 +303,7 @@ impl Quantised {
                 groups[run].scale * bytes[run * RUN + c] as f32
             }));
         }
-        for (column, outliers) in self.outliers() {
+        for (column, outliers) in self.outliers(0..self.cols) {
             for outlier in outliers {
                 out[outlier.at as usize * self.cols + column] = outlier.value;
             }
@@ -241,9 +316,6 @@ impl Quantised {
         self.outliers.len() as f64 / (self.rows * self.cols).max(1) as f64
     }
 }
-
-/// An outlier is more than so many times the mean of its row's magnitudes.
-const LOUD: f32 = 6.0;
 
 // Functions and not closures: a closure that is called twice is not inlined, and loses the instruction set.
 
@@ -267,14 +339,17 @@ unsafe fn quiet<L: Lanes>(v: L, limit: f32) -> L {
     unsafe { L::select_below(L::splat(limit), abs(v), L::splat(0.0), v) }
 }
 
+/// A row, `N` runs of which share a scale.
 #[inline(always)]
-unsafe fn quantise_row<D: Dot>(
+unsafe fn quantise_row<D: Dot, const N: usize>(
     x: &[f32],
     bytes: &mut [i8],
     groups: &mut [Group],
+    blocks: &mut [Block],
     found: &mut [Outlier],
     count: &mut u32,
 ) {
+    let scales = if N == 1 { Scales::Groups } else { Scales::Blocks };
     // SAFETY: 32 values at each pointer of a group, 32 bytes at its place.
     unsafe {
         let mut padded = [0f32; RUN];
@@ -287,54 +362,117 @@ unsafe fn quantise_row<D: Dot>(
             magnitudes = magnitudes.add(abs(D::L::load(at(j)))).add(abs(D::L::load(at(j).add(LANES))));
         }
         let all = magnitudes.reduce_add();
-        let limit = all / x.len() as f32 * LOUD;
+        let limit = all / x.len() as f32 * scales.loud();
+        let none = D::L::splat(0.0);
         let mut outliers = 0;
-        for j in 0..runs {
-            let (mut a, mut b) = (D::L::load(at(j)), D::L::load(at(j).add(LANES)));
-            let mut loud = abs(a).above(limit) | abs(b).above(limit) << LANES;
-            if loud != 0 && outliers + loud.count_ones() as usize <= found.len() {
-                while loud != 0 {
-                    let c = loud.trailing_zeros() as usize;
-                    found[outliers] = Outlier { at: (j * RUN + c) as u32, value: *at(j).add(c) };
-                    outliers += 1;
-                    loud &= loud - 1;
+        for first in (0..runs).step_by(N) {
+            let here = N.min(runs - first);
+            let mut values = [[none; 2]; N];
+            let mut most = none;
+            for j in 0..here {
+                let from = at(first + j);
+                let (mut a, mut b) = (D::L::load(from), D::L::load(from.add(LANES)));
+                let mut loud = abs(a).above(limit) | abs(b).above(limit) << LANES;
+                if loud != 0 && outliers + loud.count_ones() as usize <= found.len() {
+                    while loud != 0 {
+                        let c = loud.trailing_zeros() as usize;
+                        found[outliers] = Outlier { at: ((first + j) * RUN + c) as u32, value: *from.add(c) };
+                        outliers += 1;
+                        loud &= loud - 1;
+                    }
+                    (a, b) = (quiet(a, limit), quiet(b, limit));
                 }
-                (a, b) = (quiet(a, limit), quiet(b, limit));
+                most = most.max(abs(a).max(abs(b)));
+                values[j] = [a, b];
             }
-            let most = abs(a).max(abs(b)).top();
+            let most = most.top();
             // 0, or NaN where a value is not finite (maxima hide NaN, the sum of the row's magnitudes does not)
-            let none = D::L::splat(0.0);
-            let odd = if all.is_finite() { 0.0 } else { a.mul(none).add(b.mul(none)).reduce_add() };
+            let mut odd = 0.0;
+            if !all.is_finite() {
+                for [a, b] in &values[..here] {
+                    odd += a.mul(none).add(b.mul(none)).reduce_add();
+                }
+            }
+            // a group whose values are no numbers has a scale that shows it
             let scale = most * (1.0 / 127.0) + odd;
             let inverse = if most > 0.0 { 127.0 / most } else { 0.0 };
             // the smallest values of f32 have no finite inverse: they count as 0
             let inverse = D::L::splat(if inverse.is_finite() { inverse } else { 0.0 });
-            let to = bytes[j * SIDE * RUN..][..RUN].as_mut_ptr();
-            let (a, b) = (a.mul(inverse).round_int(), b.mul(inverse).round_int());
-            D::L::store_i8(a, to);
-            D::L::store_i8(b, to.add(LANES));
-            // both sums at once: 16 quants sum to 12 bits and a sign
-            let both = D::L::int_sum(D::L::int_add(a, D::L::int_shl::<16>(b)));
-            let first = i32::from(both as i16);
-            let second = both.wrapping_sub(first) >> 16;
-            // a group whose values are no numbers has a scale that shows it
-            let halves = [scale * first as f32, scale * second as f32];
-            groups[j * SIDE] = Group {
-                scale,
-                whole: halves[0] + halves[1],
-                halves,
-                sum: first + second,
-                half_sums: [first, second],
-            };
+            let mut sums = [[0i32; 2]; N];
+            for j in 0..here {
+                let run = first + j;
+                let to = bytes[run * SIDE * RUN..][..RUN].as_mut_ptr();
+                let [a, b] = values[j];
+                let (a, b) = (a.mul(inverse).round_int(), b.mul(inverse).round_int());
+                D::L::store_i8(a, to);
+                D::L::store_i8(b, to.add(LANES));
+                // both sums at once: 16 quants sum to 12 bits and a sign
+                let both = D::L::int_sum(D::L::int_add(a, D::L::int_shl::<16>(b)));
+                let one = i32::from(both as i16);
+                sums[j] = [one, both.wrapping_sub(one) >> 16];
+                let sum = sums[j][0] + sums[j][1];
+                groups[run * SIDE] = Group { scale, whole: scale * sum as f32, sum };
+            }
+            if scales == Scales::Blocks {
+                let block = &mut blocks[first / N * SIDE];
+                block.scale = scale;
+                block.sum = sums.as_flattened().iter().sum();
+                for j in 0..N.min(RUNS) {
+                    block.halves[j] = pair(sums[j][0], sums[j][1]);
+                }
+                for j in 0..N.min(RUNS) / 2 {
+                    let of = |j: usize| sums[j][0] + sums[j][1];
+                    block.runs[j] = pair(of(2 * j), of(2 * j + 1));
+                }
+            }
         }
         *count = outliers as u32;
     }
 }
 
+/// Two numbers of sixteen bits in one.
+const fn pair(low: i32, high: i32) -> i32 {
+    low & 0xffff | high << 16
+}
+
+#[inline(always)]
+unsafe fn quantise_row_groups<D: Dot>(
+    x: &[f32],
+    bytes: &mut [i8],
+    groups: &mut [Group],
+    blocks: &mut [Block],
+    found: &mut [Outlier],
+    count: &mut u32,
+) {
+    // SAFETY: the caller's promise.
+    unsafe { quantise_row::<D, 1>(x, bytes, groups, blocks, found, count) }
+}
+
+#[inline(always)]
+unsafe fn quantise_row_blocks<D: Dot>(
+    x: &[f32],
+    bytes: &mut [i8],
+    groups: &mut [Group],
+    blocks: &mut [Block],
+    found: &mut [Outlier],
+    count: &mut u32,
+) {
+    // SAFETY: the caller's promise.
+    unsafe { quantise_row::<D, RUNS>(x, bytes, groups, blocks, found, count) }
+}
+
 dot_fn! {
     /// # Safety
     /// The instruction set is there.
-    unsafe fn quantise(
-        x: &[f32], bytes: &mut [i8], groups: &mut [Group], found: &mut [Outlier], count: &mut u32
-    ) = quantise_row
+    unsafe fn quantise_groups(
+        x: &[f32], bytes: &mut [i8], groups: &mut [Group], blocks: &mut [Block], found: &mut [Outlier], count: &mut u32
+    ) = quantise_row_groups
+}
+
+dot_fn! {
+    /// # Safety
+    /// The instruction set is there.
+    unsafe fn quantise_blocks(
+        x: &[f32], bytes: &mut [i8], groups: &mut [Group], blocks: &mut [Block], found: &mut [Outlier], count: &mut u32
+    ) = quantise_row_blocks
 }

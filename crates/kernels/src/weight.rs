@@ -38,6 +38,9 @@ pub(crate) const NONLINEAR: [i8; 16] =
 /// Columns that are decoded at once.
 pub(crate) const RUN: usize = 32;
 
+/// Runs of a block of K types.
+pub(crate) const RUNS: usize = 8;
+
 /// A weight matrix `[rows, cols]` (outputs × inputs) in tiled storage.
 #[derive(Clone)]
 pub struct Weight {
@@ -490,13 +493,8 @@ pub(crate) unsafe fn decode_quad<L: Lanes, const T: usize, const G: usize>(
 unsafe fn value<L: Lanes>(dtype: DType, q: L::Int, d: L, m: L) -> L {
     // SAFETY: the caller's promise.
     unsafe {
-        if dtype.has_min() {
-            L::int_to_f32(q).fma(d, m)
-        } else if offset(dtype) > 0 {
-            L::int_to_f32(L::int_add(q, L::int_splat(-offset(dtype)))).mul(d)
-        } else {
-            L::int_to_f32(q).mul(d)
-        }
+        let q = if offset(dtype) > 0 { L::int_add(q, L::int_splat(-offset(dtype))) } else { q };
+        whole_value(dtype, q, d, m)
     }
 }
 
@@ -509,15 +507,45 @@ pub(crate) unsafe fn column<L: Lanes>(dtype: DType, tile: *const u8, column: usi
     let (run, quad, byte) = (column / RUN, column % RUN / 4, column % 4);
     // SAFETY: the caller's promise.
     unsafe {
-        let [first, second] = scales32::<L>(dtype, tile, run);
-        let (d, m) = if dtype.halves() && quad >= 4 { second } else { first };
         let q = L::int_shr_by(quads32::<L>(dtype, tile, run, quad), 8 * byte as u32);
         let q = if dtype.signed() {
             L::int_sar::<24>(L::int_shl::<24>(q))
         } else {
             L::int_and(q, L::int_splat(255))
         };
-        value(dtype, q, d, m)
+        if !dtype.has_blocks() {
+            let (d, m) = scales32::<L>(dtype, tile, run)[0];
+            return value(dtype, q, d, m);
+        }
+        let q = L::int_add(q, L::int_splat(-offset(dtype)));
+        let (d, least) = block_scales::<L>(dtype, tile, run / RUNS);
+        let half = usize::from(dtype.halves() && quad >= 4);
+        let small = small_scale::<L>(dtype, tile, run, half);
+        let m = if dtype.has_min() {
+            let m = L::int_to_f32(small_minimum::<L>(dtype, tile, run, half));
+            L::splat(0.0).sub(least.mul(m))
+        } else {
+            L::splat(0.0)
+        };
+        match folds(dtype) {
+            true => whole_value(dtype, L::int_mul(q, small), d, m),
+            false => whole_value(dtype, q, d.mul(L::int_to_f32(small)), m),
+        }
+    }
+}
+
+/// What quants less their offset stand for, of types that fold times their small scale, by scale `d` and minimum `m`.
+///
+/// # Safety
+/// The instruction set of `L`.
+#[inline(always)]
+pub(crate) unsafe fn whole_value<L: Lanes>(dtype: DType, q: L::Int, d: L, m: L) -> L {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match dtype.has_min() {
+            true => L::int_to_f32(q).fma(d, m),
+            false => L::int_to_f32(q).mul(d),
+        }
     }
 }
 
@@ -561,29 +589,16 @@ pub(crate) unsafe fn scales32<L: Lanes>(dtype: DType, tile: *const u8, run: usiz
                 let d = L::load_f16(p);
                 [(d, L::load_f16(p.add(32))); 2]
             }
-            DType::Q4K | DType::Q5K => {
-                let (p, s) = (tile.add(run / 8 * bytes), run % 8);
-                let d = L::load_f16(p).mul(L::int_to_f32(L::load_u8(p.add(64 + s * LANES))));
-                let m = L::load_f16(p.add(32)).mul(L::int_to_f32(L::load_u8(p.add(192 + s * LANES))));
-                [(d, L::splat(0.0).sub(m)); 2]
-            }
-            DType::Q6K | DType::Q3K => {
-                let (p, s) = (tile.add(run / 8 * bytes), run % 8);
-                let d = L::load_f16(p);
-                let scales = p.add(32 + 2 * s * LANES);
-                let d1 = d.mul(L::int_to_f32(L::load_i8(scales)));
-                let none = L::splat(0.0);
-                [(d1, none), (d.mul(L::int_to_f32(L::load_i8(scales.add(LANES)))), none)]
-            }
-            DType::Q2K => {
-                let (p, s) = (tile.add(run / 8 * bytes), run % 8);
-                let (d, min) = (L::load_f16(p), L::load_f16(p.add(32)));
-                let mut halves = [(d, min); 2];
+            _ if dtype.has_blocks() => {
+                let (d, least) = block_scales::<L>(dtype, tile, run / RUNS);
+                let mut halves = [(d, L::splat(0.0)); 2];
                 // a loop and not a closure, which would not be inlined
                 for (i, half) in halves.iter_mut().enumerate() {
-                    let both = L::load_u8(p.add(64 + (2 * s + i) * LANES));
-                    let m = min.mul(L::int_to_f32(L::int_shr::<4>(both)));
-                    *half = (d.mul(L::int_to_f32(L::int_and(both, L::int_splat(15)))), L::splat(0.0).sub(m));
+                    half.0 = d.mul(L::int_to_f32(small_scale::<L>(dtype, tile, run, i)));
+                    if dtype.has_min() {
+                        let m = L::int_to_f32(small_minimum::<L>(dtype, tile, run, i));
+                        half.1 = L::splat(0.0).sub(least.mul(m));
+                    }
                 }
                 halves
             }
@@ -595,29 +610,85 @@ pub(crate) unsafe fn scales32<L: Lanes>(dtype: DType, tile: *const u8, run: usiz
     }
 }
 
-/// Whether quants times the small scales of their halves of a run fit a byte: the sum of a run is one whole number then, which a
-/// block's scale multiplies.
+/// Whether quants times the small scales of their halves of a run fit a byte: the sum of a block is one whole number then.
 pub(crate) const fn folds(dtype: DType) -> bool {
     matches!(dtype, DType::Q2K | DType::Q3K)
 }
 
-/// The scale of a run's block and the small scales of its halves, of a type that [`folds`].
+/// The scale of a block of a K type and the scale of its minima (0 where it has none).
+///
+/// # Safety
+/// As [`scales32`], for the block's runs.
+#[inline(always)]
+pub(crate) unsafe fn block_scales<L: Lanes>(dtype: DType, tile: *const u8, block: usize) -> (L, L) {
+    // SAFETY: all offsets lie inside the block's layout given at the head of the file.
+    unsafe {
+        let p = tile.add(block * tile_block_bytes(dtype));
+        (L::load_f16(p), if dtype.has_min() { L::load_f16(p.add(32)) } else { L::splat(0.0) })
+    }
+}
+
+/// The small scale of a run of a K type, of its half `half` where these have their own.
 ///
 /// # Safety
 /// As [`scales32`].
 #[inline(always)]
-pub(crate) unsafe fn small32<L: Lanes>(dtype: DType, tile: *const u8, run: usize) -> (L, [L::Int; 2]) {
+pub(crate) unsafe fn small_scale<L: Lanes>(dtype: DType, tile: *const u8, run: usize, half: usize) -> L::Int {
     // SAFETY: all offsets lie inside the block's layout given at the head of the file.
     unsafe {
-        let (p, s) = (tile.add(run / 8 * tile_block_bytes(dtype)), run % 8);
-        let mut small = [L::int_splat(0); 2];
-        for (i, small) in small.iter_mut().enumerate() {
-            *small = match dtype {
-                DType::Q2K => L::int_and(L::load_u8(p.add(64 + (2 * s + i) * LANES)), L::int_splat(15)),
-                _ => L::load_i8(p.add(32 + (2 * s + i) * LANES)),
-            };
+        let (p, s) = (tile.add(run / RUNS * tile_block_bytes(dtype)), run % RUNS);
+        let halves = (2 * s + half) * LANES;
+        match dtype {
+            DType::Q2K => L::int_and(L::load_u8(p.add(64 + halves)), L::int_splat(15)),
+            DType::Q3K | DType::Q6K => L::load_i8(p.add(32 + halves)),
+            _ => L::load_u8(p.add(64 + s * LANES)),
         }
-        (L::load_f16(p), small)
+    }
+}
+
+/// The small minimum of a run of a K type that has one, as [`small_scale`].
+///
+/// # Safety
+/// As [`scales32`].
+#[inline(always)]
+pub(crate) unsafe fn small_minimum<L: Lanes>(
+    dtype: DType,
+    tile: *const u8,
+    run: usize,
+    half: usize,
+) -> L::Int {
+    // SAFETY: all offsets lie inside the block's layout given at the head of the file.
+    unsafe {
+        let (p, s) = (tile.add(run / RUNS * tile_block_bytes(dtype)), run % RUNS);
+        match dtype {
+            DType::Q2K => L::int_shr::<4>(L::load_u8(p.add(64 + (2 * s + half) * LANES))),
+            _ => L::load_u8(p.add(192 + s * LANES)),
+        }
+    }
+}
+
+/// How many [`minima`] a block has.
+pub(crate) const fn minima_pairs(dtype: DType) -> usize {
+    match dtype {
+        DType::Q2K => RUNS,
+        _ => RUNS / 2,
+    }
+}
+
+/// Small minima of a block of a K type by pairs of sixteen bits: those of the halves of run `j` of Q2_K, else of runs `2 j` and `2 j + 1`.
+///
+/// # Safety
+/// As [`scales32`], for the block's runs; the type has minima.
+#[inline(always)]
+pub(crate) unsafe fn minima<L: Lanes>(dtype: DType, tile: *const u8, block: usize, j: usize) -> L::Int {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let [first, second] = match dtype {
+            DType::Q2K => [(RUNS * block + j, 0), (RUNS * block + j, 1)],
+            _ => [(RUNS * block + 2 * j, 0), (RUNS * block + 2 * j + 1, 0)],
+        };
+        let first = small_minimum::<L>(dtype, tile, first.0, first.1);
+        L::int_or(first, L::int_shl::<16>(small_minimum::<L>(dtype, tile, second.0, second.1)))
     }
 }
 

@@ -51,9 +51,9 @@ fn activations(rng: &mut Rng, t: usize, d: usize) -> Vec<f32> {
     x
 }
 
-fn quantise(cpu: &Cpu, x: &[f32], d: usize) -> Quantised {
+fn quantise(cpu: &Cpu, x: &[f32], d: usize, scales: Scales) -> Quantised {
     let mut q = Quantised::default();
-    q.set(cpu.pool(), x, d);
+    q.set(cpu.pool(), x, d, scales);
     q
 }
 
@@ -61,7 +61,7 @@ fn run(cpu: &Cpu, linear: Linear<'_>, x: &[f32], t: usize) -> Vec<f32> {
     let d = linear.weight.cols();
     let mut y = vec![f32::NAN; t * linear.weight.rows()];
     let mut h = vec![f32::NAN; t * linear.lora.map_or(0, |l| l.rank())];
-    let q = quantise(cpu, x, d);
+    let q = quantise(cpu, x, d, Scales::of([linear.weight]));
     linear_fast(cpu, x, &q, t, &mut [Forward { linear, y: &mut y, h: &mut h }]);
     y
 }
@@ -70,19 +70,26 @@ fn run(cpu: &Cpu, linear: Linear<'_>, x: &[f32], t: usize) -> Vec<f32> {
 fn bytes_stand_for_the_values_within_half_a_step() {
     let _guard = hold();
     let mut rng = Rng::stream(3, 1);
-    let (t, d) = (5, 96);
-    let x = activations(&mut rng, t, d);
-    let q = quantise(&Cpu::new(2), &x, d);
-    // two values of each row stand far out, and are kept as they are; the others set the scale
-    assert_eq!(q.outlier_share(), 2.0 / d as f64);
-    let got = q.values();
-    for (x, got) in x.chunks(32).zip(got.chunks(32)) {
-        let quiet = |v: &f32| if v.abs() == 40.0 { 0.0 } else { v.abs() };
-        let top = x.iter().map(quiet).fold(0f32, f32::max);
-        // the arithmetic itself rounds to a few millionths of a step
-        let half = top / 127.0 * 0.501 + top * 1e-7;
-        for (x, got) in x.iter().zip(got) {
-            assert!((x - got).abs() <= if quiet(x) == 0.0 { 0.0 } else { half }, "{x} became {got}");
+    for (scales, columns, d) in
+        [(Scales::Groups, 32, 96), (Scales::Blocks, 256, 512), (Scales::Blocks, 256, 352)]
+    {
+        let t = 5;
+        let x = activations(&mut rng, t, d);
+        let q = quantise(&Cpu::new(2), &x, d, scales);
+        assert_eq!(q.scales(), scales);
+        // two values of each row stand far out, and are kept as they are; the others set the scale
+        assert_eq!(q.outlier_share(), 2.0 / d as f64);
+        let got = q.values();
+        for (x, got) in x.chunks(d).zip(got.chunks(d)) {
+            for (x, got) in x.chunks(columns).zip(got.chunks(columns)) {
+                let quiet = |v: &f32| if v.abs() == 40.0 { 0.0 } else { v.abs() };
+                let top = x.iter().map(quiet).fold(0f32, f32::max);
+                // the arithmetic itself rounds to a few millionths of a step
+                let half = top / 127.0 * 0.501 + top * 1e-7;
+                for (x, got) in x.iter().zip(got) {
+                    assert!((x - got).abs() <= if quiet(x) == 0.0 { 0.0 } else { half }, "{x} became {got}");
+                }
+            }
         }
     }
 }
@@ -93,12 +100,15 @@ fn a_buffer_can_be_used_again_for_another_shape() {
     let cpu = Cpu::new(2);
     let mut rng = Rng::stream(8, 1);
     let mut q = Quantised::default();
-    for (t, d) in [(9, 512), (3, 96), (1, 1024), (70, 40), (2, 7), (0, 64), (5, 64)] {
+    let all = [Scales::Groups, Scales::Blocks, Scales::Blocks, Scales::Groups].into_iter().cycle();
+    for ((t, d), scales) in
+        [(9, 512), (3, 96), (1, 1024), (70, 40), (2, 7), (0, 64), (5, 64)].into_iter().zip(all)
+    {
         let mut x = floats(&mut rng, t * d, 1.0);
         x.iter_mut().step_by(29).for_each(|v| *v *= 30.0);
         x.iter_mut().take(d).for_each(|v| *v *= if t == 3 { 0.0 } else { 1.0 });
-        q.set(cpu.pool(), &x, d);
-        let fresh = quantise(&cpu, &x, d);
+        q.set(cpu.pool(), &x, d, scales);
+        let fresh = quantise(&cpu, &x, d, scales);
         same_bits(&q.values(), &fresh.values(), &format!("{t} rows of {d}"));
         assert_eq!(q.outlier_share().to_bits(), fresh.outlier_share().to_bits());
     }
@@ -117,7 +127,7 @@ fn products_equal_the_float_ones_of_the_same_bytes() {
         let x = activations(&mut rng, t, d);
         let linear = Linear { weight: &w, bias: None, lora: None };
         let got = run(&cpu, linear, &x, t);
-        let seen = quantise(&cpu, &x, d).values();
+        let seen = quantise(&cpu, &x, d, Scales::of([&w])).values();
         let mut row = vec![0f32; d];
         let mut want = vec![0f64; t * n];
         for i in 0..n {
@@ -186,7 +196,7 @@ fn a_row_does_not_depend_on_the_rows_beside_it() {
         let whole = run(&cpu, plain, &x, t);
         let ids = [49, 3, 17, 3, 16];
         let mut some = vec![0f32; t * ids.len()];
-        linear_fast_at(&cpu, &w, &x, &quantise(&cpu, &x, d), &ids, &mut some);
+        linear_fast_at(&cpu, &w, &x, &quantise(&cpu, &x, d, Scales::of([&w])), &ids, &mut some);
         for (row, some) in some.chunks_exact(ids.len()).enumerate() {
             for (&id, got) in ids.iter().zip(some) {
                 assert_eq!(
@@ -258,17 +268,62 @@ fn what_is_not_a_number_shows() {
     let _guard = hold();
     let cpu = Cpu::new(1);
     let mut rng = Rng::stream(7, 1);
-    let (n, d) = (20, 64);
-    let w = weight(DType::Q4_0, n, d, &random_rows(&mut rng, DType::Q4_0, n, d));
-    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        for at in [0, 17, 63] {
-            let mut x = vec![0.5f32; 2 * d];
-            x[at] = bad;
-            // and one in the other half of its group
-            x[at ^ 16] = -bad;
-            let y = run(&cpu, Linear { weight: &w, bias: None, lora: None }, &x, 2);
-            assert!(y[..n].iter().all(|v| !v.is_finite()), "{bad} at {at} is hidden");
-            assert!(y[n..].iter().all(|v| v.is_finite()), "{bad} reaches another row");
+    for (dtype, d) in [(DType::Q4_0, 64), (DType::Q4K, 512), (DType::Q3K, 512)] {
+        let n = 20;
+        let w = weight(dtype, n, d, &random_rows(&mut rng, dtype, n, d));
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for at in [0, 17, d - 1] {
+                let mut x = vec![0.5f32; 2 * d];
+                x[at] = bad;
+                // and one in the other half of its group
+                x[at ^ 16] = -bad;
+                let y = run(&cpu, Linear { weight: &w, bias: None, lora: None }, &x, 2);
+                assert!(y[..n].iter().all(|v| !v.is_finite()), "{dtype}: {bad} at {at} is hidden");
+                assert!(y[n..].iter().all(|v| v.is_finite()), "{dtype}: {bad} reaches another row");
+            }
         }
     }
+}
+
+/// A file may give the projections of one input different types: those that need no blocks take them too.
+#[test]
+fn types_of_one_input_share_its_bytes() {
+    let _guard = hold();
+    let cpu = Cpu::new(2);
+    let mut rng = Rng::stream(10, 1);
+    let (n, d) = (40, 512);
+    for t in [1, 5, 60] {
+        let x = activations(&mut rng, t, d);
+        let [a, b] =
+            [DType::Q4_0, DType::Q6K].map(|dtype| weight(dtype, n, d, &random_rows(&mut rng, dtype, n, d)));
+        assert_eq!([Scales::of([&a]), Scales::of([&a, &b])], [Scales::Groups, Scales::Blocks]);
+        let q = quantise(&cpu, &x, d, Scales::of([&a, &b]));
+        let mut y = [vec![0f32; t * n], vec![0f32; t * n]];
+        let [ya, yb] = &mut y;
+        let linear = |weight| Linear { weight, bias: None, lora: None };
+        let part = |weight, y| Forward { linear: linear(weight), y, h: &mut [] };
+        linear_fast(&cpu, &x, &q, t, &mut [part(&a, ya), part(&b, yb)]);
+        let mut row = vec![0f32; d];
+        for (w, y) in [&a, &b].into_iter().zip(&y) {
+            let mut want = vec![0f64; t * n];
+            for i in 0..n {
+                w.row_into(i, &mut row);
+                for (m, seen) in q.values().chunks_exact(d).enumerate() {
+                    want[m * n + i] = row.iter().zip(seen).map(|(a, b)| *a as f64 * *b as f64).sum();
+                }
+            }
+            close(y, &want, 2e-6, w.dtype().name());
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "by blocks")]
+fn k_types_refuse_bytes_by_groups() {
+    let (cpu, mut rng) = (Cpu::new(1), Rng::stream(11, 1));
+    let w = weight(DType::Q4K, 16, 256, &random_rows(&mut rng, DType::Q4K, 16, 256));
+    let (x, mut y) = (vec![1.0; 256], vec![0.0; 16]);
+    let q = quantise(&cpu, &x, 256, Scales::Groups);
+    let linear = Linear { weight: &w, bias: None, lora: None };
+    linear_fast(&cpu, &x, &q, 1, &mut [Forward { linear, y: &mut y, h: &mut [] }]);
 }

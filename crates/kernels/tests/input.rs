@@ -41,13 +41,14 @@ fn rows_made_and_quantised_in_one_pass_have_the_bits_of_two() {
                 let mut made = vec![f32::NAN; rows * d];
                 let want = input.forward(&pools[0], &mut made, &mut []);
                 let mut q = Quantised::default();
-                q.set(&pools[0], want, d);
+                let scales = if rows % 2 == 0 { Scales::Groups } else { Scales::Blocks };
+                q.set(&pools[0], want, d, scales);
                 let bytes = contents(&q);
                 for isa in isas() {
                     assert!(force_isa(isa));
                     for (pool, keep) in pools.iter().flat_map(|p| [(p, false), (p, true)]) {
                         let (mut q, mut room) = (Quantised::default(), vec![f32::NAN; rows * d]);
-                        let got = q.set_from(pool, input, d, &mut room, keep);
+                        let got = q.set_from(pool, input, d, scales, &mut room, keep);
                         let what = format!("{input:.0?} {rows} x {d}, {}, {}", isa.name(), pool.threads());
                         assert!(contents(&q) == bytes, "{what}");
                         if keep {
@@ -66,5 +67,5 @@ fn rows_made_and_quantised_in_one_pass_have_the_bits_of_two() {
 fn a_norm_of_another_width_is_refused() {
     let (x, weight) = ([0.0; 12], [1.0; 4]);
     let input = Input::RmsNorm { x: &x, weight: &weight, eps: 1e-5 };
-    Quantised::default().set_from(&Pool::new(1), input, 6, &mut [0.0; 12], true);
+    Quantised::default().set_from(&Pool::new(1), input, 6, Scales::Groups, &mut [0.0; 12], true);
 }

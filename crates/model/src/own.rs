@@ -12,8 +12,8 @@ use crate::error::ModelError;
 use crate::parameters::Slot;
 use crate::product::Mode;
 use nurture_kernels::{
-    Backward, Cpu, Forward, Linear, Quantised, linear_at, linear_backward, linear_fast, linear_fast_at,
-    linear_forward,
+    Backward, Cpu, Forward, Linear, Quantised, Scales, linear_at, linear_backward, linear_fast,
+    linear_fast_at, linear_forward,
 };
 use std::ops::Range;
 
@@ -219,7 +219,7 @@ impl Decoder {
             Mode::Fast => {
                 let linear = Linear { weight: self.head(), bias: None, lora: None };
                 let mut bytes = Quantised::default();
-                bytes.set(cpu.pool(), &n, self.config.width);
+                bytes.set(cpu.pool(), &n, self.config.width, Scales::of([self.head()]));
                 linear_fast(cpu, &n, &bytes, t, &mut [Forward { linear, y: out, h: &mut [] }]);
                 if let Some(own) = self.own_columns(adapter) {
                     own.write_over(&n, out);
@@ -251,7 +251,7 @@ impl Decoder {
             Mode::Exact => linear_at(cpu, self.head(), &n, ids, out),
             Mode::Fast => {
                 let mut bytes = Quantised::default();
-                bytes.set(cpu.pool(), &n, self.config.width);
+                bytes.set(cpu.pool(), &n, self.config.width, Scales::of([self.head()]));
                 linear_fast_at(cpu, self.head(), &n, &bytes, ids, out);
             }
         }

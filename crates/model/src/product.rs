@@ -1,7 +1,8 @@
 //! The products of several weights with one input, in either mode.
 
 use nurture_kernels::{
-    Ahead, Cpu, Forward, Input, KvType, Quantised, Weight, expect_weights, linear_fast, linear_forward,
+    Ahead, Cpu, Forward, Input, KvType, Quantised, Scales, Weight, expect_weights, linear_fast,
+    linear_forward,
 };
 
 /// How the products with quantised weights take their activations.
@@ -71,7 +72,8 @@ pub(crate) fn product<'a>(
     }
     let keep = keep || parts.iter().any(|p| p.linear.lora.is_some() || is_float(p));
     ahead.ask();
-    let x = bytes.set_from(pool, input, d, floats, keep);
+    let scales = Scales::of(parts.iter().map(|p| p.linear.weight));
+    let x = bytes.set_from(pool, input, d, scales, floats, keep);
     ahead.ask();
     // not before: while the input was made, waiting threads asked for this product's weights
     expect_weights(cpu, t, next);

@@ -301,6 +301,7 @@ fn answers_are_taken_up_by_text_and_translator() {
         home.nurture(&lines).out.lines().collect::<Vec<_>>(),
         ["译：It rains.", "", "译：The road is wet."]
     );
+    home.nurture(&format!("{lines} --beams 3")).refused(&["--beams", "--back"]);
     home.write("lines.txt", "\n".repeat((64 << 20) + 1));
     home.nurture(&lines).refused(&["lines.txt", "64 MB"]);
 }

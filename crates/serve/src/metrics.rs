@@ -74,7 +74,9 @@ impl Metrics {
     pub(crate) fn ended(&self, model: &str, ended: Ended) {
         self.of(model, |m| {
             let u = ended.usage;
-            m.prompt += u.prompt as u64;
+            if u.began {
+                m.prompt += u.prompt as u64;
+            }
             m.cached += u.cached as u64;
             m.generated += u.generated as u64;
             *m.finished.entry(ended.finish).or_default() += 1;
@@ -215,5 +217,15 @@ mod tests {
             assert!(out.lines().any(|l| l == line), "{line}: {out}");
         }
         assert_eq!(escaped("a\"b\\"), "a\\\"b\\\\");
+    }
+
+    #[test]
+    fn a_prompt_that_nobody_read_is_not_counted() {
+        let metrics = Metrics::default();
+        for began in [false, true] {
+            let usage = nurture_infer::engine::Usage { prompt: 7, began, ..Default::default() };
+            metrics.ended("m", Ended { finish: "cancelled", usage });
+        }
+        metrics.of("m", |m| assert_eq!((m.prompt, m.finished["cancelled"]), (7, 2)));
     }
 }

@@ -95,6 +95,13 @@ pub(crate) const COMMAND: Command = Command {
 
 fn run(cli: &Cli, args: Args<'_>) -> anyhow::Result<Exit> {
     let file = args.text("FILE").unwrap_or_default();
+    if args.count("beams").is_some() && args.text("url").is_some() && args.text("back").is_none() {
+        return wrong(say!(
+            cli.lang,
+            "--beams counts for --model and --back: the server at --url searches as it is set",
+            "--beams 只对 --model 和 --back 有用：--url 的服务器按自己的设置搜索"
+        ));
+    }
     match args.text("out") {
         Some(out) => rows(cli, &args, Path::new(file), Path::new(out)),
         None => lines(cli, &args, file),

@@ -4,7 +4,7 @@
 //! recipe gives the same run on every machine.
 use serde::{Deserialize, Serialize};
 
-use super::fields::{Effort, Exam, Method, Optimiser, Recipe, Schedule};
+use super::fields::{Effort, Exam, ExamKind, Method, Optimiser, Recipe, Schedule};
 use crate::lang::Said;
 use crate::said;
 use nurture_eval::stats::{INDEPENDENT_DISCORDANT_RATE, minimum_detectable};
@@ -427,17 +427,22 @@ fn plan(exam: &Exam, key: &str, of: usize, dial: &Dial, notes: &mut Notes) -> Ex
     notes.add(&format!("{key}.items"), items.to_string(), exam.items == Some(items), || {
         // Half the widest 95 % interval of a share, in points.
         let half = (98.0 / (items.max(1) as f64).sqrt()).ceil();
-        let accuracy = if items < of {
-            said!(
-                "drawn from {of}: an accuracy is known to about ±{half} points or better",
-                "从 {of} 题中抽取：正确率的误差约 ±{half} 个百分点以内"
-            )
+        let graded = exam.kind.is_none_or(|k| k == ExamKind::Free) && exam.score.scorer().is_graded();
+        let drawn = if items < of {
+            said!("drawn from {of}", "从 {of} 题中抽取")
         } else {
-            said!(
-                "all items: an accuracy is known to about ±{half} points or better",
-                "全部题目：正确率的误差约 ±{half} 个百分点以内"
-            )
+            said!("all items", "全部题目")
         };
+        let (what, zh) = if graded { ("a mean score", "平均得分") } else { ("an accuracy", "正确率") };
+        let (en, of_zh) = (&drawn.en, &drawn.zh);
+        let known = said!(
+            "{en}: {what} is known to about ±{half} points or better",
+            "{of_zh}：{zh}的误差约 ±{half} 个百分点以内"
+        );
+        if graded {
+            // the gain below is one of right and wrong answers
+            return known;
+        }
         // the worst case of two models that have nothing to do with each other
         let power = match minimum_detectable(items, INDEPENDENT_DISCORDANT_RATE) {
             Some(least) => {
@@ -449,7 +454,7 @@ fn plan(exam: &Exam, key: &str, of: usize, dial: &Dial, notes: &mut Notes) -> Ex
             }
             None => said!("; so few items cannot show any gain", "；题目太少，看不出任何增益"),
         };
-        Said::new(accuracy.en + &power.en, accuracy.zh + &power.zh)
+        Said::new(known.en + &power.en, known.zh + &power.zh)
     });
     ExamPlan { name, items, of, stratified: exam.stratified }
 }

@@ -1,6 +1,7 @@
 //! The recipe itself: every table, key and word with its documentation in both languages, once.
 //!
 //! Structs, parsing, checks, help, the documentation page and the JSON schema all come from here.
+use nurture_eval::score::Scorer;
 use std::path::PathBuf;
 
 use super::table::{Absent, Kind, choices, section};
@@ -1015,6 +1016,13 @@ impl QuestionRule {
     /// All of them.
     pub const ALL: [QuestionRule; 4] =
         [QuestionRule::Article, QuestionRule::Definition, QuestionRule::Heading, QuestionRule::Table];
+}
+
+impl Score {
+    /// Who gives it.
+    pub fn scorer(self) -> Scorer {
+        serde_json::from_value(self.word().into()).unwrap_or(Scorer::Exact)
+    }
 }
 
 impl HoldOut {

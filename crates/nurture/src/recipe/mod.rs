@@ -293,7 +293,7 @@ impl Recipe {
         let Some(how) = &self.model.seq2seq else { return Ok(()) };
         let train = &self.train;
         let method = format!("train.method = \"{}\"", train.method.word());
-        let given: [(&str, bool); 15] = [
+        let given: [(&str, bool); 16] = [
             ("then", !self.then.is_empty()),
             ("model.base", self.model.base.is_some()),
             ("model.new", self.model.new.is_some()),
@@ -304,6 +304,7 @@ impl Recipe {
             ("train.freeze", !train.freeze.is_empty()),
             ("train.neftune", train.neftune > 0.0),
             ("train.recompute", train.recompute),
+            ("train.keep", train.keep != Keep::default()),
             ("train.samples.prompts", !train.samples.prompts.is_empty()),
             ("eval.judge", self.eval.judge.is_some()),
             ("eval.breadth", ![Vec::new(), Eval::default().breadth].contains(&self.eval.breadth)),

@@ -315,6 +315,7 @@ fn pairs_refuse_what_their_exam_would_pass_over() {
     check("[eval]\nbreadth = ['general-prompts']", "eval.breadth");
     check("[eval]\nbreadth_exams = ['b.jsonl']", "eval.breadth_exams");
     check("[train.samples]\nprompts = ['ka lo']", "train.samples.prompts");
+    check("[train]\nkeep = { strength = 1 }", "train.keep");
     let fine =
         "[eval]\nbreadth = []\ndepth = [{ path = 'e.jsonl', kind = 'free', items = 9, stratified = false }]";
     assert_eq!(good(&with(fine), &[]).eval.depth[0].items, Some(9));
@@ -498,6 +499,19 @@ fn further_stages_take_over_what_they_share_and_nothing_else() {
     // a recipe of one stage says nothing of others
     let one = derive(&good(SMALL, &[]), &facts(), &base);
     assert!(!lock(&good(SMALL, &[]), &one, Lock::default()).unwrap().contains("then"));
+}
+
+#[test]
+fn graded_exams_are_promised_no_gain_of_right_answers() {
+    let why = |score: &str| {
+        let text = format!("{SMALL}[eval]\ndepth = [{{ path = 'e.jsonl', score = '{score}' }}]");
+        let derived = derive(&good(&text, &[]), &facts(1000, 50, 400), &BASE);
+        let items = derived.values.into_iter().find(|v| v.key == "eval.depth[0].items").unwrap();
+        items.reason.en
+    };
+    let (exact, graded) = (why("exact"), why("chrf"));
+    assert!(exact.contains("an accuracy is known") && exact.contains("; a gain of"), "{exact}");
+    assert!(graded.contains("a mean score is known") && !graded.contains("gain"), "{graded}");
 }
 
 #[test]
