@@ -301,7 +301,8 @@ fn answers_are_taken_up_by_text_and_translator() {
         home.nurture(&lines).out.lines().collect::<Vec<_>>(),
         ["译：It rains.", "", "译：The road is wet."]
     );
-    home.nurture(&format!("{lines} --beams 3")).refused(&["--beams", "--back"]);
+    let said = home.nurture(&format!("{lines} --beams 3"));
+    assert!(said.code == Some(2) && said.err.contains("--beams counts for --model"), "{said:?}");
     home.write("lines.txt", "\n".repeat((64 << 20) + 1));
     home.nurture(&lines).refused(&["lines.txt", "64 MB"]);
 }
