@@ -245,13 +245,9 @@ impl Quantised {
                     let bytes = &mut bytes.at(block * size, size)[side * RUN..];
                     let groups = &mut groups.at(block * runs * SIDE, runs * SIDE)[side..];
                     let (found, count) = (found.at(row * most, most), &mut counts.at(row, 1)[0]);
-                    match scales {
-                        Scales::Groups => quantise_groups(x, bytes, groups, &mut [], found, count),
-                        Scales::Blocks => {
-                            let blocks = &mut blocks.at(block * per_row * SIDE, per_row * SIDE)[side..];
-                            quantise_blocks(x, bytes, groups, blocks, found, count);
-                        }
-                    }
+                    let blocks = blocks.at(block * per_row * SIDE, per_row * SIDE);
+                    let blocks = blocks.get_mut(side..).unwrap_or_default();
+                    quantise(scales, x, bytes, groups, blocks, found, count);
                 }
             }
         });
@@ -436,7 +432,8 @@ const fn pair(low: i32, high: i32) -> i32 {
 }
 
 #[inline(always)]
-unsafe fn quantise_row_groups<D: Dot>(
+unsafe fn quantise_row_by<D: Dot>(
+    scales: Scales,
     x: &[f32],
     bytes: &mut [i8],
     groups: &mut [Group],
@@ -445,34 +442,24 @@ unsafe fn quantise_row_groups<D: Dot>(
     count: &mut u32,
 ) {
     // SAFETY: the caller's promise.
-    unsafe { quantise_row::<D, 1>(x, bytes, groups, blocks, found, count) }
-}
-
-#[inline(always)]
-unsafe fn quantise_row_blocks<D: Dot>(
-    x: &[f32],
-    bytes: &mut [i8],
-    groups: &mut [Group],
-    blocks: &mut [Block],
-    found: &mut [Outlier],
-    count: &mut u32,
-) {
-    // SAFETY: the caller's promise.
-    unsafe { quantise_row::<D, RUNS>(x, bytes, groups, blocks, found, count) }
+    unsafe {
+        match scales {
+            Scales::Groups => quantise_row::<D, 1>(x, bytes, groups, blocks, found, count),
+            Scales::Blocks => quantise_row::<D, RUNS>(x, bytes, groups, blocks, found, count),
+        }
+    }
 }
 
 dot_fn! {
     /// # Safety
     /// The instruction set is there.
-    unsafe fn quantise_groups(
-        x: &[f32], bytes: &mut [i8], groups: &mut [Group], blocks: &mut [Block], found: &mut [Outlier], count: &mut u32
-    ) = quantise_row_groups
-}
-
-dot_fn! {
-    /// # Safety
-    /// The instruction set is there.
-    unsafe fn quantise_blocks(
-        x: &[f32], bytes: &mut [i8], groups: &mut [Group], blocks: &mut [Block], found: &mut [Outlier], count: &mut u32
-    ) = quantise_row_blocks
+    unsafe fn quantise(
+        scales: Scales,
+        x: &[f32],
+        bytes: &mut [i8],
+        groups: &mut [Group],
+        blocks: &mut [Block],
+        found: &mut [Outlier],
+        count: &mut u32,
+    ) = quantise_row_by
 }
