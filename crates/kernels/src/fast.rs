@@ -19,7 +19,7 @@ use crate::pool::Shares;
 use crate::quantise::{Quantised, Scales};
 use crate::weight::{RUN, TILE_ROWS, Weight};
 use block::{block, block_of_runs};
-use source::{DEEP, Panel, Source, Stored};
+use source::{DEEP, Panel, Source, Stored, has_columns};
 use std::ops::Range;
 
 /// Bytes of weights that a task reads at least.
@@ -93,7 +93,7 @@ pub fn expect_weights(cpu: &Cpu, rows: usize, weights: &[&Weight]) {
 /// ([`Quantised::set`]). `h` and weights of float types are computed from `x` itself, which nothing else reads.
 ///
 /// # Panics
-/// If shapes do not fit.
+/// If shapes or scales ([`Scales::of`]) do not fit.
 pub fn linear_fast(cpu: &Cpu, x: &[f32], q: &Quantised, t: usize, parts: &mut [Forward<'_>]) {
     let Some(d) = parts.first().map(|p| p.linear.weight.cols()) else { return };
     assert_eq!(x.len(), t * d, "input shape");
@@ -111,8 +111,7 @@ pub fn linear_fast(cpu: &Cpu, x: &[f32], q: &Quantised, t: usize, parts: &mut [F
         return;
     }
     assert!(q.rows() == t && q.cols() == d, "quantised input shape");
-    let fits = |p: &Forward<'_>| !p.linear.weight.dtype().has_blocks() || q.scales() == Scales::Blocks;
-    assert!(parts.iter().all(fits), "K types take activations by blocks");
+    parts.iter().for_each(|p| check_scales(p.linear.weight, q));
     if t == 0 {
         return;
     }
@@ -163,19 +162,22 @@ pub fn linear_fast(cpu: &Cpu, x: &[f32], q: &Quantised, t: usize, parts: &mut [F
     });
 }
 
+/// Panics if the bytes have other scales than the weight needs.
+fn check_scales(weight: &Weight, q: &Quantised) {
+    let fits = Scales::of([weight]) == Scales::Groups || q.scales() == Scales::Blocks;
+    assert!(fits, "K types take activations by blocks");
+}
+
 /// [`crate::linear_at`] with the input as bytes: the same bits as [`linear_fast`] gives there.
 ///
 /// # Panics
-/// If shapes do not fit or an id lies beyond the weight.
+/// If shapes or scales do not fit or an id lies beyond the weight.
 pub fn linear_fast_at(cpu: &Cpu, weight: &Weight, x: &[f32], q: &Quantised, ids: &[u32], out: &mut [f32]) {
     if !weight.dtype().is_quantised() {
         return linear_at(cpu, weight, x, ids, out);
     }
     let t = q.rows();
-    assert!(
-        !weight.dtype().has_blocks() || q.scales() == Scales::Blocks,
-        "K types take activations by blocks"
-    );
+    check_scales(weight, q);
     assert!(q.cols() == weight.cols() && out.len() == t * ids.len(), "shapes of chosen outputs");
     assert!(ids.iter().all(|&i| (i as usize) < weight.rows()), "chosen output beyond the weight");
     // one task a tile that is touched
@@ -315,8 +317,7 @@ unsafe fn tile_rows_of<D: Dot, const T: usize, const MANY: bool>(
         let early = t >= MANY_ROWS;
         let stored = &Stored { tile: bytes };
         let panels = MANY && t >= D::PANEL_FROM;
-        // the panel has their scales, which are much of what a column costs
-        let columns = panels && const { DType::nth(T).has_blocks() && !DType::nth(T).has_min() };
+        let columns = panels && const { has_columns(DType::nth(T)) };
         if early {
             biases::<D::L>(tile, floats);
             if !columns {

@@ -242,12 +242,15 @@ impl Quantised {
                             x
                         }
                     };
-                    let bytes = &mut bytes.at(block * size, size)[side * RUN..];
-                    let groups = &mut groups.at(block * runs * SIDE, runs * SIDE)[side..];
-                    let (found, count) = (found.at(row * most, most), &mut counts.at(row, 1)[0]);
                     let blocks = blocks.at(block * per_row * SIDE, per_row * SIDE);
-                    let blocks = blocks.get_mut(side..).unwrap_or_default();
-                    quantise(scales, x, bytes, groups, blocks, found, count);
+                    let out = &mut RowOut {
+                        bytes: &mut bytes.at(block * size, size)[side * RUN..],
+                        groups: &mut groups.at(block * runs * SIDE, runs * SIDE)[side..],
+                        blocks: blocks.get_mut(side..).unwrap_or_default(),
+                        found: found.at(row * most, most),
+                        count: &mut counts.at(row, 1)[0],
+                    };
+                    quantise(scales, x, out);
                 }
             }
         });
@@ -335,16 +338,21 @@ unsafe fn quiet<L: Lanes>(v: L, limit: f32) -> L {
     unsafe { L::select_below(L::splat(limit), abs(v), L::splat(0.0), v) }
 }
 
+/// Where a row goes: each slice from its own first piece on, those of [`SIDE`] rows by turns.
+struct RowOut<'a> {
+    bytes: &'a mut [i8],
+    groups: &'a mut [Group],
+    /// empty with [`Scales::Groups`]
+    blocks: &'a mut [Block],
+    /// of this row alone
+    found: &'a mut [Outlier],
+    count: &'a mut u32,
+}
+
 /// A row, `N` runs of which share a scale.
 #[inline(always)]
-unsafe fn quantise_row<D: Dot, const N: usize>(
-    x: &[f32],
-    bytes: &mut [i8],
-    groups: &mut [Group],
-    blocks: &mut [Block],
-    found: &mut [Outlier],
-    count: &mut u32,
-) {
+unsafe fn quantise_row<D: Dot, const N: usize>(x: &[f32], out: &mut RowOut<'_>) {
+    let RowOut { bytes, groups, blocks, found, count } = out;
     let scales = if N == 1 { Scales::Groups } else { Scales::Blocks };
     // SAFETY: 32 values at each pointer of a group, 32 bytes at its place.
     unsafe {
@@ -422,7 +430,7 @@ unsafe fn quantise_row<D: Dot, const N: usize>(
                 }
             }
         }
-        *count = outliers as u32;
+        **count = outliers as u32;
     }
 }
 
@@ -432,20 +440,12 @@ const fn pair(low: i32, high: i32) -> i32 {
 }
 
 #[inline(always)]
-unsafe fn quantise_row_by<D: Dot>(
-    scales: Scales,
-    x: &[f32],
-    bytes: &mut [i8],
-    groups: &mut [Group],
-    blocks: &mut [Block],
-    found: &mut [Outlier],
-    count: &mut u32,
-) {
+unsafe fn quantise_row_by<D: Dot>(scales: Scales, x: &[f32], out: &mut RowOut<'_>) {
     // SAFETY: the caller's promise.
     unsafe {
         match scales {
-            Scales::Groups => quantise_row::<D, 1>(x, bytes, groups, blocks, found, count),
-            Scales::Blocks => quantise_row::<D, RUNS>(x, bytes, groups, blocks, found, count),
+            Scales::Groups => quantise_row::<D, 1>(x, out),
+            Scales::Blocks => quantise_row::<D, RUNS>(x, out),
         }
     }
 }
@@ -453,13 +453,5 @@ unsafe fn quantise_row_by<D: Dot>(
 dot_fn! {
     /// # Safety
     /// The instruction set is there.
-    unsafe fn quantise(
-        scales: Scales,
-        x: &[f32],
-        bytes: &mut [i8],
-        groups: &mut [Group],
-        blocks: &mut [Block],
-        found: &mut [Outlier],
-        count: &mut u32,
-    ) = quantise_row_by
+    unsafe fn quantise(scales: Scales, x: &[f32], out: &mut RowOut<'_>) = quantise_row_by
 }

@@ -200,7 +200,7 @@ pub(super) unsafe fn block<D: Dot, const T: usize, const M: usize, S: Source<D>>
                 }
             }
             let (mut d, least) = source.block::<T>(b);
-            if folds(dtype) && S::FOLDED && dtype == DType::Q3K {
+            if S::FOLDED && dtype == DType::Q3K {
                 // the sign of its quants was turned
                 d = D::L::splat(0.0).sub(d);
             }

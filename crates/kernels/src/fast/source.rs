@@ -107,6 +107,11 @@ impl<D: Dot> Source<D> for Stored {
     }
 }
 
+/// Whether a panel is the shorter way to a column than the tile: it has the scales ready, but minima only by pairs.
+pub(super) const fn has_columns(dtype: DType) -> bool {
+    dtype.has_blocks() && !dtype.has_min()
+}
+
 /// Runs of a panel: 32 kB of bytes. Between panels the sums of all rows go to the outputs and come back, over lines that lie far apart, which costs
 /// more than weights that come from the second-level cache.
 pub(super) const DEEP: usize = 64;
@@ -225,8 +230,7 @@ impl<D: Dot> Source<D> for Panel<D> {
         let (block, second) = (run / RUNS, usize::from(dtype.halves() && g >= 4));
         // SAFETY: the caller's promise. The operations of `column`, on quants that are in their final form.
         unsafe {
-            if !dtype.has_blocks() || dtype.has_min() {
-                // a panel is no shorter way
+            if !has_columns(dtype) {
                 return column::<D::L>(dtype, self.tile, c);
             }
             let four = <Self as Source<D>>::four::<T>(self, run, g);

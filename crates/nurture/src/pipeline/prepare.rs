@@ -529,7 +529,6 @@ pub(super) fn paper(
         Some(_) => found,
     };
     let name = exam.name.clone().unwrap_or_else(|| stem(path));
-    // the words of the recipe are those of the scorers
     let scorer = (wanted == ExamKind::Free).then(|| exam.score.scorer());
     if !shots.is_empty() && kind_of(path, &shots)? != found {
         let path = exam.shots_from.as_deref().unwrap_or(path).display();

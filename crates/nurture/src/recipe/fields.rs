@@ -1019,7 +1019,7 @@ impl QuestionRule {
 }
 
 impl Score {
-    /// Who gives it.
+    /// The scorer of the same word.
     pub fn scorer(self) -> Scorer {
         serde_json::from_value(self.word().into()).unwrap_or(Scorer::Exact)
     }
