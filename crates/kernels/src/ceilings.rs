@@ -37,6 +37,8 @@ pub enum Int8Path {
     AvxVnni,
     /// `vpdpbusd` on 512 bits
     Avx512Vnni,
+    /// `tdpbssd` on tiles
+    Amx,
 }
 
 impl Int8Path {
@@ -44,6 +46,7 @@ impl Int8Path {
     pub fn detect() -> Int8Path {
         #[cfg(target_arch = "x86_64")]
         match isa() {
+            Isa::Amx => return Int8Path::Amx,
             isa if isa.is_wide() && is_x86_feature_detected!("avx512vnni") => return Int8Path::Avx512Vnni,
             Isa::AvxVnni => return Int8Path::AvxVnni,
             Isa::Scalar => {}
@@ -59,6 +62,7 @@ impl Int8Path {
             Int8Path::Avx2 => "avx2",
             Int8Path::AvxVnni => "avxvnni",
             Int8Path::Avx512Vnni => "avx512vnni",
+            Int8Path::Amx => "amx",
         }
     }
 }
@@ -146,6 +150,12 @@ pub fn int8_rate(pool: &Pool, time: Duration) -> f64 {
     let table = black_box(table());
     rate(pool, time, || {
         let (rounds, a, b) = (black_box(ROUNDS), black_box(3u8), black_box(-2i8));
+        #[cfg(target_arch = "x86_64")]
+        if path == Int8Path::Amx {
+            // SAFETY: `detect` asked the machine.
+            unsafe { crate::fast::products(ROUNDS / 16, black_box(&[a as i8; 1024]), black_box(&[b; 1024])) };
+            return (2 * 4 * 16 * 16 * 64 * (ROUNDS / 16)) as f64;
+        }
         let (sum, bytes) = match path {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `detect` asked the machine.

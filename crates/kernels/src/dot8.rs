@@ -21,8 +21,18 @@ pub(crate) trait Dot {
     const PANEL_FROM: usize;
     /// signed weights are made unsigned by [`Dot::four`], greater by this
     const SIGNED_OFFSET: i32;
+    /// sums over blocks of K types stay whole numbers; else they are in float32, which holds them as well below 2²⁴
+    const WHOLE: bool;
+    /// products are made by tiles, of sixteen rows that stand side by side and of weights from a panel, signed and less their offset;
+    /// [`Dot::begin`] and [`Dot::step`] have no part in them
+    const TILES: bool = false;
     /// bytes (in `w` four columns a dword) made ready
-    unsafe fn four(w: Ints<Self>, signed: bool) -> Ints<Self>;
+    unsafe fn four(w: Ints<Self>, signed: bool, offset: i32) -> Ints<Self>;
+    /// signed bytes times the small scale of their lane, as low bytes of seven bits and high ones (for tiles)
+    unsafe fn two(w: Ints<Self>, small: Ints<Self>) -> (Ints<Self>, Ints<Self>) {
+        _ = (w, small);
+        unreachable!("tiles alone take two bytes")
+    }
     /// the sum of the first four columns; `x` points at their activations
     unsafe fn begin(w: Ints<Self>, signed: bool, x: *const i8) -> Self::Sum;
     /// `sum` after four more columns
@@ -52,8 +62,9 @@ impl Dot for ScalarDot {
     const ROWS: usize = 1;
     const PANEL_FROM: usize = usize::MAX;
     const SIGNED_OFFSET: i32 = 0;
+    const WHOLE: bool = true;
     #[inline(always)]
-    unsafe fn four(w: Ints<Self>, signed: bool) -> Ints<Self> {
+    unsafe fn four(w: Ints<Self>, signed: bool, _: i32) -> Ints<Self> {
         // the largest weights that are not signed stay below 128
         debug_assert!(signed || w.iter().all(|w| w.to_le_bytes().iter().all(|b| *b < 128)));
         w
@@ -87,7 +98,7 @@ impl Dot for ScalarDot {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{Avx2Dot, AvxVnniDot, VnniDot};
+pub(crate) use x86::{AmxDot, Avx2Dot, AvxVnniDot, VnniDot};
 
 #[cfg(target_arch = "x86_64")]
 #[allow(clippy::undocumented_unsafe_blocks)] // every block below: the trait's contract
@@ -122,8 +133,9 @@ mod x86 {
         const ROWS: usize = 4;
         const PANEL_FROM: usize = 8;
         const SIGNED_OFFSET: i32 = 0;
+        const WHOLE: bool = false;
         #[inline(always)]
-        unsafe fn four(w: Ints<Self>, _: bool) -> Ints<Self> {
+        unsafe fn four(w: Ints<Self>, _: bool, _: i32) -> Ints<Self> {
             w
         }
         #[inline(always)]
@@ -171,8 +183,9 @@ mod x86 {
         const ROWS: usize = 4;
         const PANEL_FROM: usize = 8;
         const SIGNED_OFFSET: i32 = 128;
+        const WHOLE: bool = false;
         #[inline(always)]
-        unsafe fn four(w: Ints<Self>, signed: bool) -> Ints<Self> {
+        unsafe fn four(w: Ints<Self>, signed: bool, _: i32) -> Ints<Self> {
             unsafe {
                 let top = _mm256_set1_epi8(-128);
                 if signed { (_mm256_xor_si256(w.0, top), _mm256_xor_si256(w.1, top)) } else { w }
@@ -199,18 +212,19 @@ mod x86 {
         }
     }
 
-    /// AVX-512 VNNI: `vpdpbusd`.
-    pub(crate) struct VnniDot;
+    /// AVX-512 VNNI: `vpdpbusd`. With `WHOLE` for the few rows of machines whose many go by tiles, to the same bits.
+    pub(crate) struct VnniDot<const WHOLE: bool = false>;
 
-    impl Dot for VnniDot {
+    impl<const WHOLE: bool> Dot for VnniDot<WHOLE> {
         type L = Avx512;
         type Sum = Ints<Self>;
         const NARROW: bool = false;
         const ROWS: usize = 12;
         const PANEL_FROM: usize = 24;
         const SIGNED_OFFSET: i32 = 128;
+        const WHOLE: bool = WHOLE;
         #[inline(always)]
-        unsafe fn four(w: Ints<Self>, signed: bool) -> Ints<Self> {
+        unsafe fn four(w: Ints<Self>, signed: bool, _: i32) -> Ints<Self> {
             unsafe { if signed { _mm512_xor_si512(w, _mm512_set1_epi8(-128)) } else { w } }
         }
         #[inline(always)]
@@ -228,6 +242,57 @@ mod x86 {
         #[inline(always)]
         unsafe fn join(ints: Ints<Self>, sum: Self::Sum) -> Ints<Self> {
             unsafe { _mm512_add_epi32(ints, sum) }
+        }
+    }
+
+    /// AMX: `tdpbssd` (`fast/tiles.rs`), signed bytes by signed ones.
+    pub(crate) struct AmxDot;
+
+    impl Dot for AmxDot {
+        type L = Avx512;
+        type Sum = Ints<Self>;
+        const NARROW: bool = false;
+        const ROWS: usize = 16;
+        const PANEL_FROM: usize = 8;
+        const SIGNED_OFFSET: i32 = 0;
+        const WHOLE: bool = true;
+        const TILES: bool = true;
+        #[inline(always)]
+        unsafe fn four(w: Ints<Self>, _: bool, offset: i32) -> Ints<Self> {
+            unsafe { _mm512_sub_epi8(w, _mm512_set1_epi8(offset as i8)) }
+        }
+        #[inline(always)]
+        unsafe fn two(w: Ints<Self>, small: Ints<Self>) -> (Ints<Self>, Ints<Self>) {
+            unsafe {
+                // products of the even and of the odd bytes, sixteen bits each
+                let both = _mm512_or_si512(
+                    _mm512_slli_epi32(small, 16),
+                    _mm512_and_si512(small, _mm512_set1_epi32(0xffff)),
+                );
+                let even = _mm512_mullo_epi16(_mm512_srai_epi16(_mm512_slli_epi16(w, 8), 8), both);
+                let odd = _mm512_mullo_epi16(_mm512_srai_epi16(w, 8), both);
+                let (seven, byte) = (_mm512_set1_epi16(127), _mm512_set1_epi16(255));
+                let low = _mm512_or_si512(
+                    _mm512_and_si512(even, seven),
+                    _mm512_slli_epi16(_mm512_and_si512(odd, seven), 8),
+                );
+                let high = _mm512_and_si512(_mm512_srai_epi16(even, 7), byte);
+                (low, _mm512_or_si512(high, _mm512_slli_epi16(_mm512_srai_epi16(odd, 7), 8)))
+            }
+        }
+        unsafe fn begin(_: Ints<Self>, _: bool, _: *const i8) -> Self::Sum {
+            unreachable!("tiles make the products")
+        }
+        unsafe fn step(_: Self::Sum, _: Ints<Self>, _: bool, _: *const i8) -> Self::Sum {
+            unreachable!("tiles make the products")
+        }
+        #[inline(always)]
+        unsafe fn pairs(ints: Ints<Self>, a: Ints<Self>, b: Ints<Self>) -> Ints<Self> {
+            unsafe { VnniDot::<true>::pairs(ints, a, b) }
+        }
+        #[inline(always)]
+        unsafe fn join(ints: Ints<Self>, sum: Self::Sum) -> Ints<Self> {
+            unsafe { VnniDot::<true>::join(ints, sum) }
         }
     }
 }
@@ -257,7 +322,7 @@ macro_rules! dot_fn {
                 #[allow(clippy::too_many_arguments)]
                 unsafe fn v4($($arg: $ty),*) {
                     // SAFETY: features are enabled here; the rest is the caller's promise.
-                    unsafe { $generic::<$crate::dot8::VnniDot>($($arg),*) }
+                    unsafe { $generic::<$crate::dot8::VnniDot<false>>($($arg),*) }
                 }
                 #[target_feature(enable = "avx2,fma,f16c")]
                 #[allow(clippy::too_many_arguments)]

@@ -3,24 +3,31 @@
 //! For each run of 32 columns the products are summed exactly in integers; the sum joins the others by one
 //! fused multiply-add with the product of both scales; runs ascend from +0, each followed by `minimum · sum of the activations`
 //! where the type has a minimum. K types take activations of which 256 columns share a scale: the sums of runs (or of their halves) times
-//! the small scales are summed over a block, from +0 by fused multiply-adds or, where that fits, exactly as whole numbers, and join the others
-//! by one, minima by another, of an exact sum. What is not of bytes is summed apart: from the bias (or
-//! +0) the outliers by ascending columns. The output is the sum of both, which the adapter's float product continues (as
-//! `lora_rows` does where rows have adapters of their own). Rows, tiles, threads and instruction set do not change a bit.
+//! the small scales are summed over a block, whole numbers, and join the others by one fused multiply-add, minima by another, of an exact sum.
+//! What is not of bytes is summed apart: from the bias (or +0) the outliers by ascending columns. The output is the sum of both, which the
+//! adapter's float product continues (as `lora_rows` does where rows have adapters of their own). Rows, tiles, threads and instruction set do not
+//! change a bit. (One exception, between machines alone: a block's sum beyond 2²⁴, for which nearly all its weights and activations must stand at
+//! their ends, is exact with AMX and in the scalar reference, and rounded to float32 elsewhere.)
+//!
+//! With AMX many rows go by tiles (`fast/tiles.rs`), to the same bits.
 
 mod block;
 mod source;
+mod tiles;
 
 use crate::dot8::{Dot, dot_fn};
 use crate::dtype::DType;
+use crate::isa::{Isa, isa};
 use crate::lanes::{LANES, Lanes};
 use crate::linear::{Cpu, Forward, check_parts, linear_at, linear_forward, lora_h};
 use crate::pool::Shares;
 use crate::quantise::{Quantised, Scales};
 use crate::weight::{RUN, TILE_ROWS, Weight};
 use block::{block, block_of_runs};
-use source::{DEEP, Panel, Source, Stored, has_columns};
+use source::{DEEP, Highs, Panel, Source, Stored, has_columns};
 use std::ops::Range;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use tiles::products;
 
 /// Bytes of weights that a task reads at least.
 const TASK_BYTES: usize = 16 * 1024;
@@ -252,6 +259,12 @@ unsafe fn tile_rows(tile: &Tile<'_>, lines: Lines, floats: &mut [f32]) {
     // few rows have a function of their own, whose stack has no panel: each call would touch all of its pages
     // SAFETY: the caller's promise.
     unsafe {
+        #[cfg(target_arch = "x86_64")]
+        if tile.x.is_tiled() {
+            return tiled_rows(tile, lines, floats);
+        } else if isa() == Isa::Amx {
+            return untiled_rows(tile, lines, floats);
+        }
         if lines.rows < LEAST_PANEL { few_rows(tile, lines, floats) } else { many_rows(tile, lines, floats) }
     }
 }
@@ -282,6 +295,27 @@ dot_fn! {
 unsafe fn many_rows_any<D: Dot>(tile: &Tile<'_>, lines: Lines, floats: &mut [f32]) {
     // SAFETY: the caller's promise.
     unsafe { tile_rows_any::<D, true>(tile, lines, floats) }
+}
+
+/// # Safety
+/// As [`tile_rows`]; activations are tiled, which they are where there is AMX.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
+unsafe fn tiled_rows(tile: &Tile<'_>, lines: Lines, floats: &mut [f32]) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let _shaped = tiles::Shaped::new();
+        tile_rows_any::<crate::dot8::AmxDot, true>(tile, lines, floats)
+    }
+}
+
+/// # Safety
+/// As [`tile_rows`]; there is AMX.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
+unsafe fn untiled_rows(tile: &Tile<'_>, lines: Lines, floats: &mut [f32]) {
+    // SAFETY: the caller's promise.
+    unsafe { tile_rows_any::<crate::dot8::VnniDot<true>, false>(tile, lines, floats) }
 }
 
 #[inline(always)]
@@ -325,7 +359,9 @@ unsafe fn tile_rows_of<D: Dot, const T: usize, const MANY: bool>(
             }
         }
         if panels {
-            let mut panel = Panel::<D>::new(bytes);
+            let mut room = std::mem::MaybeUninit::<Highs<D>>::uninit();
+            let highs = if D::TILES { room.as_mut_ptr() } else { std::ptr::null_mut() };
+            let mut panel = Panel::<D>::new(bytes, highs);
             let mut first = 0;
             while first < runs {
                 let end = runs.min(first + DEEP);
@@ -428,6 +464,13 @@ unsafe fn all_rows<D: Dot, const T: usize, S: Source<D>>(
     let (t, mut row) = (lines.rows, 0);
     // SAFETY: the caller's promise; rows stay below `t`.
     unsafe {
+        if D::TILES {
+            while row < t {
+                rows_of::<D, T, 16, S>(tile, lines, row, &runs, source, floats);
+                row += 16;
+            }
+            return;
+        }
         while D::ROWS >= 12 && t - row >= 12 {
             rows_of::<D, T, 12, S>(tile, lines, row, &runs, source, floats);
             row += 12;
@@ -468,9 +511,13 @@ unsafe fn rows_of<D: Dot, const T: usize, const M: usize, S: Source<D>>(
     // SAFETY: the tile has these runs, each row of the input as many groups of 32 bytes.
     unsafe {
         let mut sum = [D::L::splat(0.0); M];
+        // of sixteen rows in a tile some may not be there
+        let here = if D::TILES { M.min(lines.rows - row) } else { M };
         if runs.start > 0 {
             for r in 0..M {
-                sum[r] = D::L::load(lines.row(row + r));
+                if r < here {
+                    sum[r] = D::L::load(lines.row(row + r));
+                }
             }
         }
         let sum = match const { DType::nth(T).has_blocks() } {
@@ -478,14 +525,16 @@ unsafe fn rows_of<D: Dot, const T: usize, const M: usize, S: Source<D>>(
             false => block_of_runs::<D, T, M, S>(sum, tile.x, row, runs, source),
         };
         for r in 0..M {
-            let mut sum = sum[r];
-            if let Some(floats) = floats {
-                sum = sum.add(D::L::load(floats[(row + r) * LANES..].as_ptr()));
+            if r < here {
+                let mut sum = sum[r];
+                if let Some(floats) = floats {
+                    sum = sum.add(D::L::load(floats[(row + r) * LANES..].as_ptr()));
+                }
+                sum.store(lines.row(row + r));
             }
-            sum.store(lines.row(row + r));
         }
         if floats.is_some() && tile.lora.is_some() {
-            for row in row..row + M {
+            for row in row..row + here {
                 add_lora(tile, row, D::L::load(lines.row(row))).store(lines.row(row));
             }
         }

@@ -15,11 +15,13 @@ pub enum Isa {
     Avx512,
     /// AVX-512, and `vdpbf16ps` (pairs of bfloat16).
     Avx512Bf16,
+    /// All of that with VNNI, and tiles of AMX with products of bytes (processors for servers from Intel's fourth generation on).
+    Amx,
 }
 
 impl Isa {
     /// All of them, the better ones last.
-    pub const ALL: [Isa; 5] = [Isa::Scalar, Isa::Avx2, Isa::AvxVnni, Isa::Avx512, Isa::Avx512Bf16];
+    pub const ALL: [Isa; 6] = [Isa::Scalar, Isa::Avx2, Isa::AvxVnni, Isa::Avx512, Isa::Avx512Bf16, Isa::Amx];
 
     /// The field's name of the instruction set.
     pub fn name(self) -> &'static str {
@@ -29,6 +31,7 @@ impl Isa {
             Isa::AvxVnni => "avxvnni",
             Isa::Avx512 => "avx512",
             Isa::Avx512Bf16 => "avx512bf16",
+            Isa::Amx => "amx",
         }
     }
 
@@ -44,7 +47,12 @@ impl Isa {
 
     /// Whether 16 lanes are one register.
     pub(crate) fn is_wide(self) -> bool {
-        matches!(self, Isa::Avx512 | Isa::Avx512Bf16)
+        matches!(self, Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx)
+    }
+
+    /// Whether there is `vdpbf16ps`.
+    pub(crate) fn has_bf16(self) -> bool {
+        matches!(self, Isa::Avx512Bf16 | Isa::Amx)
     }
 
     fn present(self) -> bool {
@@ -64,6 +72,7 @@ impl Isa {
                         && is_x86_feature_detected!("avx512dq")
                         && is_x86_feature_detected!("avx512vl")
                 }
+                Isa::Amx => Isa::Avx512Bf16.present() && is_x86_feature_detected!("avx512vnni") && has_amx(),
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
@@ -71,6 +80,36 @@ impl Isa {
             self == Isa::Scalar
         }
     }
+}
+
+/// Whether the processor has tiles and products of bytes in them, and the system lets this process use them (Linux asks that a process
+/// request it: its threads' saved state grows).
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn has_amx() -> bool {
+    use core::arch::x86_64::{__cpuid, __cpuid_count};
+    static HERE: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *HERE.get_or_init(|| {
+        const TILE: u32 = 1 << 24;
+        const INT8: u32 = 1 << 25;
+        if __cpuid(0).eax < 7 || __cpuid_count(7, 0).edx & (TILE | INT8) != TILE | INT8 {
+            return false;
+        }
+        const ARCH_PRCTL: i64 = 158;
+        const REQUEST: i64 = 0x1023; // ARCH_REQ_XCOMP_PERM
+        const TILE_DATA: i64 = 18; // XFEATURE_XTILE_DATA
+        let mut answer = ARCH_PRCTL;
+        // SAFETY: the call takes two numbers, reads and writes no memory of ours, and changes the registers named.
+        unsafe {
+            core::arch::asm!("syscall", inlateout("rax") answer, in("rdi") REQUEST, in("rsi") TILE_DATA,
+                lateout("rcx") _, lateout("r11") _, options(nostack));
+        }
+        answer == 0
+    })
+}
+
+#[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]
+fn has_amx() -> bool {
+    false
 }
 
 static FORCED: AtomicU8 = AtomicU8::new(0);
@@ -88,6 +127,7 @@ pub fn isa() -> Isa {
         3 => Isa::AvxVnni,
         4 => Isa::Avx512,
         5 => Isa::Avx512Bf16,
+        6 => Isa::Amx,
         _ => {
             let found = detect_isa();
             FORCED.store(found as u8 + 1, Ordering::Relaxed);

@@ -7,6 +7,7 @@
 
 use crate::dot8::{Dot, dot_fn};
 use crate::input::Input;
+use crate::isa::{Isa, isa};
 use crate::lanes::{LANES, Lanes};
 use crate::pool::{Pool, Shares};
 use crate::weight::{RUN, RUNS, Weight};
@@ -80,12 +81,12 @@ pub struct Quantised {
     rows: usize,
     cols: usize,
     scales: Scales,
-    /// `[rows / 4][runs][4][32]`, columns beyond the last are 0: what a product takes of several rows at a time lies at fixed
-    /// distances
-    bytes: Vec<i8>,
-    /// `[rows / 4][runs][4]`
+    sides: Sides,
+    /// by [`Sides`], columns beyond the last are 0
+    bytes: Vec<Line>,
+    /// `[rows / side][runs][side]`
     groups: Vec<Group>,
-    /// `[rows / 4][blocks][4]` with [`Scales::Blocks`]
+    /// `[rows / side][blocks][side]` with [`Scales::Blocks`]
     blocks: Vec<Block>,
     /// each row's outliers as they are found, `[rows][most]`, and their number
     found: Vec<Outlier>,
@@ -98,8 +99,68 @@ pub struct Quantised {
     places: Vec<u32>,
 }
 
-/// Rows whose bytes of a run stand side by side.
-pub(crate) const SIDE: usize = 4;
+/// Bytes in a line of the cache, which loads do not cross then.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Line([i8; 64]);
+
+impl Line {
+    fn bytes(lines: &[Line]) -> &[i8] {
+        // SAFETY: a line is 64 bytes, one behind the other.
+        unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), size_of_val(lines)) }
+    }
+
+    fn bytes_mut(lines: &mut [Line]) -> &mut [i8] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), size_of_val(lines)) }
+    }
+}
+
+/// How many rows' pieces stand side by side: what a product takes of several rows at a time lies at fixed distances.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Sides {
+    /// Four, bytes `[rows / 4][runs][4][32]`.
+    #[default]
+    Four,
+    /// Sixteen, bytes `[rows / 16][runs / 2][16][64]`: what tiles of AMX take.
+    Sixteen,
+}
+
+impl Sides {
+    /// What the products of so many rows take on this machine.
+    fn of(rows: usize) -> Sides {
+        if rows >= TILED_FROM && isa() == Isa::Amx { Sides::Sixteen } else { Sides::Four }
+    }
+
+    #[inline(always)]
+    fn rows(self) -> usize {
+        match self {
+            Sides::Four => 4,
+            Sides::Sixteen => 16,
+        }
+    }
+
+    /// Bytes of a row that stand together.
+    #[inline(always)]
+    fn piece(self) -> usize {
+        match self {
+            Sides::Four => RUN,
+            Sides::Sixteen => 2 * RUN,
+        }
+    }
+
+    /// How far behind a row's first byte those of run `run` lie.
+    #[inline(always)]
+    fn bytes_to(self, run: usize) -> usize {
+        match self {
+            Sides::Four => run * 4 * RUN,
+            Sides::Sixteen => run / 2 * 32 * RUN + run % 2 * RUN,
+        }
+    }
+}
+
+/// Rows from which tiles of AMX pay.
+const TILED_FROM: usize = 32;
 
 /// Rows up to which a task has one block: there are few, and each is to find its thread.
 const FEW: usize = 64;
@@ -129,24 +190,36 @@ impl Quantised {
         if self.scales == Scales::Blocks { self.runs().div_ceil(RUNS) } else { 0 }
     }
 
-    /// Bytes of a block of [`SIDE`] rows.
+    /// Whether sixteen rows stand side by side, as tiles of AMX take them, instead of four.
+    pub(crate) fn is_tiled(&self) -> bool {
+        self.sides == Sides::Sixteen
+    }
+
+    /// Bytes of a block of rows that stand side by side.
     fn block_bytes(&self) -> usize {
-        self.runs() * SIDE * RUN
+        (self.runs() * RUN).next_multiple_of(self.sides.piece()) * self.sides.rows()
     }
 
-    /// Bytes of row `row` in the first run; those of run `j` lie `SIDE · 32 · j` further.
+    /// Where constants of row `row` begin that have `count` a row.
+    fn place(&self, row: usize, count: usize) -> usize {
+        let side = self.sides.rows();
+        row / side * count * side + row % side
+    }
+
+    /// Bytes of row `row` in the first run.
     pub(crate) fn bytes_from(&self, row: usize) -> &[i8] {
-        &self.bytes[row / SIDE * self.block_bytes() + row % SIDE * RUN..]
+        let side = self.sides.rows();
+        &Line::bytes(&self.bytes)[row / side * self.block_bytes() + row % side * self.sides.piece()..]
     }
 
-    /// Its constants in the first run; those of run `j` lie `SIDE · j` further.
+    /// Its constants in the first run; those of run `j` lie `j` times the rows that stand side by side further.
     pub(crate) fn groups_from(&self, row: usize) -> &[Group] {
-        &self.groups[row / SIDE * self.runs() * SIDE + row % SIDE..]
+        &self.groups[self.place(row, self.runs())..]
     }
 
-    /// Its constants of the first block; those of block `j` lie `SIDE · j` further.
+    /// Its constants of the first block; those of block `j` lie as [`Quantised::groups_from`] says.
     pub(crate) fn blocks_from(&self, row: usize) -> &[Block] {
-        &self.blocks[row / SIDE * self.blocks() * SIDE + row % SIDE..]
+        &self.blocks[self.place(row, self.blocks())..]
     }
 
     /// Those of some columns that have outliers, ascending, each with these, rows ascending.
@@ -168,21 +241,25 @@ impl Quantised {
     }
 
     fn fit(&mut self, rows: usize, cols: usize, scales: Scales) {
-        (self.rows, self.cols, self.scales) = (rows, cols, scales);
+        (self.rows, self.cols, self.scales, self.sides) = (rows, cols, scales, Sides::of(rows));
         self.columns.clear();
         self.outliers.clear();
-        let blocks = rows.div_ceil(SIDE);
-        let (bytes, groups, found) =
-            (blocks * self.block_bytes(), blocks * self.runs() * SIDE, rows * self.most_outliers());
-        if self.bytes.len() < bytes {
-            self.bytes.resize(bytes, 0);
+        let side = self.sides.rows();
+        let blocks = rows.div_ceil(side);
+        let (lines, groups, found) = (
+            blocks * self.block_bytes() / size_of::<Line>(),
+            blocks * self.runs() * side,
+            rows * self.most_outliers(),
+        );
+        if self.bytes.len() < lines {
+            self.bytes.resize(lines, Line([0; 64]));
         }
         if self.groups.len() < groups {
             self.groups.resize(groups, Group::default());
         }
         let per_row = self.blocks();
-        if self.blocks.len() < blocks * per_row * SIDE {
-            self.blocks.resize(blocks * per_row * SIDE, Block::default());
+        if self.blocks.len() < blocks * per_row * side {
+            self.blocks.resize(blocks * per_row * side, Block::default());
         }
         if self.found.len() < found {
             self.found.resize(found, Outlier::default());
@@ -222,15 +299,17 @@ impl Quantised {
         let rows = input.len() / cols;
         self.fit(rows, cols, scales);
         let made = Shares::new(floats);
-        let (size, runs, most) = (self.block_bytes(), self.runs(), self.most_outliers());
-        let per_row = self.blocks();
-        let (bytes, groups) = (Shares::new(&mut self.bytes), Shares::new(&mut self.groups));
+        let (runs, most) = (self.runs(), self.most_outliers());
+        let per_block = self.block_bytes() / size_of::<Line>();
+        let (per_row, sides) = (self.blocks(), self.sides);
+        let (lines, groups) = (Shares::new(&mut self.bytes), Shares::new(&mut self.groups));
         let blocks = Shares::new(&mut self.blocks);
         let (found, counts) = (Shares::new(&mut self.found), Shares::new(&mut self.counts));
-        let step = if rows <= FEW { SIDE } else { 16 };
+        let step = if rows <= FEW { sides.rows() } else { 16 };
         pool.run(rows.div_ceil(step), |i| {
             for row in i * step..((i + 1) * step).min(rows) {
-                let (block, side) = (row / SIDE, row % SIDE);
+                let side = sides.rows();
+                let (block, at) = (row / side, row % side);
                 // SAFETY: each block belongs to one task (a step is whole blocks), and its slices are used one at a time. The same holds for the
                 // rows of `floats`: one of its own with `keep`, else the task's first. The input fits.
                 unsafe {
@@ -242,11 +321,13 @@ impl Quantised {
                             x
                         }
                     };
-                    let blocks = blocks.at(block * per_row * SIDE, per_row * SIDE);
+                    let blocks = blocks.at(block * per_row * side, per_row * side);
                     let out = &mut RowOut {
-                        bytes: &mut bytes.at(block * size, size)[side * RUN..],
-                        groups: &mut groups.at(block * runs * SIDE, runs * SIDE)[side..],
-                        blocks: blocks.get_mut(side..).unwrap_or_default(),
+                        sides,
+                        bytes: &mut Line::bytes_mut(lines.at(block * per_block, per_block))
+                            [at * sides.piece()..],
+                        groups: &mut groups.at(block * runs * side, runs * side)[at..],
+                        blocks: blocks.get_mut(at..).unwrap_or_default(),
                         found: found.at(row * most, most),
                         count: &mut counts.at(row, 1)[0],
                     };
@@ -298,8 +379,8 @@ impl Quantised {
         for row in 0..self.rows {
             let (bytes, groups) = (self.bytes_from(row), self.groups_from(row));
             out.extend((0..self.cols).map(|c| {
-                let (run, c) = (c / RUN * SIDE, c % RUN);
-                groups[run].scale * bytes[run * RUN + c] as f32
+                let (run, c) = (c / RUN, c % RUN);
+                groups[run * self.sides.rows()].scale * bytes[self.sides.bytes_to(run) + c] as f32
             }));
         }
         for (column, outliers) in self.outliers(0..self.cols) {
@@ -338,8 +419,9 @@ unsafe fn quiet<L: Lanes>(v: L, limit: f32) -> L {
     unsafe { L::select_below(L::splat(limit), abs(v), L::splat(0.0), v) }
 }
 
-/// Where a row goes: each slice from its own first piece on, those of [`SIDE`] rows by turns.
+/// Where a row goes: each slice from its own first piece on, those of some rows by turns.
 struct RowOut<'a> {
+    sides: Sides,
     bytes: &'a mut [i8],
     groups: &'a mut [Group],
     /// empty with [`Scales::Groups`]
@@ -352,7 +434,8 @@ struct RowOut<'a> {
 /// A row, `N` runs of which share a scale.
 #[inline(always)]
 unsafe fn quantise_row<D: Dot, const N: usize>(x: &[f32], out: &mut RowOut<'_>) {
-    let RowOut { bytes, groups, blocks, found, count } = out;
+    let RowOut { sides, bytes, groups, blocks, found, count } = out;
+    let side = sides.rows();
     let scales = if N == 1 { Scales::Groups } else { Scales::Blocks };
     // SAFETY: 32 values at each pointer of a group, 32 bytes at its place.
     unsafe {
@@ -405,7 +488,7 @@ unsafe fn quantise_row<D: Dot, const N: usize>(x: &[f32], out: &mut RowOut<'_>) 
             let mut sums = [[0i32; 2]; N];
             for j in 0..here {
                 let run = first + j;
-                let to = bytes[run * SIDE * RUN..][..RUN].as_mut_ptr();
+                let to = bytes[sides.bytes_to(run)..][..RUN].as_mut_ptr();
                 let [a, b] = values[j];
                 let (a, b) = (a.mul(inverse).round_int(), b.mul(inverse).round_int());
                 D::L::store_i8(a, to);
@@ -415,10 +498,10 @@ unsafe fn quantise_row<D: Dot, const N: usize>(x: &[f32], out: &mut RowOut<'_>) 
                 let one = i32::from(both as i16);
                 sums[j] = [one, both.wrapping_sub(one) >> 16];
                 let sum = sums[j][0] + sums[j][1];
-                groups[run * SIDE] = Group { scale, whole: scale * sum as f32, sum };
+                groups[run * side] = Group { scale, whole: scale * sum as f32, sum };
             }
             if scales == Scales::Blocks {
-                let block = &mut blocks[first / N * SIDE];
+                let block = &mut blocks[first / N * side];
                 block.scale = scale;
                 block.sum = sums.as_flattened().iter().sum();
                 for j in 0..N.min(RUNS) {

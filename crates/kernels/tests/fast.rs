@@ -263,6 +263,40 @@ fn the_largest_sums_do_not_overflow() {
     }
 }
 
+/// Sums over a block that float32 does not hold are the same for one row and for many, whichever way these take.
+#[test]
+fn sums_beyond_float32_do_not_depend_on_the_rows_beside() {
+    let _guard = hold();
+    let cpu = Cpu::new(2);
+    let mut rng = Rng::stream(12, 1);
+    for dtype in quantised().filter(|d| d.block_len() == 256) {
+        let (n, d, t) = (32, 512, 40);
+        let mut raw = random_rows(&mut rng, dtype, n, d);
+        for block in raw.chunks_exact_mut(dtype.block_bytes()) {
+            // nearly all quants and small scales are large, but for those of the block, which stay as they are
+            let scales: &[usize] = match dtype {
+                DType::Q6K => &[208, 209],
+                DType::Q3K => &[108, 109],
+                DType::Q2K => &[80, 81, 82, 83],
+                _ => &[0, 1, 2, 3],
+            };
+            for (at, byte) in block.iter_mut().enumerate().filter(|(at, _)| !scales.contains(at)) {
+                if rng.uniform() < 0.9 {
+                    *byte = if dtype == DType::Q6K && at >= 192 { 0x7f } else { 0xff };
+                }
+            }
+        }
+        let w = weight(dtype, n, d, &raw);
+        let x: Vec<f32> = (0..t * d).map(|_| 1.0 - 0.01 * rng.uniform() as f32).collect();
+        let linear = Linear { weight: &w, bias: None, lora: None };
+        let all = run(&cpu, linear, &x, t);
+        for row in [0, 17, t - 1] {
+            let one = run(&cpu, linear, &x[row * d..][..d], 1);
+            same_bits(&one, &all[row * n..][..n], &format!("{dtype}, row {row}"));
+        }
+    }
+}
+
 #[test]
 fn what_is_not_a_number_shows() {
     let _guard = hold();

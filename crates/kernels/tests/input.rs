@@ -42,10 +42,18 @@ fn rows_made_and_quantised_in_one_pass_have_the_bits_of_two() {
                 let want = input.forward(&pools[0], &mut made, &mut []);
                 let mut q = Quantised::default();
                 let scales = if rows % 2 == 0 { Scales::Groups } else { Scales::Blocks };
+                assert!(force_isa(Isa::Scalar));
                 q.set(&pools[0], want, d, scales);
-                let bytes = contents(&q);
+                let values = q.values();
                 for isa in isas() {
                     assert!(force_isa(isa));
+                    // tiles have a layout of their own
+                    if isa == Isa::Amx {
+                        q = Quantised::default();
+                        q.set(&pools[0], want, d, scales);
+                        same_bits(&q.values(), &values, "values by tiles");
+                    }
+                    let bytes = contents(&q);
                     for (pool, keep) in pools.iter().flat_map(|p| [(p, false), (p, true)]) {
                         let (mut q, mut room) = (Quantised::default(), vec![f32::NAN; rows * d]);
                         let got = q.set_from(pool, input, d, scales, &mut room, keep);

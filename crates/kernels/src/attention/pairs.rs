@@ -5,14 +5,14 @@
 use super::{KEY_PANEL, Queries, copy_own, narrow, placed, stretches};
 use crate::ahead::ask;
 use crate::dot8::{Dot, Ints, dot_fn};
-use crate::isa::{Isa, isa};
+use crate::isa::isa;
 use crate::kv::{Held, PART, limits, whole_numbers};
 use crate::lanes::{LANES, Lanes};
 use std::ops::Range;
 
 /// Whether values are multiplied by pairs here, in heads of `d` columns.
 pub(super) fn here(d: usize) -> bool {
-    isa() == Isa::Avx512Bf16 && d.is_multiple_of(PART)
+    isa().has_bf16() && d.is_multiple_of(PART)
 }
 
 /// Vectors of a tile.

@@ -1,40 +1,54 @@
 //! The sums of some rows of activations and one tile's weights over some runs: of types with scales of runs, and of K types.
 
 use super::source::Source;
+use super::tiles;
 use crate::dot8::{Dot, Ints, quads};
 use crate::dtype::DType;
 use crate::lanes::Lanes;
-use crate::quantise::{Block, Group, Quantised, SIDE};
+use crate::quantise::{Block, Group, Quantised};
 use crate::weight::{RUN, RUNS, folds, minima_pairs, most, offset};
 use std::ops::Range;
 
-/// Where some rows of activations begin: a row of a block of [`SIDE`] rows, and whole blocks behind it.
+/// Where some rows of activations begin: a row of a block of rows that stand side by side, and whole blocks behind it.
 #[derive(Clone, Copy)]
-struct Rows {
+pub(crate) struct Rows {
     bytes: *const i8,
     /// runs of a row
     runs: usize,
 }
 
 impl Rows {
-    /// Rows from `row` on; where there are more than [`SIDE`], `row` is the first of a block.
+    /// Rows from `row` on; where there are more than stand side by side, `row` is the first of a block.
     #[inline(always)]
     fn new(x: &Quantised, row: usize) -> Rows {
         Rows { bytes: x.bytes_from(row).as_ptr(), runs: x.runs() }
     }
 
-    /// The bytes of row `r` in run `run`.
+    /// The bytes of row `r` in run `run`, where four rows stand side by side.
     #[inline(always)]
     unsafe fn bytes(&self, r: usize, run: usize) -> *const i8 {
         // SAFETY: the caller's rows and runs exist.
-        unsafe { self.bytes.add(place(r, run, self.runs) * RUN) }
+        unsafe { self.bytes.add(place::<4>(r, run, self.runs) * RUN) }
+    }
+
+    /// The bytes of the first row in run `run`, where sixteen do; those of the others lie 64 bytes apart.
+    #[inline(always)]
+    pub(crate) unsafe fn tile(&self, run: usize) -> *const i8 {
+        // SAFETY: the caller's rows and runs exist.
+        unsafe { self.bytes.add(run / 2 * 32 * RUN + run % 2 * RUN) }
     }
 }
 
-/// How far piece `i` of row `r` lies behind the first of row 0, where rows have `count` pieces.
+/// How far piece `i` of row `r` lies behind the first of row 0, where rows have `count` pieces and `SIDE` of them stand side by side.
 #[inline(always)]
-fn place(r: usize, i: usize, count: usize) -> usize {
+fn place<const SIDE: usize>(r: usize, i: usize, count: usize) -> usize {
     (r / SIDE * count + i) * SIDE + r % SIDE
+}
+
+/// As [`place`], by what `D` takes.
+#[inline(always)]
+fn place_of<D: Dot>(r: usize, i: usize, count: usize) -> usize {
+    if D::TILES { place::<16>(r, i, count) } else { place::<4>(r, i, count) }
 }
 
 /// `-off · sum` in all lanes; `off` is 0 or a power of two.
@@ -42,6 +56,16 @@ fn place(r: usize, i: usize, count: usize) -> usize {
 unsafe fn less<L: Lanes>(off: i32, sum: i32) -> L::Int {
     // SAFETY: the caller has the instruction set.
     unsafe { L::int_splat(if off == 0 { 0 } else { -(sum << off.ilog2()) }) }
+}
+
+/// What is taken off each quant after the products.
+#[inline(always)]
+fn offset_of<D: Dot>(dtype: DType) -> i32 {
+    match dtype {
+        _ if D::TILES => 0,
+        _ if dtype.signed() => D::SIGNED_OFFSET,
+        _ => offset(dtype),
+    }
 }
 
 /// Adds the products of `STEPS` groups of four columns, from group `begin` of a run on.
@@ -91,17 +115,23 @@ pub(super) unsafe fn block_of_runs<D: Dot, const T: usize, const M: usize, S: So
     source: &S,
 ) -> [D::L; M] {
     let dtype = const { DType::nth(T) };
-    let off = if dtype.signed() { D::SIGNED_OFFSET } else { offset(dtype) };
+    let off = offset_of::<D>(dtype);
     let rows = &Rows::new(x, row);
     let groups = x.groups_from(row).as_ptr();
+    let mut ahead = tiles::Ahead::new();
     // SAFETY: the caller's rows and runs exist, and the instruction set.
     unsafe {
+        if D::TILES {
+            for run in runs.start..runs.end.min(runs.start + tiles::AHEAD) {
+                ahead.set(run, rows.tile(run), source.tile(run));
+            }
+        }
         for run in runs.clone() {
             if row == 0 {
                 // the first rows bring the tile from memory; the others find it in the cache
                 source.ask::<T>(run);
             }
-            let group = |r: usize| &*groups.add(place(r, run, rows.runs));
+            let group = |r: usize| &*groups.add(place_of::<D>(r, run, rows.runs));
             let (d, m) = source.scales::<T>(run);
             let mut ints = [D::L::int_splat(0); M];
             if off > 0 {
@@ -109,7 +139,17 @@ pub(super) unsafe fn block_of_runs<D: Dot, const T: usize, const M: usize, S: So
                     ints[r] = less::<D::L>(off, group(r).sum);
                 }
             }
-            let ints = int_sums::<D, T, M, 8, S>(ints, source, run, 0, rows);
+            if D::TILES {
+                let next = run + tiles::AHEAD;
+                if next < runs.end {
+                    ahead.set(next, rows.tile(next), source.tile(next));
+                }
+                for r in 0..M {
+                    ints[r] = D::L::load_int(ahead.row(run, r));
+                }
+            } else {
+                ints = int_sums::<D, T, M, 8, S>(ints, source, run, 0, rows);
+            }
             for r in 0..M {
                 let Group { scale, whole, .. } = *group(r);
                 sum[r] = D::L::int_to_f32(ints[r]).fma(d.mul(D::L::splat(scale)), sum[r]);
@@ -122,28 +162,79 @@ pub(super) unsafe fn block_of_runs<D: Dot, const T: usize, const M: usize, S: So
     }
 }
 
-/// Half a run of a K type: `whole` and the products times the half's small scale. `sums` are those of the quants of both halves.
+/// Sums over a block of a K type: whole numbers, as such ([`Dot::WHOLE`]) or in float32.
+struct Whole<D: Dot, const M: usize> {
+    ints: [Ints<D>; M],
+    floats: [D::L; M],
+}
+
+impl<D: Dot, const M: usize> Whole<D, M> {
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        // SAFETY: the caller has the instruction set.
+        unsafe { Whole { ints: [D::L::int_splat(0); M], floats: [D::L::splat(0.0); M] } }
+    }
+
+    /// Adds products times small scale `which` of a run.
+    #[inline(always)]
+    unsafe fn add<const T: usize, S: Source<D>>(
+        &mut self,
+        ints: [Ints<D>; M],
+        source: &S,
+        run: usize,
+        which: usize,
+    ) {
+        // SAFETY: the caller's run exists, and the instruction set.
+        unsafe {
+            if D::WHOLE {
+                let small = source.small_ints::<T>(run)[which];
+                for r in 0..M {
+                    self.ints[r] = D::L::int_add(D::L::int_mul(ints[r], small), self.ints[r]);
+                }
+            } else {
+                let small = source.small::<T>(run)[which];
+                for r in 0..M {
+                    self.floats[r] = D::L::int_to_f32(ints[r]).fma(small, self.floats[r]);
+                }
+            }
+        }
+    }
+}
+
+/// The products of half a run of a K type. `sums` are those of the quants of both halves.
 #[inline(always)]
 unsafe fn half<D: Dot, const T: usize, const M: usize, const HALF: usize, S: Source<D>>(
-    mut whole: [D::L; M],
     source: &S,
     run: usize,
     rows: &Rows,
     sums: &[i32; M],
-    small: D::L,
-) -> [D::L; M] {
-    let off = offset(const { DType::nth(T) });
+) -> [Ints<D>; M] {
+    let off = offset_of::<D>(const { DType::nth(T) });
     // SAFETY: the caller's rows and run exist, and the instruction set.
     unsafe {
         let mut ints = [D::L::int_splat(0); M];
         for r in 0..M {
             ints[r] = less::<D::L>(off, if HALF == 0 { i32::from(sums[r] as i16) } else { sums[r] >> 16 });
         }
-        let ints = int_sums::<D, T, M, 4, S>(ints, source, run, 4 * HALF, rows);
-        for r in 0..M {
-            whole[r] = D::L::int_to_f32(ints[r]).fma(small, whole[r]);
+        int_sums::<D, T, M, 4, S>(ints, source, run, 4 * HALF, rows)
+    }
+}
+
+/// The sums of a block by tiles.
+#[inline(always)]
+unsafe fn block_tiles<D: Dot, const T: usize, S: Source<D>>(
+    to: &mut tiles::BlockSums,
+    source: &S,
+    block: usize,
+    rows: &Rows,
+) {
+    let run = block * RUNS;
+    // SAFETY: the caller's rows and block exist, and the instruction set.
+    unsafe {
+        match folds(const { DType::nth(T) }) {
+            true => to.set(rows.tile(run), source.tile(run)),
+            false => to.set_two(rows.tile(run), source.tile(run), source.high(run)),
         }
-        whole
     }
 }
 
@@ -159,53 +250,66 @@ pub(super) unsafe fn block<D: Dot, const T: usize, const M: usize, S: Source<D>>
     let dtype = const { DType::nth(T) };
     let rows = &Rows::new(x, row);
     let (blocks, count) = (x.blocks_from(row).as_ptr(), rows.runs / RUNS);
+    let mut tiles = [const { tiles::BlockSums::new() }; 2];
     // SAFETY: the caller's rows and runs exist, and the instruction set.
     unsafe {
+        if D::TILES {
+            let first = runs.start / RUNS;
+            block_tiles::<D, T, S>(&mut tiles[first % 2], source, first, rows);
+        }
         for b in runs.start / RUNS..runs.end / RUNS {
-            let of = |r: usize| &*blocks.add(place(r, b, count));
-            let mut whole = [D::L::splat(0.0); M];
-            if folds(dtype) && S::FOLDED {
-                let mut ints = [D::L::int_splat(0); M];
+            let of = |r: usize| &*blocks.add(place_of::<D>(r, b, count));
+            let mut whole = Whole::<D, M>::zero();
+            let ints = &mut whole.ints;
+            if D::TILES {
+                if (b + 1) * RUNS < runs.end {
+                    block_tiles::<D, T, S>(&mut tiles[(b + 1) % 2], source, b + 1, rows);
+                }
+                for r in 0..M {
+                    let [first, second] = tiles[b % 2].row(r);
+                    let (first, second) = (D::L::load_int(first), D::L::load_int(second));
+                    let second = if folds(dtype) { second } else { D::L::int_shl::<7>(second) };
+                    ints[r] = D::L::int_add(first, second);
+                }
+            } else if folds(dtype) && S::FOLDED {
                 if dtype == DType::Q3K {
                     for r in 0..M {
                         ints[r] = less::<D::L>(128, of(r).sum);
                     }
                 }
                 for run in b * RUNS..(b + 1) * RUNS {
-                    ints = int_sums::<D, T, M, 8, S>(ints, source, run, 0, rows);
-                }
-                for r in 0..M {
-                    whole[r] = D::L::int_to_f32(ints[r]);
+                    *ints = int_sums::<D, T, M, 8, S>(*ints, source, run, 0, rows);
                 }
             } else {
                 for run in b * RUNS..(b + 1) * RUNS {
                     if row == 0 {
                         source.ask::<T>(run);
                     }
-                    let small = source.small::<T>(run);
                     if dtype.halves() {
                         let mut sums = [0; M];
                         for r in 0..M {
                             sums[r] = of(r).halves[run % RUNS];
                         }
-                        whole = half::<D, T, M, 0, S>(whole, source, run, rows, &sums, small[0]);
-                        whole = half::<D, T, M, 1, S>(whole, source, run, rows, &sums, small[1]);
+                        let ints = half::<D, T, M, 0, S>(source, run, rows, &sums);
+                        whole.add::<T, S>(ints, source, run, 0);
+                        let ints = half::<D, T, M, 1, S>(source, run, rows, &sums);
+                        whole.add::<T, S>(ints, source, run, 1);
                     } else {
                         let none = [D::L::int_splat(0); M];
                         let ints = int_sums::<D, T, M, 8, S>(none, source, run, 0, rows);
-                        for r in 0..M {
-                            whole[r] = D::L::int_to_f32(ints[r]).fma(small[0], whole[r]);
-                        }
+                        whole.add::<T, S>(ints, source, run, 0);
                     }
                 }
             }
+            let is_int = D::WHOLE || folds(dtype) && S::FOLDED;
             let (mut d, least) = source.block::<T>(b);
             if S::FOLDED && dtype == DType::Q3K {
                 // the sign of its quants was turned
                 d = D::L::splat(0.0).sub(d);
             }
             for r in 0..M {
-                sum[r] = whole[r].fma(d.mul(D::L::splat(of(r).scale)), sum[r]);
+                let whole = if is_int { D::L::int_to_f32(whole.ints[r]) } else { whole.floats[r] };
+                sum[r] = whole.fma(d.mul(D::L::splat(of(r).scale)), sum[r]);
             }
             if dtype.has_min() {
                 let mut ints = [D::L::int_splat(0); M];

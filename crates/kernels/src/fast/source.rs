@@ -29,6 +29,11 @@ pub(super) trait Source<D: Dot> {
     /// # Safety
     /// As [`Source::scales`].
     unsafe fn small<const T: usize>(&self, run: usize) -> [D::L; 2];
+    /// The same as whole numbers.
+    ///
+    /// # Safety
+    /// As [`Source::scales`].
+    unsafe fn small_ints<const T: usize>(&self, run: usize) -> [Ints<D>; 2];
     /// The scale of a block of a K type and the scale of its minima.
     ///
     /// # Safety
@@ -44,6 +49,11 @@ pub(super) trait Source<D: Dot> {
     /// # Safety
     /// As [`Source::scales`]; `g < 8`.
     unsafe fn four<const T: usize>(&self, run: usize, g: usize) -> Ints<D>;
+    /// Where the groups of a run lie and of those after it, for tiles: quants, of K types their products with their small scales, or, where these
+    /// take two bytes ([`Dot::two`]), the low ones.
+    fn tile(&self, run: usize) -> *const u8;
+    /// Where the high ones do.
+    fn high(&self, run: usize) -> *const u8;
     /// The values of a column.
     ///
     /// # Safety
@@ -71,10 +81,18 @@ impl<D: Dot> Source<D> for Stored {
     unsafe fn small<const T: usize>(&self, run: usize) -> [D::L; 2] {
         // SAFETY: the caller's promise.
         unsafe {
+            let [a, b] = <Self as Source<D>>::small_ints::<T>(self, run);
+            [D::L::int_to_f32(a), D::L::int_to_f32(b)]
+        }
+    }
+    #[inline(always)]
+    unsafe fn small_ints<const T: usize>(&self, run: usize) -> [Ints<D>; 2] {
+        // SAFETY: the caller's promise.
+        unsafe {
             let dtype = const { DType::nth(T) };
-            let first = D::L::int_to_f32(small_scale::<D::L>(dtype, self.tile, run, 0));
+            let first = small_scale::<D::L>(dtype, self.tile, run, 0);
             match dtype.halves() {
-                true => [first, D::L::int_to_f32(small_scale::<D::L>(dtype, self.tile, run, 1))],
+                true => [first, small_scale::<D::L>(dtype, self.tile, run, 1)],
                 false => [first; 2],
             }
         }
@@ -93,7 +111,15 @@ impl<D: Dot> Source<D> for Stored {
     unsafe fn four<const T: usize>(&self, run: usize, g: usize) -> Ints<D> {
         let dtype = const { DType::nth(T) };
         // SAFETY: the caller's promise.
-        unsafe { D::four(quads32::<D::L>(dtype, self.tile, run, g), dtype.signed()) }
+        unsafe { D::four(quads32::<D::L>(dtype, self.tile, run, g), dtype.signed(), offset(dtype)) }
+    }
+    #[inline(always)]
+    fn tile(&self, _: usize) -> *const u8 {
+        unreachable!("tiles are of panels")
+    }
+    #[inline(always)]
+    fn high(&self, _: usize) -> *const u8 {
+        unreachable!("tiles are of panels")
     }
     #[inline(always)]
     unsafe fn column<const T: usize>(&self, c: usize) -> D::L {
@@ -119,12 +145,17 @@ pub(super) const DEEP: usize = 64;
 /// Its blocks.
 const BLOCKS: usize = DEEP / RUNS;
 
+/// Room for the high bytes of a panel.
+pub(super) type Highs<D> = [[MaybeUninit<Ints<D>>; 8]; DEEP];
+
 /// Some runs of a tile as the products take them, for all rows of activations.
 pub(super) struct Panel<D: Dot> {
     tile: *const u8,
     /// its first run, the first of a block
     first: usize,
     fours: [[MaybeUninit<Ints<D>>; 8]; DEEP],
+    /// room for the high bytes of what takes two, apart: it costs those nothing that have none
+    highs: *mut Highs<D>,
     /// scale and minimum of a run, or its small scales
     scales: [MaybeUninit<[D::L; 2]>; DEEP],
     /// of K types
@@ -134,11 +165,12 @@ pub(super) struct Panel<D: Dot> {
 
 impl<D: Dot> Panel<D> {
     #[inline(always)]
-    pub(super) fn new(tile: *const u8) -> Self {
+    pub(super) fn new(tile: *const u8, highs: *mut Highs<D>) -> Self {
         Panel {
             tile,
             first: 0,
             fours: [const { [const { MaybeUninit::uninit() }; 8] }; DEEP],
+            highs,
             scales: [const { MaybeUninit::uninit() }; DEEP],
             blocks: [const { MaybeUninit::uninit() }; BLOCKS],
             minima: [const { [const { MaybeUninit::uninit() }; RUNS] }; BLOCKS],
@@ -148,7 +180,7 @@ impl<D: Dot> Panel<D> {
     /// Takes in runs `first .. end` of a tile, at most [`DEEP`].
     ///
     /// # Safety
-    /// The runs exist, whole blocks of a K type, and the instruction set of `D`.
+    /// The runs exist, whole blocks of a K type, and the instruction set of `D`; with [`Dot::TILES`] there is room for the high bytes.
     #[inline(always)]
     pub(super) unsafe fn fill<const T: usize>(&mut self, first: usize, end: usize) {
         let dtype = const { DType::nth(T) };
@@ -169,24 +201,30 @@ impl<D: Dot> Panel<D> {
             }
             for run in first..end {
                 <Stored as Source<D>>::ask::<T>(stored, run);
+                let mut small = [D::L::int_splat(0); 2];
                 self.scales[run - first].write(if dtype.has_blocks() {
-                    <Stored as Source<D>>::small::<T>(stored, run)
+                    small = <Stored as Source<D>>::small_ints::<T>(stored, run);
+                    [D::L::int_to_f32(small[0]), D::L::int_to_f32(small[1])]
                 } else {
                     let (d, m) = <Stored as Source<D>>::scales::<T>(stored, run);
                     [d, m]
                 });
                 if folds(dtype) && <Self as Source<D>>::FOLDED {
-                    let small = [
-                        small_scale::<D::L>(dtype, self.tile, run, 0),
-                        small_scale::<D::L>(dtype, self.tile, run, 1),
-                    ];
                     for g in 0..8 {
-                        self.fours[run - first][g].write(folded32::<D::L>(dtype, self.tile, run, g, small));
+                        let four = folded32::<D::L>(dtype, self.tile, run, g, small);
+                        let over = if dtype == DType::Q3K { 128 } else { 0 };
+                        self.fours[run - first][g].write(D::four(four, false, over));
                     }
                     continue;
                 }
                 for g in 0..8 {
-                    self.fours[run - first][g].write(<Stored as Source<D>>::four::<T>(stored, run, g));
+                    let mut four = <Stored as Source<D>>::four::<T>(stored, run, g);
+                    if D::TILES && dtype.has_blocks() {
+                        let (low, high) = D::two(four, small[g / 4]);
+                        (&mut (*self.highs))[run - first][g].write(high);
+                        four = low;
+                    }
+                    self.fours[run - first][g].write(four);
                 }
             }
         }
@@ -209,6 +247,11 @@ impl<D: Dot> Source<D> for Panel<D> {
         unsafe { self.scales.get_unchecked(run - self.first).assume_init() }
     }
     #[inline(always)]
+    unsafe fn small_ints<const T: usize>(&self, run: usize) -> [Ints<D>; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { <Stored as Source<D>>::small_ints::<T>(&Stored { tile: self.tile }, run) }
+    }
+    #[inline(always)]
     unsafe fn block<const T: usize>(&self, block: usize) -> (D::L, D::L) {
         // SAFETY: the block was taken in.
         unsafe { self.blocks.get_unchecked(block - self.first / RUNS).assume_init() }
@@ -224,18 +267,32 @@ impl<D: Dot> Source<D> for Panel<D> {
         unsafe { self.fours.get_unchecked(run - self.first).get_unchecked(g).assume_init() }
     }
     #[inline(always)]
+    fn tile(&self, run: usize) -> *const u8 {
+        self.fours.as_ptr().wrapping_add(run - self.first).cast()
+    }
+    #[inline(always)]
+    fn high(&self, run: usize) -> *const u8 {
+        self.highs.cast::<[Ints<D>; 8]>().wrapping_add(run - self.first).cast()
+    }
+    #[inline(always)]
     unsafe fn column<const T: usize>(&self, c: usize) -> D::L {
         let dtype = const { DType::nth(T) };
         let (run, g, byte) = (c / RUN, c % RUN / 4, c % 4);
         let (block, second) = (run / RUNS, usize::from(dtype.halves() && g >= 4));
         // SAFETY: the caller's promise. The operations of `column`, on quants that are in their final form.
         unsafe {
-            if !has_columns(dtype) {
+            // whole numbers times small scales are not the products with the scale of both
+            if !has_columns(dtype) || D::TILES && !folds(dtype) {
                 return column::<D::L>(dtype, self.tile, c);
             }
             let four = <Self as Source<D>>::four::<T>(self, run, g);
-            let q = D::L::int_and(D::L::int_shr_by(four, 8 * byte as u32), D::L::int_splat(255));
+            let q = D::L::int_shr_by(four, 8 * byte as u32);
             let (d, _) = <Self as Source<D>>::block::<T>(self, block);
+            if folds(dtype) && D::TILES {
+                let q = D::L::int_sar::<24>(D::L::int_shl::<24>(q));
+                return D::L::splat(0.0).sub(D::L::int_to_f32(q)).mul(d);
+            }
+            let q = D::L::int_and(q, D::L::int_splat(255));
             let small = <Self as Source<D>>::small::<T>(self, run)[second];
             let none = D::L::splat(0.0);
             if folds(dtype) && <Self as Source<D>>::FOLDED {

@@ -117,7 +117,7 @@ pub(crate) const COMMAND: Command = Command {
         Arg::word(
             "isa",
             "NAME",
-            &["scalar", "avx2", "avxvnni", "avx512"],
+            &["scalar", "avx2", "avxvnni", "avx512", "avx512bf16", "amx"],
             Text::new(
                 "Measure as on a processor with no more than this (otherwise the best that is here)",
                 "按只有这种指令集的处理器来测（否则用本机最好的）",
