@@ -143,7 +143,7 @@ unsafe fn fma_loop<L: Lanes, const N: usize>(rounds: usize, factor: f32, step: f
 }
 
 /// int8 operations a second (a product and its sum are two) on all threads of the pool, measured for about `time`:
-/// unsigned × signed bytes into 32-bit sums, as products of quantised blocks need them.
+/// bytes into 32-bit sums, unsigned × signed (by tiles signed × signed), as products of quantised blocks need them.
 pub fn int8_rate(pool: &Pool, time: Duration) -> f64 {
     let path = Int8Path::detect();
     #[cfg(target_arch = "x86_64")]

@@ -26,7 +26,7 @@ pub(crate) trait Dot {
     /// products are made by tiles, of sixteen rows that stand side by side and of weights from a panel, signed and less their offset;
     /// [`Dot::begin`] and [`Dot::step`] have no part in them
     const TILES: bool = false;
-    /// bytes (in `w` four columns a dword) made ready
+    /// bytes (in `w` four columns a dword) made ready; with [`Dot::TILES`] less `offset`
     unsafe fn four(w: Ints<Self>, signed: bool, offset: i32) -> Ints<Self>;
     /// signed bytes times the small scale of their lane, as low bytes of seven bits and high ones (for tiles)
     unsafe fn two(w: Ints<Self>, small: Ints<Self>) -> (Ints<Self>, Ints<Self>) {
@@ -62,7 +62,7 @@ impl Dot for ScalarDot {
     const ROWS: usize = 1;
     const PANEL_FROM: usize = usize::MAX;
     const SIGNED_OFFSET: i32 = 0;
-    const WHOLE: bool = true;
+    const WHOLE: bool = false;
     #[inline(always)]
     unsafe fn four(w: Ints<Self>, signed: bool, _: i32) -> Ints<Self> {
         // the largest weights that are not signed stay below 128
@@ -213,7 +213,7 @@ mod x86 {
     }
 
     /// AVX-512 VNNI: `vpdpbusd`. With `WHOLE` for the few rows of machines whose many go by tiles, to the same bits.
-    pub(crate) struct VnniDot<const WHOLE: bool = false>;
+    pub(crate) struct VnniDot<const WHOLE: bool>;
 
     impl<const WHOLE: bool> Dot for VnniDot<WHOLE> {
         type L = Avx512;

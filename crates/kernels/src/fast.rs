@@ -6,10 +6,10 @@
 //! the small scales are summed over a block, whole numbers, and join the others by one fused multiply-add, minima by another, of an exact sum.
 //! What is not of bytes is summed apart: from the bias (or +0) the outliers by ascending columns. The output is the sum of both, which the
 //! adapter's float product continues (as `lora_rows` does where rows have adapters of their own). Rows, tiles, threads and instruction set do not
-//! change a bit. (One exception, between machines alone: a block's sum beyond 2²⁴, for which nearly all its weights and activations must stand at
-//! their ends, is exact with AMX and in the scalar reference, and rounded to float32 elsewhere.)
+//! change a bit. (One exception, between machines alone: a K type's block whose sum goes beyond 2²⁴, for which most of its weights and activations
+//! must be large and of like sign, is exact with AMX and rounded to float32 elsewhere.)
 //!
-//! With AMX many rows go by tiles (`fast/tiles.rs`), to the same bits.
+//! With AMX many rows go by tiles (`fast/tiles.rs`), to the same bits as few.
 
 mod block;
 mod source;
@@ -17,6 +17,7 @@ mod tiles;
 
 use crate::dot8::{Dot, dot_fn};
 use crate::dtype::DType;
+#[cfg(target_arch = "x86_64")]
 use crate::isa::{Isa, isa};
 use crate::lanes::{LANES, Lanes};
 use crate::linear::{Cpu, Forward, check_parts, linear_at, linear_forward, lora_h};
@@ -298,7 +299,7 @@ unsafe fn many_rows_any<D: Dot>(tile: &Tile<'_>, lines: Lines, floats: &mut [f32
 }
 
 /// # Safety
-/// As [`tile_rows`]; activations are tiled, which they are where there is AMX.
+/// As [`tile_rows`]; activations are tiled, which they are only where there is AMX.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
 unsafe fn tiled_rows(tile: &Tile<'_>, lines: Lines, floats: &mut [f32]) {

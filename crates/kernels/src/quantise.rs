@@ -160,7 +160,7 @@ impl Sides {
 }
 
 /// Rows from which tiles of AMX pay.
-const TILED_FROM: usize = 32;
+const TILED_FROM: usize = 24;
 
 /// Rows up to which a task has one block: there are few, and each is to find its thread.
 const FEW: usize = 64;
@@ -191,6 +191,7 @@ impl Quantised {
     }
 
     /// Whether sixteen rows stand side by side, as tiles of AMX take them, instead of four.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn is_tiled(&self) -> bool {
         self.sides == Sides::Sixteen
     }

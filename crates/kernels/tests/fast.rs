@@ -144,7 +144,6 @@ fn products_equal_the_float_ones_of_the_same_bytes() {
 fn every_machine_and_thread_gives_the_same_bits() {
     for dtype in quantised() {
         for t in [1, 2, 3, 5, 8, 13, 27, 61] {
-            // with many rows also more columns than a panel holds
             let d = if t > 48 {
                 1024
             } else if dtype.block_len() == 32 {

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 /// Where some rows of activations begin: a row of a block of rows that stand side by side, and whole blocks behind it.
 #[derive(Clone, Copy)]
-pub(crate) struct Rows {
+struct Rows {
     bytes: *const i8,
     /// runs of a row
     runs: usize,
@@ -33,7 +33,7 @@ impl Rows {
 
     /// The bytes of the first row in run `run`, where sixteen do; those of the others lie 64 bytes apart.
     #[inline(always)]
-    pub(crate) unsafe fn tile(&self, run: usize) -> *const i8 {
+    unsafe fn tile(&self, run: usize) -> *const i8 {
         // SAFETY: the caller's rows and runs exist.
         unsafe { self.bytes.add(run / 2 * 32 * RUN + run % 2 * RUN) }
     }

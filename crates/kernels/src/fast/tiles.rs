@@ -29,14 +29,15 @@ static SHAPES: Shapes = Shapes {
 };
 
 /// Tile registers in their shapes, on this thread, while it lives.
+#[cfg(target_arch = "x86_64")]
 pub(super) struct Shaped(());
 
+#[cfg(target_arch = "x86_64")]
 impl Shaped {
     /// # Safety
     /// The processor has AMX, and the system lets this process use it.
     #[inline(always)]
     pub(super) unsafe fn new() -> Shaped {
-        #[cfg(target_arch = "x86_64")]
         // SAFETY: the caller's promise; the shapes are those of palette 1.
         unsafe {
             core::arch::asm!("ldtilecfg [{}]", in(reg) &raw const SHAPES, options(nostack, readonly, preserves_flags));
@@ -45,10 +46,10 @@ impl Shaped {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
 impl Drop for Shaped {
     #[inline(always)]
     fn drop(&mut self) {
-        #[cfg(target_arch = "x86_64")]
         // SAFETY: made by `new`, so the processor has the instruction.
         unsafe {
             core::arch::asm!("tilerelease", options(nostack, nomem, preserves_flags));
