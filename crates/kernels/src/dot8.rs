@@ -253,7 +253,7 @@ mod x86 {
         type Sum = Ints<Self>;
         const NARROW: bool = false;
         const ROWS: usize = 16;
-        const PANEL_FROM: usize = 8;
+        const PANEL_FROM: usize = crate::quantise::TILED_FROM;
         const SIGNED_OFFSET: i32 = 0;
         const WHOLE: bool = true;
         const TILES: bool = true;

@@ -23,8 +23,19 @@ impl Isa {
     /// All of them, the better ones last.
     pub const ALL: [Isa; 6] = [Isa::Scalar, Isa::Avx2, Isa::AvxVnni, Isa::Avx512, Isa::Avx512Bf16, Isa::Amx];
 
+    /// Their names, in the same order.
+    pub const NAMES: [&'static str; Isa::ALL.len()] = {
+        let mut names = [""; Isa::ALL.len()];
+        let mut i = 0;
+        while i < names.len() {
+            names[i] = Isa::ALL[i].name();
+            i += 1;
+        }
+        names
+    };
+
     /// The field's name of the instruction set.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Isa::Scalar => "scalar",
             Isa::Avx2 => "avx2",
@@ -121,14 +132,9 @@ pub fn detect_isa() -> Isa {
 
 /// The instruction set in use. Asked once an operation; the first answer is kept.
 pub fn isa() -> Isa {
-    match FORCED.load(Ordering::Relaxed) {
-        1 => Isa::Scalar,
-        2 => Isa::Avx2,
-        3 => Isa::AvxVnni,
-        4 => Isa::Avx512,
-        5 => Isa::Avx512Bf16,
-        6 => Isa::Amx,
-        _ => {
+    match Isa::ALL.get(usize::from(FORCED.load(Ordering::Relaxed)).wrapping_sub(1)) {
+        Some(&forced) => forced,
+        None => {
             let found = detect_isa();
             FORCED.store(found as u8 + 1, Ordering::Relaxed);
             found

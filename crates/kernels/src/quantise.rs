@@ -118,7 +118,7 @@ impl Line {
 
 /// How many rows' pieces stand side by side: what a product takes of several rows at a time lies at fixed distances.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Sides {
+pub(crate) enum Sides {
     /// Four, bytes `[rows / 4][runs][4][32]`.
     #[default]
     Four,
@@ -133,7 +133,7 @@ impl Sides {
     }
 
     #[inline(always)]
-    fn rows(self) -> usize {
+    pub(crate) fn rows(self) -> usize {
         match self {
             Sides::Four => 4,
             Sides::Sixteen => 16,
@@ -151,7 +151,7 @@ impl Sides {
 
     /// How far behind a row's first byte those of run `run` lie.
     #[inline(always)]
-    fn bytes_to(self, run: usize) -> usize {
+    pub(crate) fn bytes_to(self, run: usize) -> usize {
         match self {
             Sides::Four => run * 4 * RUN,
             Sides::Sixteen => run / 2 * 32 * RUN + run % 2 * RUN,
@@ -160,7 +160,7 @@ impl Sides {
 }
 
 /// Rows from which tiles of AMX pay.
-const TILED_FROM: usize = 24;
+pub(crate) const TILED_FROM: usize = 24;
 
 /// Rows up to which a task has one block: there are few, and each is to find its thread.
 const FEW: usize = 64;

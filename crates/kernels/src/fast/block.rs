@@ -5,7 +5,7 @@ use super::tiles;
 use crate::dot8::{Dot, Ints, quads};
 use crate::dtype::DType;
 use crate::lanes::Lanes;
-use crate::quantise::{Block, Group, Quantised};
+use crate::quantise::{Block, Group, Quantised, Sides};
 use crate::weight::{RUN, RUNS, folds, minima_pairs, most, offset};
 use std::ops::Range;
 
@@ -28,27 +28,28 @@ impl Rows {
     #[inline(always)]
     unsafe fn bytes(&self, r: usize, run: usize) -> *const i8 {
         // SAFETY: the caller's rows and runs exist.
-        unsafe { self.bytes.add(place::<4>(r, run, self.runs) * RUN) }
+        unsafe { self.bytes.add(place(Sides::Four, r, run, self.runs) * RUN) }
     }
 
     /// The bytes of the first row in run `run`, where sixteen do; those of the others lie 64 bytes apart.
     #[inline(always)]
     unsafe fn tile(&self, run: usize) -> *const i8 {
         // SAFETY: the caller's rows and runs exist.
-        unsafe { self.bytes.add(run / 2 * 32 * RUN + run % 2 * RUN) }
+        unsafe { self.bytes.add(Sides::Sixteen.bytes_to(run)) }
     }
 }
 
-/// How far piece `i` of row `r` lies behind the first of row 0, where rows have `count` pieces and `SIDE` of them stand side by side.
+/// How far piece `i` of row `r` lies behind the first of row 0, where rows have `count` pieces.
 #[inline(always)]
-fn place<const SIDE: usize>(r: usize, i: usize, count: usize) -> usize {
-    (r / SIDE * count + i) * SIDE + r % SIDE
+fn place(sides: Sides, r: usize, i: usize, count: usize) -> usize {
+    let side = sides.rows();
+    (r / side * count + i) * side + r % side
 }
 
 /// As [`place`], by what `D` takes.
 #[inline(always)]
 fn place_of<D: Dot>(r: usize, i: usize, count: usize) -> usize {
-    if D::TILES { place::<16>(r, i, count) } else { place::<4>(r, i, count) }
+    place(if D::TILES { Sides::Sixteen } else { Sides::Four }, r, i, count)
 }
 
 /// `-off · sum` in all lanes; `off` is 0 or a power of two.
